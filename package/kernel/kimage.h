@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What both a vmlinux file and a running kernel's memory show of Linux: symbol
+ * table, build-id, and the lists of places that the kernel patches in itself.
+ * Input is bytes (struct span), always hostile; no I/O here.
+ */
+#ifndef EXOPATCH_PACKAGE_KIMAGE_H
+#define EXOPATCH_PACKAGE_KIMAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/err.h"
+#include "base/span.h"
+
+/* ---- kallsyms: scripts/kallsyms.c, kernel/kallsyms.c; layouts of 6.1 and of 6.4 and later ---- */
+
+struct ksym {
+	uint64_t addr;     /* per-CPU and absolute symbols below the kernel's range */
+	uint32_t name_off; /* into struct ksyms.names */
+	char type;
+};
+
+/** struct ksyms - decoded table; own memory, ksyms_free it. Sorted by address, stable */
+struct ksyms {
+	size_t nr;
+	struct ksym *sym;
+	char *names; /* NUL-terminated, back to back */
+	size_t names_bytes;
+};
+
+/**
+ * ksyms_find - find and decode the table in a kernel's read-only data
+ * @rodata: bytes that contain it; read more than once while searching, decoded from one copy
+ * @base:   where _text runs, to check the addresses against (relative_base is taken from the
+ *          table; its shift under KASLR is already in memory)
+ * @limit:  highest address of the image
+ * Return: 0, -XO_EKALLSYMS, -XO_ELIMIT, -ENOMEM
+ */
+int ksyms_find(struct ksyms *ret, struct span rodata, uint64_t base, uint64_t limit,
+               struct xerr *err) XO_MUST_CHECK;
+
+const char *ksyms_name(const struct ksyms *k, const struct ksym *s);
+
+/** ksyms_lookup - indices of the symbols called @name, by address. Return: how many there are
+ *  (may exceed @max, the number stored in @ret) */
+size_t ksyms_lookup(const struct ksyms *k, const char *name, size_t *ret, size_t max);
+
+/** ksyms_at - last symbol at or below @addr. Return: index, or -1 */
+ssize_t ksyms_at(const struct ksyms *k, uint64_t addr);
+
+/** ksyms_size - bytes from symbol @i to the next symbol with a higher address; 0 for the last */
+uint64_t ksyms_size(const struct ksyms *k, size_t i);
+
+void ksyms_free(struct ksyms *k);
+
+/** kimage_build_id - NT_GNU_BUILD_ID from a notes section. Return: its length (at most 20), or code
+ */
+int kimage_build_id(struct span notes, uint8_t ret[20]) XO_MUST_CHECK;
+
+/* ---- places a kernel rewrites at boot or run time ---- */
+
+enum ksite_kind {
+	KSITE_ALTERNATIVE = 1, /* .altinstructions */
+	KSITE_PARAVIRT,        /* .parainstructions (6.1) */
+	KSITE_RETPOLINE,       /* .retpoline_sites */
+	KSITE_RETURN,          /* .return_sites */
+	KSITE_CALL,            /* .call_sites: call depth tracking */
+	KSITE_ENDBR,           /* .ibt_endbr_seal */
+	KSITE_SMP_LOCK,        /* .smp_locks */
+	KSITE_STATIC_CALL,     /* static_call_sites; trampolines */
+	KSITE_JUMP_LABEL,      /* __jump_table */
+	KSITE_FTRACE,          /* __mcount_loc */
+	KSITE_RUNTIME_CONST,   /* runtime_ptr_*, runtime_shift_* (6.12) */
+	KSITE_RELOC,           /* KASLR relocation: not masked, normalised */
+};
+
+/** struct ksite - one place: [addr, addr + len_bytes) */
+struct ksite {
+	uint64_t addr;
+	uint8_t len_bytes;
+	uint8_t kind; /* enum ksite_kind */
+};
+
+const char *ksite_kind_name(enum ksite_kind k);
+
+#endif

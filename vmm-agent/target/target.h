@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The target: a VM that is already running, found by its QMP socket or its
+ * libvirt domain. Knows QEMU and libvirt, nothing of the guest's software.
+ */
+#ifndef EXOPATCH_TARGET_H
+#define EXOPATCH_TARGET_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/addr.h"
+#include "base/cleanup.h"
+#include "base/err.h"
+
+#define TGT_MAX_VCPUS    64
+#define TGT_MAX_REGIONS  64
+#define TGT_MAX_BACKENDS 16
+#define TGT_MAX_SHARERS  32
+
+enum tgt_accel { TGT_KVM = 1, TGT_TCG = 2 };
+
+/** struct tgt_spec - what the operator named: exactly one of @qmp_path and @domain */
+struct tgt_spec {
+	const char *qmp_path;
+	const char *domain;      /* name or UUID */
+	const char *connect_uri; /* NULL: libvirt's default */
+};
+
+/** struct tgt_backend - a file or memfd that holds guest RAM, open in QEMU */
+struct tgt_backend {
+	dev_t dev;
+	ino_t ino;
+	char name[64];       /* as /proc shows it, escaped: "/memfd:memory-backend-memfd" */
+	uint64_t page_bytes; /* 4096, or the huge page size */
+	char proc_path[64];  /* /proc/PID/fd/N or /proc/PID/map_files/A-B */
+};
+
+/** struct tgt_region - guest-physical range, from `info mtree -f` */
+struct tgt_region {
+	struct gpa gpa;
+	uint64_t len_bytes;
+	struct hva hva;
+	int backend; /* index, or -1: private to QEMU (ROM blocks) */
+	uint64_t backend_off;
+	bool rom;
+	char block[64]; /* RAM block, "pc.ram", "pc.rom", escaped */
+};
+
+/** struct tgt_vcpu - one vCPU */
+struct tgt_vcpu {
+	pid_t tid;
+	uint64_t cr0, cr3, cr4, efer; /* when last asked: `info registers` */
+};
+
+/** struct tgt_sharer - somebody else who maps or reaches guest RAM past the vCPUs */
+struct tgt_sharer {
+	pid_t pid;
+	char what[96]; /* "virtiofsd maps pc.ram", "vfio device 0000:01:00.0", escaped */
+};
+
+/** struct tgt_info - borrowed from the target; refreshed by tgt_refresh */
+struct tgt_info {
+	char name[256]; /* domain or QEMU -name, escaped */
+	char uuid[37];  /* all zero if the VM has none */
+	pid_t pid;
+	uint64_t start_time; /* of the process, field 22 of /proc/PID/stat: with pid, an identity */
+	unsigned int qemu_version[3];
+	enum tgt_accel accel;
+	char arch[32]; /* "x86_64" */
+	char machine[64];
+	bool running;   /* as against paused */
+	char state[32]; /* QEMU's run state */
+	bool via_libvirt;
+	size_t nr_vcpus;
+	struct tgt_vcpu vcpu[TGT_MAX_VCPUS];
+	size_t nr_backends;
+	struct tgt_backend backend[TGT_MAX_BACKENDS];
+	size_t nr_regions;
+	struct tgt_region region[TGT_MAX_REGIONS];
+	uint64_t ram_bytes;
+	size_t nr_sharers;
+	struct tgt_sharer sharer[TGT_MAX_SHARERS];
+};
+
+struct tgt;
+
+/**
+ * tgt_attach - find the VM, read its layout, lock it against another exopatch
+ * @why: filled with all reasons when the answer is a refusal; the target is then still
+ *       returned with what could be learnt, for `inspect`, unless *@ret is NULL
+ * Return: 0 (look at @why too), or a negative code if not even that much was possible
+ * The lock is flock(2) on the RAM backend: it ends with the process and leaves no trace.
+ */
+int tgt_attach(struct tgt **ret, const struct tgt_spec *spec, struct refusal *why,
+               struct xerr *err) XO_MUST_CHECK;
+
+const struct tgt_info *tgt_info(const struct tgt *t);
+
+/** tgt_refresh - read run state and vCPU control registers anew. -XO_ETARGETGONE if it ended */
+int tgt_refresh(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+
+/** tgt_backend_open - a new descriptor of backend @i, owned by the caller. Return: fd or code */
+int tgt_backend_open(struct tgt *t, size_t i, bool writable, struct xerr *err) XO_MUST_CHECK;
+
+/*
+ * TCG: one visit of QEMU's gdb stub. tgt_gdb_open makes the socket pair and gives one end to
+ * QEMU (getfd, chardev-add); the other end goes to the monitor. tgt_gdb_attach starts the stub
+ * on it, which stops the guest. After the monitor has let go, tgt_gdb_close removes it all.
+ */
+int tgt_gdb_open(struct tgt *t, int *ret_fd, struct xerr *err) XO_MUST_CHECK;
+int tgt_gdb_attach(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+int tgt_gdb_close(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+
+/** tgt_gdb_stale - whether a dead exopatch left its stub behind (tgt_gdb_close removes it) */
+bool tgt_gdb_stale(const struct tgt *t);
+
+/** tgt_resume - QMP cont, for a guest that our own dead monitor left stopped */
+int tgt_resume(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+
+/** tgt_stop - QMP stop: only for measuring it against a hold */
+int tgt_stop(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+
+/** tgt_free - detach; nothing of ours stays in QEMU. NULL is fine */
+void tgt_free(struct tgt *t);
+
+#endif
