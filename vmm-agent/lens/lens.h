@@ -185,13 +185,28 @@ int lens_read_phys(struct lens *l, struct gpa addr, void *buf, size_t len_bytes,
 int lens_translate(struct lens *l, struct gva addr, struct gpa *ret, uint64_t *ret_left,
                    struct xerr *err) XO_MUST_CHECK;
 
+/** struct lens_avoid - bytes of a function that the kernel itself rewrites, from the package */
+struct lens_avoid {
+	uint32_t off;
+	uint16_t len_bytes;
+	uint8_t kind; /* enum ksite_kind, package/kernel/kimage.h; KSITE_RELOC does not count */
+};
+
+#define LENS_MAX_AVOID 4096
+
 /**
- * lens_site - choose where to put a detour into the function [@addr, @addr + @size_bytes)
- * @why: filled when the answer is -XO_ENOROOM
+ * lens_site - choose where to put a detour into a function
+ * @addr:       its start
+ * @size_bytes: its length, at most 1 MiB
+ * @avoid:      @nr_avoid places, ascending, at most LENS_MAX_AVOID (alternatives, call sites: lists
+ *              that the guest frees after boot); jump labels, static calls, ftrace entries and
+ *              kprobes are also looked up in the guest
+ * @why:        filled when the answer is -XO_ENOROOM
  * Return: 0, -XO_ENOROOM (too short, patched site in the way, branch target inside, ...), ...
  */
-int lens_site(struct lens *l, struct gva addr, uint64_t size_bytes, struct lens_site *ret,
-              struct refusal *why, struct xerr *err) XO_MUST_CHECK;
+int lens_site(struct lens *l, struct gva addr, uint64_t size_bytes, const struct lens_avoid *avoid,
+              size_t nr_avoid, struct lens_site *ret, struct refusal *why,
+              struct xerr *err) XO_MUST_CHECK;
 
 /**
  * lens_window - describe the firmware window's pages
