@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#define XO_CLEANUP(fn)   __attribute__((cleanup(fn)))
-#define XO_MUST_CHECK    __attribute__((warn_unused_result))
-#define XO_PRINTF(f, a)  __attribute__((format(printf, f, a)))
+#define XO_CLEANUP(fn)	 __attribute__((cleanup(fn)))
+#define XO_MUST_CHECK	 __attribute__((warn_unused_result))
+#define XO_PRINTF(f, a)	 __attribute__((format(printf, f, a)))
 #define XO_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
 static inline void xo_free_ptr(void *p)
@@ -29,8 +29,8 @@ static inline void xo_fclose_ptr(FILE **f)
 		fclose(*f);
 }
 
-#define _cleanup_free_   XO_CLEANUP(xo_free_ptr)
-#define _cleanup_close_  XO_CLEANUP(xo_close_ptr)
+#define _cleanup_free_	 XO_CLEANUP(xo_free_ptr)
+#define _cleanup_close_	 XO_CLEANUP(xo_close_ptr)
 #define _cleanup_fclose_ XO_CLEANUP(xo_fclose_ptr)
 
 /* Hand a descriptor or pointer on to its new owner, so that the cleanup leaves it alone. */

@@ -45,7 +45,7 @@ int xerr_wrap(struct xerr *err, const char *fmt, ...)
 	n = len < 0 ? 0 : (size_t)len;
 	if (n < sizeof(err->text))
 		snprintf(err->text + n, sizeof(err->text) - n, ": %.*s",
-		         (int)(sizeof(tail) - 1 - n), tail);
+			 (int)(sizeof(tail) - 1 - n), tail);
 	return err->code;
 }
 

@@ -46,7 +46,7 @@ static int act(enum fault f)
 	} else if (!strncmp(action, "pause:", 6)) {
 		unsigned long ms = strtoul(action + 6, NULL, 10);
 		struct timespec ts = {.tv_sec = (time_t)(ms / 1000),
-		                      .tv_nsec = (long)(ms % 1000) * 1000000};
+				      .tv_nsec = (long)(ms % 1000) * 1000000};
 
 		nanosleep(&ts, NULL);
 	} else if (!strncmp(action, "fail", 4)) {

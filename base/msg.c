@@ -14,7 +14,7 @@ int msg_socketpair(int ret_sv[2])
 }
 
 int msg_send(int fd, uint32_t op, int status, const void *body, size_t len_bytes, const int *fds,
-             size_t nr_fds)
+	     size_t nr_fds)
 {
 	union {
 		struct cmsghdr align;
@@ -107,9 +107,9 @@ int msg_recv(int fd, int timeout_ms, struct msg *ret)
 	iov[0] = (struct iovec){.iov_base = &m.head, .iov_len = sizeof(m.head)};
 	iov[1] = (struct iovec){.iov_base = body, .iov_len = MSG_MAX_BYTES - sizeof(m.head)};
 	mh = (struct msghdr){.msg_iov = iov,
-	                     .msg_iovlen = 2,
-	                     .msg_control = &control,
-	                     .msg_controllen = sizeof(control)};
+			     .msg_iovlen = 2,
+			     .msg_control = &control,
+			     .msg_controllen = sizeof(control)};
 	do {
 		n = recvmsg(fd, &mh, MSG_CMSG_CLOEXEC);
 	} while (n < 0 && errno == EINTR);
@@ -123,7 +123,7 @@ int msg_recv(int fd, int timeout_ms, struct msg *ret)
 	if (n == 0)
 		rc = -XO_EPEERDIED;
 	else if ((size_t)n < sizeof(m.head) || (mh.msg_flags & MSG_TRUNC) ||
-	         m.head.len_bytes != (size_t)n - sizeof(m.head) || m.head.nr_fds != nr)
+		 m.head.len_bytes != (size_t)n - sizeof(m.head) || m.head.nr_fds != nr)
 		rc = -XO_EPROTO;
 	m.head.nr_fds = (uint32_t)nr;
 	if (rc) {

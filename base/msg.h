@@ -19,8 +19,8 @@
 
 /** struct msg_head - first bytes of every record, host byte order (same machine, same build) */
 struct msg_head {
-	uint32_t op;        /* the request's operation; the answer repeats it */
-	int32_t status;     /* answers: 0 or a negative code; requests: 0 */
+	uint32_t op;	    /* the request's operation; the answer repeats it */
+	int32_t status;	    /* answers: 0 or a negative code; requests: 0 */
 	uint32_t len_bytes; /* of what follows */
 	uint32_t nr_fds;
 };
@@ -45,7 +45,7 @@ int msg_socketpair(int ret_sv[2]) XO_MUST_CHECK;
  * Return: 0, -XO_ELIMIT, -XO_EPEERDIED, or -errno
  */
 int msg_send(int fd, uint32_t op, int status, const void *body, size_t len_bytes, const int *fds,
-             size_t nr_fds) XO_MUST_CHECK;
+	     size_t nr_fds) XO_MUST_CHECK;
 
 /**
  * msg_recv - wait for one record

@@ -31,7 +31,7 @@ static inline bool span_has(struct span s, uint64_t off, uint64_t len)
 
 /** span_sub - the part [@off, @off + @len). Return: whether it lies inside; @ret set only then */
 static inline XO_MUST_CHECK bool span_sub(struct span s, uint64_t off, uint64_t len,
-                                          struct span *ret)
+					  struct span *ret)
 {
 	if (!span_has(s, off, len))
 		return false;
@@ -67,7 +67,7 @@ static inline XO_MUST_CHECK bool span_copy(struct span s, uint64_t off, void *ds
 /** span_cstr - the NUL-terminated string at @off, at most @max bytes with its NUL.
  *  Return: whether there is one; *@ret borrows from @s */
 static inline XO_MUST_CHECK bool span_cstr(struct span s, uint64_t off, size_t max,
-                                           const char **ret)
+					   const char **ret)
 {
 	size_t room;
 

@@ -18,7 +18,7 @@ uint64_t xo_now_ns(void)
 void xo_sleep_ns(uint64_t ns)
 {
 	struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000u),
-	                      .tv_nsec = (long)(ns % 1000000000u)};
+			      .tv_nsec = (long)(ns % 1000000000u)};
 
 	while (clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, &ts) == EINTR)
 		;
@@ -63,7 +63,7 @@ bool xo_unhex(const char *hex, uint8_t *out, size_t len)
 int xo_sha256(struct span in, uint8_t out[XO_SHA256_BYTES])
 {
 	return EVP_Digest(in.p, in.len_bytes, out, NULL, EVP_sha256(), NULL) == 1 ? 0
-	                                                                          : -XO_EINTERNAL;
+										  : -XO_EINTERNAL;
 }
 
 char *xo_escape(struct span in, char *out, size_t size)

@@ -10,7 +10,7 @@
 #include "base/cleanup.h"
 #include "base/span.h"
 
-#define XO_SHA256_BYTES    32
+#define XO_SHA256_BYTES	   32
 #define XO_SHA256_HEX_SIZE 65 /* with the NUL */
 
 /** xo_now_ns - CLOCK_MONOTONIC in nanoseconds */

@@ -16,19 +16,19 @@
 #include "base/span.h"
 #include "base/util.h"
 
-#define PKG_MAX_BYTES      (16u << 20)
-#define PKG_MAX_TARGETS    64
-#define PKG_MAX_MASKS      4096 /* per target */
-#define PKG_MAX_PREREQS    32
+#define PKG_MAX_BYTES	   (16u << 20)
+#define PKG_MAX_TARGETS	   64
+#define PKG_MAX_MASKS	   4096 /* per target */
+#define PKG_MAX_PREREQS	   32
 #define PKG_MAX_ADVISORIES 32
-#define PKG_MAX_SIGNERS    16
+#define PKG_MAX_SIGNERS	   16
 
 /** struct pkg_mask - bytes of a preimage that the kernel itself may rewrite, or relocates */
 struct pkg_mask {
 	uint32_t off;
 	uint16_t len_bytes;
 	uint8_t kind; /* enum ksite_kind; KSITE_RELOC: 4 bytes from which the KASLR shift is taken
-	               */
+		       */
 };
 
 /** struct pkg_extra - a further piece of the same function (its .cold part): nobody may be inside
@@ -83,7 +83,7 @@ struct pkg_manifest {
 /** struct pkg_signer - a signature that was verified and trusted */
 struct pkg_signer {
 	char role[32];
-	char keyid[65];    /* SHA-256 of the SubjectPublicKeyInfo, hex */
+	char keyid[65];	   /* SHA-256 of the SubjectPublicKeyInfo, hex */
 	char subject[256]; /* escaped */
 };
 
@@ -105,7 +105,7 @@ void pkg_trust_free(struct pkg_trust *t);
  * Return: 0 (look at @why), or a negative code if checking itself failed
  */
 int pkg_open(struct pkg **ret, struct span bytes, const struct pkg_trust *trust, time_t now,
-             struct refusal *why, struct xerr *err) XO_MUST_CHECK;
+	     struct refusal *why, struct xerr *err) XO_MUST_CHECK;
 
 const struct pkg_manifest *pkg_manifest(const struct pkg *p);
 
@@ -127,7 +127,7 @@ struct pkg_layout {
 };
 
 int pkg_layout(const struct pkg *p, struct pkg_layout *ret, struct refusal *why,
-               struct xerr *err) XO_MUST_CHECK;
+	       struct xerr *err) XO_MUST_CHECK;
 
 /** pkg_imports - undefined symbols of the payload. Return: how many; *@ret borrowed from @p */
 size_t pkg_imports(const struct pkg *p, const char *const **ret);
@@ -139,7 +139,7 @@ size_t pkg_imports(const struct pkg *p, const char *const **ret);
  * @why: -XO_ERELOCRANGE and the like, all of them
  */
 int pkg_link(const struct pkg *p, uint64_t home, const uint64_t *import_addr, uint8_t *out,
-             struct refusal *why, struct xerr *err) XO_MUST_CHECK;
+	     struct refusal *why, struct xerr *err) XO_MUST_CHECK;
 
 /** pkg_entry - offset of target @i's replacement in the linked payload */
 uint64_t pkg_entry(const struct pkg *p, size_t i);
@@ -150,6 +150,6 @@ uint64_t pkg_entry(const struct pkg *p, size_t i);
  * @kaslr_shift: guest's _text minus the manifest's link_base
  */
 int pkg_preimage_digest(const struct pkg_target *t, const uint8_t *code, uint64_t kaslr_shift,
-                        uint8_t ret[XO_SHA256_BYTES]) XO_MUST_CHECK;
+			uint8_t ret[XO_SHA256_BYTES]) XO_MUST_CHECK;
 
 #endif

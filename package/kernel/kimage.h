@@ -18,7 +18,7 @@
 /* ---- kallsyms: scripts/kallsyms.c, kernel/kallsyms.c; layouts of 6.1 and of 6.4 and later ---- */
 
 struct ksym {
-	uint64_t addr;     /* per-CPU and absolute symbols below the kernel's range */
+	uint64_t addr;	   /* per-CPU and absolute symbols below the kernel's range */
 	uint32_t name_off; /* into struct ksyms.names */
 	char type;
 };
@@ -40,7 +40,7 @@ struct ksyms {
  * Return: 0, -XO_EKALLSYMS, -XO_ELIMIT, -ENOMEM
  */
 int ksyms_find(struct ksyms *ret, struct span rodata, uint64_t base, uint64_t limit,
-               struct xerr *err) XO_MUST_CHECK;
+	       struct xerr *err) XO_MUST_CHECK;
 
 const char *ksyms_name(const struct ksyms *k, const struct ksym *s);
 
@@ -64,17 +64,17 @@ int kimage_build_id(struct span notes, uint8_t ret[20]) XO_MUST_CHECK;
 
 enum ksite_kind {
 	KSITE_ALTERNATIVE = 1, /* .altinstructions */
-	KSITE_PARAVIRT,        /* .parainstructions (6.1) */
+	KSITE_PARAVIRT,	       /* .parainstructions (6.1) */
 	KSITE_RETPOLINE,       /* .retpoline_sites */
-	KSITE_RETURN,          /* .return_sites */
-	KSITE_CALL,            /* .call_sites: call depth tracking */
-	KSITE_ENDBR,           /* .ibt_endbr_seal */
-	KSITE_SMP_LOCK,        /* .smp_locks */
+	KSITE_RETURN,	       /* .return_sites */
+	KSITE_CALL,	       /* .call_sites: call depth tracking */
+	KSITE_ENDBR,	       /* .ibt_endbr_seal */
+	KSITE_SMP_LOCK,	       /* .smp_locks */
 	KSITE_STATIC_CALL,     /* static_call_sites; trampolines */
 	KSITE_JUMP_LABEL,      /* __jump_table */
-	KSITE_FTRACE,          /* __mcount_loc */
+	KSITE_FTRACE,	       /* __mcount_loc */
 	KSITE_RUNTIME_CONST,   /* runtime_ptr_*, runtime_shift_* (6.12) */
-	KSITE_RELOC,           /* KASLR relocation: not masked, normalised */
+	KSITE_RELOC,	       /* KASLR relocation: not masked, normalised */
 };
 
 /** struct ksite - one place: [addr, addr + len_bytes) */

@@ -20,9 +20,9 @@
 
 #define LENS_MAX_REGIONS  64
 #define LENS_MAX_BACKENDS 16
-#define LENS_MAX_VCPUS    64
-#define LENS_NAME_SIZE    128 /* KSYM_NAME_LEN is 512 in Linux 6.1; longer names are cut */
-#define LENS_COMM_SIZE    16  /* TASK_COMM_LEN, include/linux/sched.h */
+#define LENS_MAX_VCPUS	  64
+#define LENS_NAME_SIZE	  128 /* KSYM_NAME_LEN is 512 in Linux 6.1; longer names are cut */
+#define LENS_COMM_SIZE	  16  /* TASK_COMM_LEN, include/linux/sched.h */
 
 /** struct lens_region - a RAM or ROM range that has a backend file */
 struct lens_region {
@@ -66,7 +66,7 @@ struct lens_kernel {
 struct lens_symbol {
 	struct gva addr;
 	uint64_t size_bytes; /* to the next symbol in the same section; 0 unknown */
-	char type;           /* as in /proc/kallsyms */
+	char type;	     /* as in /proc/kallsyms */
 	char name[LENS_NAME_SIZE];
 	char module[56]; /* "" for vmlinux; MODULE_NAME_LEN */
 };
@@ -92,7 +92,7 @@ struct lens_range {
 
 enum lens_busy_kind {
 	LENS_BUSY_STACK = 1, /* a return address on a task's stack */
-	LENS_BUSY_VCPU,      /* a vCPU's instruction pointer */
+	LENS_BUSY_VCPU,	     /* a vCPU's instruction pointer */
 	LENS_BUSY_RESTART,   /* restart_block.fn */
 	LENS_BUSY_TRACE,     /* a return address parked by ftrace or a kretprobe */
 	LENS_BUSY_IRQ_STACK, /* an interrupt or exception stack */
@@ -101,16 +101,16 @@ enum lens_busy_kind {
 /** struct lens_busy - somebody inside a range */
 struct lens_busy {
 	enum lens_busy_kind kind;
-	uint32_t range;                /* index into the ranges */
-	int32_t pid;                   /* of the task; -1 for none */
-	int32_t cpu;                   /* for vCPU and interrupt stacks; else -1 */
-	struct gva addr;               /* the value found */
-	struct gva where;              /* the stack slot, or 0 */
+	uint32_t range;		       /* index into the ranges */
+	int32_t pid;		       /* of the task; -1 for none */
+	int32_t cpu;		       /* for vCPU and interrupt stacks; else -1 */
+	struct gva addr;	       /* the value found */
+	struct gva where;	       /* the stack slot, or 0 */
 	char comm[LENS_COMM_SIZE * 4]; /* escaped */
 };
 
 #define LENS_MAX_RANGES 256
-#define LENS_MAX_BUSY   64
+#define LENS_MAX_BUSY	64
 
 /** struct lens_check_regs - of one held vCPU (struct mon_regs) */
 struct lens_check_regs {
@@ -129,19 +129,19 @@ struct lens_check_stats {
 struct lens_site {
 	uint32_t off; /* of the 5-byte jump from the function's start */
 	uint32_t
-	        len_bytes; /* 5 to 20: the jump and the tails of instructions it cuts, to be nops */
+		len_bytes; /* 5 to 20: the jump and the tails of instructions it cuts, to be nops */
 	bool behind_ftrace; /* the function keeps its ftrace entry */
 };
 
 /** struct lens_window_page - a page of the firmware window */
 struct lens_window_page {
 	struct gpa gpa;
-	struct gva gva;    /* where it is, or would be, mapped: fixed by gpa */
-	struct gpa pte;    /* address of its entry in level1_fixmap_pgt */
+	struct gva gva;	   /* where it is, or would be, mapped: fixed by gpa */
+	struct gpa pte;	   /* address of its entry in level1_fixmap_pgt */
 	uint64_t pte_old;  /* what the entry holds now */
 	uint64_t pte_new;  /* what maps it; equal to pte_old if mapped already */
 	uint32_t free_off; /* first byte of the longest run of zero bytes to the page's end */
-	bool usable;       /* entry free or already ours */
+	bool usable;	   /* entry free or already ours */
 };
 
 #define LENS_MAX_WINDOW_PAGES 64
@@ -171,19 +171,19 @@ int lens_lookup(struct lens *l, struct lens_lookup *q, size_t nr, struct xerr *e
 
 /** lens_symbolize - the symbol that covers @addr and the offset into it */
 int lens_symbolize(struct lens *l, struct gva addr, struct lens_symbol *ret, uint64_t *ret_off,
-                   struct xerr *err) XO_MUST_CHECK;
+		   struct xerr *err) XO_MUST_CHECK;
 
 /** lens_read - copy kernel-virtual memory; @len_bytes at most 64 KiB per request, more are split */
 int lens_read(struct lens *l, struct gva addr, void *buf, size_t len_bytes,
-              struct xerr *err) XO_MUST_CHECK;
+	      struct xerr *err) XO_MUST_CHECK;
 
 /** lens_read_phys - copy guest-physical memory that has a backend */
 int lens_read_phys(struct lens *l, struct gpa addr, void *buf, size_t len_bytes,
-                   struct xerr *err) XO_MUST_CHECK;
+		   struct xerr *err) XO_MUST_CHECK;
 
 /** lens_translate - kernel-virtual to guest-physical. *@ret_left: bytes to the mapping's end */
 int lens_translate(struct lens *l, struct gva addr, struct gpa *ret, uint64_t *ret_left,
-                   struct xerr *err) XO_MUST_CHECK;
+		   struct xerr *err) XO_MUST_CHECK;
 
 /** struct lens_avoid - bytes of a function that the kernel itself rewrites, from the package */
 struct lens_avoid {
@@ -205,15 +205,15 @@ struct lens_avoid {
  * Return: 0, -XO_ENOROOM (too short, patched site in the way, branch target inside, ...), ...
  */
 int lens_site(struct lens *l, struct gva addr, uint64_t size_bytes, const struct lens_avoid *avoid,
-              size_t nr_avoid, struct lens_site *ret, struct refusal *why,
-              struct xerr *err) XO_MUST_CHECK;
+	      size_t nr_avoid, struct lens_site *ret, struct refusal *why,
+	      struct xerr *err) XO_MUST_CHECK;
 
 /**
  * lens_window - describe the firmware window's pages
  * @pages: in: gpa of @nr pages (at most LENS_MAX_WINDOW_PAGES); out: the rest
  */
 int lens_window(struct lens *l, struct lens_window_page *pages, size_t nr,
-                struct xerr *err) XO_MUST_CHECK;
+		struct xerr *err) XO_MUST_CHECK;
 
 /** lens_shim - find the shim. Return: 0, -XO_ENOHOME if not loaded, -XO_ESHIMABI if it lies */
 int lens_shim(struct lens *l, struct lens_shim *ret, struct xerr *err) XO_MUST_CHECK;
@@ -223,7 +223,7 @@ int lens_shim(struct lens *l, struct lens_shim *ret, struct xerr *err) XO_MUST_C
  * @r: @nr ranges, at most LENS_MAX_RANGES; they stay loaded for lens_check
  */
 int lens_check_prepare(struct lens *l, const struct lens_range *r, size_t nr,
-                       struct xerr *err) XO_MUST_CHECK;
+		       struct xerr *err) XO_MUST_CHECK;
 
 /**
  * lens_check - while the guest is held: is anybody inside the prepared ranges?
@@ -232,8 +232,8 @@ int lens_check_prepare(struct lens *l, const struct lens_range *r, size_t nr,
  * Return: 0 (also with findings), -XO_ETASKLIST, ...
  */
 int lens_check(struct lens *l, const struct lens_check_regs *regs, size_t nr_regs,
-               struct lens_busy *busy, size_t *ret_nr, struct lens_check_stats *stats,
-               struct xerr *err) XO_MUST_CHECK;
+	       struct lens_busy *busy, size_t *ret_nr, struct lens_check_stats *stats,
+	       struct xerr *err) XO_MUST_CHECK;
 
 /** lens_pid - process id, for accounting and tests */
 pid_t lens_pid(const struct lens *l);

@@ -22,13 +22,13 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 
-#define MON_MAX_VCPUS       64
-#define MON_MAX_REGIONS     64
+#define MON_MAX_VCPUS	    64
+#define MON_MAX_REGIONS	    64
 #define MON_MAX_BACKENDS    16
-#define MON_MAX_WRITES      4096
+#define MON_MAX_WRITES	    4096
 #define MON_MAX_WRITE_BYTES 4096    /* one record; never crosses a page */
 #define MON_MAX_PLAN_BYTES  1048576 /* old + new over all records */
-#define MON_HOLD_TIMEOUT_MS 100     /* a vCPU that does not stop in time fails the hold */
+#define MON_HOLD_TIMEOUT_MS 100	    /* a vCPU that does not stop in time fails the hold */
 
 enum mon_accel { MON_KVM = 1, MON_TCG = 2 };
 
@@ -36,10 +36,10 @@ enum mon_accel { MON_KVM = 1, MON_TCG = 2 };
 struct mon_region {
 	struct gpa gpa;
 	uint64_t len_bytes;
-	struct hva hva;  /* in QEMU; always known */
+	struct hva hva;	 /* in QEMU; always known */
 	int32_t backend; /* index into backends, or -1: reach it through QEMU's memory (pc.rom) */
 	uint64_t backend_off; /* offset of @gpa in the backend file */
-	bool rom;             /* the guest sees it as read-only memory */
+	bool rom;	      /* the guest sees it as read-only memory */
 };
 
 /** struct mon_vm - all the monitor is told of a VM; borrowed during mon_start */
@@ -67,7 +67,7 @@ struct mon_write {
 struct mon_regs {
 	uint64_t rip, rsp, rflags, cr0, cr3, cr4;
 	uint64_t gs_base, kernel_gs_base; /* 0 where the stub does not tell (TCG) */
-	uint8_t cpl;                      /* 0 to 3 */
+	uint8_t cpl;			  /* 0 to 3 */
 };
 
 /** struct mon_times - of the last hold; nanoseconds */
@@ -121,14 +121,14 @@ int mon_release(struct mon *m, struct mon_times *times, struct xerr *err) XO_MUS
 
 /** mon_run - hold, commit, release in one request, for plans that need no stack check */
 int mon_run(struct mon *m, struct mon_times *times, size_t *ret_bad,
-            struct xerr *err) XO_MUST_CHECK;
+	    struct xerr *err) XO_MUST_CHECK;
 
 /**
  * mon_read - read guest-physical memory through QEMU; for blocks that have no file (pc.rom)
  * @len_bytes: at most 65536, inside one region
  */
 int mon_read(struct mon *m, struct gpa gpa, void *buf, size_t len_bytes,
-             struct xerr *err) XO_MUST_CHECK;
+	     struct xerr *err) XO_MUST_CHECK;
 
 /** mon_pid - the monitor's process id, for accounting and tests */
 pid_t mon_pid(const struct mon *m);

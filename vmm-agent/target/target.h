@@ -15,17 +15,17 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 
-#define TGT_MAX_VCPUS    64
-#define TGT_MAX_REGIONS  64
+#define TGT_MAX_VCPUS	 64
+#define TGT_MAX_REGIONS	 64
 #define TGT_MAX_BACKENDS 16
-#define TGT_MAX_SHARERS  32
+#define TGT_MAX_SHARERS	 32
 
 enum tgt_accel { TGT_KVM = 1, TGT_TCG = 2 };
 
 /** struct tgt_spec - what the operator named: exactly one of @qmp_path and @domain */
 struct tgt_spec {
 	const char *qmp_path;
-	const char *domain;      /* name or UUID */
+	const char *domain;	 /* name or UUID */
 	const char *connect_uri; /* NULL: libvirt's default */
 };
 
@@ -33,7 +33,7 @@ struct tgt_spec {
 struct tgt_backend {
 	dev_t dev;
 	ino_t ino;
-	char name[64];       /* as /proc shows it, escaped: "/memfd:memory-backend-memfd" */
+	char name[64];	     /* as /proc shows it, escaped: "/memfd:memory-backend-memfd" */
 	uint64_t page_bytes; /* 4096, or the huge page size */
 	char proc_path[64];  /* /proc/PID/fd/N or /proc/PID/map_files/A-B */
 };
@@ -64,14 +64,14 @@ struct tgt_sharer {
 /** struct tgt_info - borrowed from the target; refreshed by tgt_refresh */
 struct tgt_info {
 	char name[256]; /* domain or QEMU -name, escaped */
-	char uuid[37];  /* all zero if the VM has none */
+	char uuid[37];	/* all zero if the VM has none */
 	pid_t pid;
 	uint64_t start_time; /* of the process, field 22 of /proc/PID/stat: with pid, an identity */
 	unsigned int qemu_version[3];
 	enum tgt_accel accel;
 	char arch[32]; /* "x86_64" */
 	char machine[64];
-	bool running;   /* as against paused */
+	bool running;	/* as against paused */
 	char state[32]; /* QEMU's run state */
 	bool via_libvirt;
 	size_t nr_vcpus;
@@ -95,7 +95,7 @@ struct tgt;
  * The lock is flock(2) on the RAM backend: it ends with the process and leaves no trace.
  */
 int tgt_attach(struct tgt **ret, const struct tgt_spec *spec, struct refusal *why,
-               struct xerr *err) XO_MUST_CHECK;
+	       struct xerr *err) XO_MUST_CHECK;
 
 const struct tgt_info *tgt_info(const struct tgt *t);
 
