@@ -29,11 +29,17 @@ struct ksyms {
 	struct ksym *sym;
 	char *names; /* NUL-terminated, back to back */
 	size_t names_bytes;
+	uint32_t *bucket; /* hash by name: 0, or 1 + the lowest symbol's index */
+	uint32_t *chain;  /* by symbol: 0, or 1 + the next one's index */
+	size_t nr_buckets;
 };
+
+#define KSYMS_MAX_RODATA (64u << 20)
 
 /**
  * ksyms_find - find and decode the table in a kernel's read-only data
- * @rodata: bytes that contain it; read more than once while searching, decoded from one copy
+ * @rodata: bytes that contain it, from an address that is a multiple of 8; copied once, at most
+ *          KSYMS_MAX_RODATA
  * @base:   where _text runs, to check the addresses against (relative_base is taken from the
  *          table; its shift under KASLR is already in memory)
  * @limit:  highest address of the image
