@@ -71,18 +71,22 @@ static bool find_member(struct search *s, const struct btf_type *t, const char *
 
 static void find_path(struct search *s, uint32_t id, const char *path, struct gmember *ret)
 {
+	const struct btf_type *t = strip(s->btf, id);
 	uint32_t off_bits = 0;
 
 	while (*path) {
 		size_t len = strcspn(path, ".");
-		const struct btf_type *t = strip(s->btf, id);
 
-		if (!t || !btf_is_composite(t) || !find_member(s, t, path, len, 0, &off_bits, &id))
+		if (!t || !btf_is_composite(t) ||
+		    !find_member(s, t, path, len, 0, &off_bits, &id))
 			return;
 		path += len + (path[len] == '.');
+		t = strip(s->btf, id);
 	}
-	*ret = (struct gmember){
-		.known = true, .off = off_bits / 8, .size_bytes = size_of(s->btf, id)};
+	*ret = (struct gmember){.known = true,
+				.off = off_bits / 8,
+				.size_bytes = size_of(s->btf, id),
+				.target_bytes = t && btf_is_ptr(t) ? size_of(s->btf, t->type) : 0};
 }
 
 int gbtf_find(struct span raw, const struct gwant *w, size_t nr, struct xerr *err)

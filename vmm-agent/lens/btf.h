@@ -16,7 +16,8 @@
 struct gmember {
 	bool known;
 	uint32_t off;
-	uint32_t size_bytes; /* of the member; 0 unknown */
+	uint32_t size_bytes;   /* of the member; 0 unknown */
+	uint32_t target_bytes; /* of what it points to; 0 unknown, or not a pointer */
 };
 
 /** struct gwant - a member to look for, or with an empty @path the structure's size */

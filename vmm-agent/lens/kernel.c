@@ -192,7 +192,6 @@ static int load_types(struct gkernel *k, struct xerr *err)
 		{"task_struct", "rethooks.first", &o->task_rethooks, false},
 		{"signal_struct", "thread_head", &o->signal_thread_head, true},
 		{"thread_union", "", &o->thread_union_size, false},
-		{"ftrace_ret_stack", "", &o->ret_stack_size, false},
 		{"rethook_node", "llist", &o->rethook_llist, false},
 		{"rethook_node", "ret_addr", &o->rethook_ret_addr, false},
 		{"module", "", &o->module_size, true},
@@ -231,7 +230,11 @@ static int load_types(struct gkernel *k, struct xerr *err)
 		return rc;
 	if (!bytes)
 		return xerr_set(err, XO_EBTF, "guest kernel: it has no BTF");
-	return gbtf_find(SPAN(raw, bytes), want, XO_ARRAY_SIZE(want), err);
+	rc = gbtf_find(SPAN(raw, bytes), want, XO_ARRAY_SIZE(want), err);
+	if (!rc && o->task_size.size_bytes > GKERNEL_MAX_TASK)
+		rc = xerr_set(err, XO_EBTF, "BTF: struct task_struct has %u bytes",
+			      o->task_size.size_bytes);
+	return rc;
 }
 
 static uint32_t count_bits(const uint8_t *map, uint32_t nr)

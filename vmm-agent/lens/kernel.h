@@ -13,7 +13,6 @@ struct goffs {
 	struct gmember task_sp, task_on_cpu, task_cpu, task_restart_fn, task_start_time;
 	struct gmember task_nvcsw, task_nivcsw, task_ret_stack, task_curr_ret_stack, task_rethooks;
 	struct gmember task_size, signal_thread_head, thread_union_size;
-	struct gmember ret_stack_size, ret_stack_val; /* ret_stack_val: 6.12 has words instead */
 	struct gmember rethook_llist, rethook_ret_addr;
 	struct gmember module_list, module_name, module_state, module_kallsyms, module_refcnt;
 	struct gmember module_core, module_init, module_mem, module_mem_size, module_size;
@@ -25,6 +24,7 @@ struct goffs {
 };
 
 #define GKERNEL_MAX_CPUS 512
+#define GKERNEL_MAX_TASK 65536 /* bytes of struct task_struct */
 
 struct gkernel {
 	struct gspace *space; /* the kernel's own tables: init_top_pgt */
