@@ -80,6 +80,10 @@ static const struct exoshim_abi *abi_as_written(void)
 	return abi;
 }
 
+/*
+ * The host changes slots while this vCPU stands still, perhaps in the middle of
+ * the copy: a second look finds that. The count is for a host that does not hold.
+ */
 static int snapshot(struct exoshim_patch *to)
 {
 	const struct exoshim_abi *abi = abi_as_written();
@@ -90,9 +94,12 @@ static int snapshot(struct exoshim_patch *to)
 
 		if (!(seq & 1)) {
 			memcpy(to, abi->patch, sizeof(abi->patch));
-			smp_rmb(); /* the copy is complete before seq is looked at again */
-			if (READ_ONCE(abi->seq) == seq)
-				return 0;
+			smp_rmb();
+			if (memcmp(to, abi->patch, sizeof(abi->patch)) == 0) {
+				smp_rmb(); /* both looks are over before the count is seen again */
+				if (READ_ONCE(abi->seq) == seq)
+					return 0;
+			}
 		}
 		cond_resched();
 	}

@@ -56,12 +56,11 @@ struct exoshim_abi {
 	uint32_t patch_off_bytes;  /* of the table, from the start of this struct */
 	uint32_t patch_size_bytes; /* from one slot to the next */
 	uint32_t patch_max;	   /* slots */
-	uint32_t seq;		   /* of the table: odd while it changes; the host adds to it */
+	uint32_t seq;		   /* odd while the host changes the table without a hold */
 	uint64_t reserved0;	   /* 0 */
 	struct exoshim_range text;
 	struct exoshim_range rodata;
-	struct exoshim_range
-		reserved[6]; /* 0: exception, bug and unwind tables in later versions */
+	struct exoshim_range reserved[6]; /* 0; later: exception, bug and unwind tables */
 	uint8_t pad[EXOSHIM_PAGE_BYTES - 176];
 	struct exoshim_patch patch[EXOSHIM_MAX_PATCHES];
 };
