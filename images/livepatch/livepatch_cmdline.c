@@ -15,16 +15,16 @@ static int live_cmdline_proc_show(struct seq_file *m, void *v)
 }
 
 static struct klp_func funcs[] = {
-	{ .old_name = "cmdline_proc_show", .new_func = live_cmdline_proc_show },
+	{.old_name = "cmdline_proc_show", .new_func = live_cmdline_proc_show},
 	{},
 };
 
 static struct klp_object objs[] = {
-	{ .funcs = funcs }, /* no name: vmlinux */
+	{.funcs = funcs}, /* no name: vmlinux */
 	{},
 };
 
-static struct klp_patch patch = { .mod = THIS_MODULE, .objs = objs };
+static struct klp_patch patch = {.mod = THIS_MODULE, .objs = objs};
 
 static int __init livepatch_cmdline_init(void)
 {
