@@ -112,6 +112,30 @@ static int take_answers(const struct pkg_manifest *m, const struct lens_lookup *
 	return 0;
 }
 
+/*
+ * The compiler returns by `jmp __x86_return_thunk`, and the guest rewrote every such jump at boot:
+ * to the thunk in its variable x86_return_thunk, or, if that is still the default, to a plain
+ * return, which pkg_link makes of address 0 (arch/x86/kernel/alternative.c, apply_returns).
+ */
+static int choose_return_thunk(struct session *s, uint64_t *addr, struct xerr *err)
+{
+	struct lens_lookup q;
+	uint64_t chosen;
+	int rc;
+
+	ask(&q, "x86_return_thunk", 0);
+	rc = lens_lookup(s->lens, &q, 1, err);
+	if (rc)
+		return rc;
+	if (!q.valid || q.nr_found != 1)
+		return 0; /* a kernel without the choice: the thunk itself */
+	rc = lens_read(s->lens, q.found.addr, &chosen, sizeof(chosen), err);
+	if (rc)
+		return rc;
+	*addr = chosen == *addr ? 0 : chosen;
+	return 0;
+}
+
 static int resolve_symbols(struct session *s, const struct pkg *p, struct resolved *r,
 			   struct refusal *why, struct xerr *err)
 {
@@ -141,7 +165,12 @@ static int resolve_symbols(struct session *s, const struct pkg *p, struct resolv
 	if (rc)
 		return rc;
 	rc = take_answers(m, q, nr_imports, r, why);
-	return rc ? xerr_set(err, -rc, "out of memory") : 0;
+	if (rc)
+		return xerr_set(err, -rc, "out of memory");
+	for (size_t i = 0; i < nr_imports && !rc; i++)
+		if (r->import_addr[i] && !strcmp(import[i], "__x86_return_thunk"))
+			rc = choose_return_thunk(s, &r->import_addr[i], err);
+	return rc;
 }
 
 /* ---- the functions themselves ---- */
