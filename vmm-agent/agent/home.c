@@ -189,7 +189,7 @@ int home_find(const struct session *s, const struct home *h, uint64_t size_bytes
 	uint64_t step = align_bytes > HOME_ALIGN ? align_bytes : HOME_ALIGN;
 	uint64_t want = size_bytes + END_MARK_BYTES;
 
-	if (want <= h->nr_pages * XO_PAGE_SIZE) {
+	if (size_bytes < h->nr_pages * XO_PAGE_SIZE) {
 		for (size_t i = 0; i < h->nr_pages; i++) {
 			uint64_t first = xo_align_up(h->page[i].gva.v, step);
 
