@@ -29,11 +29,17 @@ struct ksyms {
 	struct ksym *sym;
 	char *names; /* NUL-terminated, back to back */
 	size_t names_bytes;
+	uint32_t *bucket; /* hash by name: 0, or 1 + the lowest symbol's index */
+	uint32_t *chain;  /* by symbol: 0, or 1 + the next one's index */
+	size_t nr_buckets;
 };
+
+#define KSYMS_MAX_RODATA (64u << 20)
 
 /**
  * ksyms_find - find and decode the table in a kernel's read-only data
- * @rodata: bytes that contain it; read more than once while searching, decoded from one copy
+ * @rodata: bytes that contain it, from an address that is a multiple of 8; copied once, at most
+ *          KSYMS_MAX_RODATA
  * @base:   where _text runs, to check the addresses against (relative_base is taken from the
  *          table; its shift under KASLR is already in memory)
  * @limit:  highest address of the image
@@ -74,7 +80,8 @@ enum ksite_kind {
 	KSITE_JUMP_LABEL,      /* __jump_table */
 	KSITE_FTRACE,	       /* __mcount_loc */
 	KSITE_RUNTIME_CONST,   /* runtime_ptr_*, runtime_shift_* (6.12) */
-	KSITE_RELOC,	       /* KASLR relocation: not masked, normalised */
+	KSITE_RELOC,	       /* KASLR adds its shift: not masked, normalised */
+	KSITE_RELOC_INVERSE,   /* KASLR subtracts its shift (per-CPU, PC-relative); likewise */
 };
 
 /** struct ksite - one place: [addr, addr + len_bytes) */
@@ -84,6 +91,13 @@ struct ksite {
 	uint8_t kind; /* enum ksite_kind */
 };
 
+/** ksite_kind_name - stable name, as in a package's manifest; "unknown" for anything else */
 const char *ksite_kind_name(enum ksite_kind k);
+
+/** ksite_kind_masked - whether bytes of this kind may be anything (relocations are checked) */
+static inline bool ksite_kind_masked(enum ksite_kind k)
+{
+	return k != KSITE_RELOC && k != KSITE_RELOC_INVERSE;
+}
 
 #endif
