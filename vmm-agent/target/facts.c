@@ -8,6 +8,7 @@
 #include "vmm-agent/target/proc.h"
 #include "vmm-agent/target/registers.h"
 
+#define ARCH	  "x86_64"
 #define MIN_MAJOR 7
 #define MIN_MINOR 2
 
@@ -61,8 +62,9 @@ static int read_identity(struct tgt *t, struct refusal *why, struct xerr *err)
 	take_string(uuid, "UUID", info->uuid, sizeof(info->uuid));
 	take_string(target, "arch", info->arch, sizeof(info->arch));
 	info->accel = json_is_true(json_object_get(kvm, "enabled")) ? TGT_KVM : TGT_TCG;
-	if (strcmp(info->arch, "x86_64") != 0)
-		refusal_add(why, XO_EARCH, "the guest is %s; only x86_64 is supported", info->arch);
+	if (strcmp(info->arch, ARCH) != 0)
+		refusal_add(why, XO_EARCH, "the guest is %s; only " ARCH " is supported",
+			    info->arch);
 	return 0;
 }
 
@@ -237,7 +239,7 @@ int facts_read(struct tgt *t, struct refusal *why, struct xerr *err)
 		rc = read_state(t, why, err);
 	if (!rc)
 		rc = read_vcpus(t, why, err);
-	if (!rc && !strcmp(t->info.arch, "x86_64") && t->info.nr_vcpus <= TGT_MAX_VCPUS)
+	if (!rc && !strcmp(t->info.arch, ARCH))
 		rc = read_registers(t, err);
 	return rc;
 }
@@ -251,5 +253,7 @@ int facts_refresh(struct tgt *t, struct xerr *err)
 		rc = proc_start_time(t->info.pid, &start_time, err);
 	if (!rc && start_time != t->info.start_time)
 		rc = xerr_set(err, XO_ETARGETGONE, "QEMU process %d: ended", (int)t->info.pid);
-	return rc ? rc : read_registers(t, err);
+	if (!rc && !strcmp(t->info.arch, ARCH))
+		rc = read_registers(t, err);
+	return rc;
 }

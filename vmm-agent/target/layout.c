@@ -82,6 +82,18 @@ static uint64_t page_bytes(int fd)
 	return (uint64_t)fs.f_bsize;
 }
 
+/* A memfd has no place in a file system, which /proc calls "(deleted)". */
+static void copy_name(char ret[64], const char *name)
+{
+	static const char deleted[] = " (deleted)";
+	size_t len = strlen(name), tail = sizeof(deleted) - 1;
+
+	if (len >= tail && !strcmp(name + len - tail, deleted))
+		len -= tail;
+	memcpy(ret, name, len);
+	ret[len] = '\0';
+}
+
 /* The index of the backend behind @map, added if new. Return: index or negative code */
 static int backend_of(struct layout *l, const struct mapping *map, struct xerr *err)
 {
@@ -105,7 +117,7 @@ static int backend_of(struct layout *l, const struct mapping *map, struct xerr *
 	if (fd < 0 || fstat(fd, &st))
 		return xerr_set(err, errno == ENOENT ? XO_ETARGETGONE : XO_EPRIVILEGE,
 				"%s: %s; run as root", b->proc_path, strerrordesc_np(errno));
-	memcpy(b->name, map->name, sizeof(b->name));
+	copy_name(b->name, map->name);
 	b->dev = st.st_dev;
 	b->ino = st.st_ino;
 	b->page_bytes = page_bytes(fd);
@@ -123,8 +135,8 @@ static void refuse_private(struct layout *l, const char *block)
 			    block);
 	else
 		refusal_add(l->why, XO_ENOTSHARED,
-			    "%s is private to QEMU; start it with -object "
-			    "memory-backend-memfd,id=ram,size=SIZE,share=on -machine "
+			    "%s is private to QEMU; give its memory backend share=on, or without "
+			    "one: -object memory-backend-memfd,id=ram,size=SIZE,share=on -machine "
 			    "memory-backend=ram",
 			    block);
 }

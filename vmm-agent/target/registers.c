@@ -33,11 +33,8 @@ int registers_parse(struct span text, struct control_regs *ret, size_t max, size
 
 	while (text_line(&text, &line)) {
 		if (take_number(line, "CPU#", &index, text_dec)) {
-			if (have != HAVE_ALL)
+			if (have != HAVE_ALL || nr == max)
 				break;
-			if (nr == max)
-				return xerr_set(err, XO_ELIMIT,
-						"QEMU's register dump: more than %zu vCPUs", max);
 			ret[nr++] = (struct control_regs){.cpu_index = index};
 			have = 0;
 		} else if (!nr) {

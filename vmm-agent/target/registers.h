@@ -19,8 +19,8 @@ struct control_regs {
 /**
  * registers_parse - control registers of each vCPU in the text, in its order
  * @text: hostile
- * @ret: room for @max entries
- * Return: 0, -XO_EMALFORMED (a vCPU without one of the registers), or -XO_ELIMIT
+ * @ret: room for @max entries; further vCPUs are left out
+ * Return: 0, or -XO_EMALFORMED (a vCPU without one of the registers)
  */
 int registers_parse(struct span text, struct control_regs *ret, size_t max, size_t *ret_nr,
 		    struct xerr *err) XO_MUST_CHECK;
