@@ -96,7 +96,7 @@ static void another_kernels_package(void **state)
 
 static void a_tampered_package(void **state)
 {
-	char path[256], command[600];
+	char path[256], command[1024];
 	const char *const argv[] = {"sh", "-c", command, NULL};
 	_cleanup_run_ struct run_result r = {0};
 
