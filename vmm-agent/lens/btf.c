@@ -77,8 +77,7 @@ static void find_path(struct search *s, uint32_t id, const char *path, struct gm
 	while (*path) {
 		size_t len = strcspn(path, ".");
 
-		if (!t || !btf_is_composite(t) ||
-		    !find_member(s, t, path, len, 0, &off_bits, &id))
+		if (!t || !btf_is_composite(t) || !find_member(s, t, path, len, 0, &off_bits, &id))
 			return;
 		path += len + (path[len] == '.');
 		t = strip(s->btf, id);

@@ -16,11 +16,11 @@
 #include "base/util.h"
 #include "vmm-agent/lens/tasks.h"
 
-#define PREPARE_TRIES	  5
-#define MAX_RUNNING	  (2 * GKERNEL_MAX_CPUS) /* two per CPU amid a switch */
-#define MAX_TRACE_BYTES	  8192 /* SHADOW_STACK_SIZE is 4096; 50 entries of 40 bytes before 6.11 */
-#define MAX_RETHOOKS	  1024
-#define KERNEL_HALF	  (UINT64_C(1) << 63)
+#define PREPARE_TRIES	5
+#define MAX_RUNNING	(2 * GKERNEL_MAX_CPUS) /* two per CPU amid a switch */
+#define MAX_TRACE_BYTES 8192 /* SHADOW_STACK_SIZE is 4096; 50 entries of 40 bytes before 6.11 */
+#define MAX_RETHOOKS	1024
+#define KERNEL_HALF	(UINT64_C(1) << 63)
 
 struct gcheck_task {
 	uint64_t task, stack, sp, switches, start_time;
@@ -42,8 +42,8 @@ struct pass {
 	struct gcheck *c;
 	const struct gkernel *k;
 	struct gfindings found;
-	struct xbuf seen; /* before: struct gcheck_task */
-	size_t cursor;	  /* during: where the next task probably is */
+	struct xbuf seen;		   /* before: struct gcheck_task */
+	size_t cursor;			   /* during: where the next task probably is */
 	struct state running[MAX_RUNNING]; /* during */
 	struct gstack stack[MAX_RUNNING];
 	size_t nr_running;
@@ -91,8 +91,8 @@ static int read_state(struct pass *p, uint64_t task, struct state *ret, struct x
 		.id = {.task = task,
 		       .stack = member(t, n, &o->task_stack, 8),
 		       .sp = member(t, n, &o->task_sp, 8),
-		       .switches = member(t, n, &o->task_nvcsw, 8) +
-				   member(t, n, &o->task_nivcsw, 8),
+		       .switches =
+			       member(t, n, &o->task_nvcsw, 8) + member(t, n, &o->task_nivcsw, 8),
 		       .start_time = member(t, n, &o->task_start_time, 8)},
 		.restart_fn = member(t, n, &o->task_restart_fn, 8),
 		.ret_stack = member(t, n, &o->task_ret_stack, 8),

@@ -4,10 +4,10 @@
  * first record brings the memory; from then on there is nothing but that
  * socket, and each request is answered before the next is read.
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include "base/msg.h"

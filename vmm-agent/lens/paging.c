@@ -15,38 +15,62 @@ static bool canonical(const struct gspace *s, uint64_t gva)
 	return high == 0 || high == UINT64_MAX >> (bits - 1);
 }
 
-int gspace_walk(const struct gspace *s, struct gva gva, struct gpage *ret)
+/* Down to the entry that decides; @rights: those of all entries on the way, ANDed (NX: ORed). */
+static int descend(const struct gspace *s, struct gva gva, struct gentry *ret, uint64_t *rights)
 {
-	struct gpage page = {.write = true, .user = true, .exec = true};
 	struct gpa table = s->root;
+	struct gentry e = {.level = s->levels};
+	uint64_t allow = GPTE_WRITE | GPTE_USER, nx = 0;
 
 	if (!canonical(s, gva.v))
 		return -XO_ENOTMAPPED;
-	for (unsigned int level = s->levels; level > 0; level--) {
-		unsigned int shift = XO_PAGE_SHIFT + LEVEL_BITS * (level - 1);
-		uint64_t entry;
+	for (;; e.level--) {
+		unsigned int shift = XO_PAGE_SHIFT + LEVEL_BITS * (e.level - 1);
 		int rc;
 
-		page.pte.v = table.v + ((gva.v >> shift) & 511) * sizeof(entry);
-		rc = gmem_u64(s->mem, page.pte, &entry);
+		e.at.v = table.v + ((gva.v >> shift) & 511) * sizeof(e.value);
+		rc = gmem_u64(s->mem, e.at, &e.value);
 		if (rc)
 			return rc;
-		if (!(entry & GPTE_PRESENT))
-			return -XO_ENOTMAPPED;
-		page.write = page.write && (entry & GPTE_WRITE);
-		page.user = page.user && (entry & GPTE_USER);
-		page.exec = page.exec && !(entry & GPTE_NX);
-		if (level == 1 || (level <= 3 && (entry & GPTE_LARGE))) {
-			page.bytes = UINT64_C(1) << shift;
-			page.gpa.v = (entry & GPTE_ADDR & ~(page.bytes - 1)) |
-				     (gva.v & (page.bytes - 1));
-			page.left = page.bytes - (gva.v & (page.bytes - 1));
-			*ret = page;
+		allow &= e.value;
+		nx |= e.value & GPTE_NX;
+		if (!(e.value & GPTE_PRESENT) || e.level == 1 ||
+		    (e.level <= 3 && (e.value & GPTE_LARGE))) {
+			*ret = e;
+			*rights = allow | nx;
 			return 0;
 		}
-		table.v = entry & GPTE_ADDR;
+		table.v = e.value & GPTE_ADDR;
 	}
-	return -XO_EINTERNAL;
+}
+
+int gspace_entry(const struct gspace *s, struct gva gva, struct gentry *ret)
+{
+	uint64_t rights;
+
+	return descend(s, gva, ret, &rights);
+}
+
+int gspace_walk(const struct gspace *s, struct gva gva, struct gpage *ret)
+{
+	uint64_t rights, bytes;
+	struct gentry e;
+	int rc = descend(s, gva, &e, &rights);
+
+	if (rc)
+		return rc;
+	if (!(e.value & GPTE_PRESENT))
+		return -XO_ENOTMAPPED;
+	bytes = UINT64_C(1) << (XO_PAGE_SHIFT + LEVEL_BITS * (e.level - 1));
+	*ret = (struct gpage){
+		.gpa = {(e.value & GPTE_ADDR & ~(bytes - 1)) | (gva.v & (bytes - 1))},
+		.left = bytes - (gva.v & (bytes - 1)),
+		.bytes = bytes,
+		.write = rights & GPTE_WRITE,
+		.user = rights & GPTE_USER,
+		.exec = !(rights & GPTE_NX),
+	};
+	return 0;
 }
 
 /* Pages of 2 MiB and more are kept by 2 MiB, others by 4 KiB. */

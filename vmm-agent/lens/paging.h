@@ -24,9 +24,15 @@ struct gpage {
 	struct gpa gpa;	 /* of the address asked for */
 	uint64_t left;	 /* bytes from there to the page's end */
 	uint64_t bytes;	 /* of the page: 4 KiB, 2 MiB, 1 GiB */
-	struct gpa pte;	 /* where the last entry stands */
 	bool write;	 /* allowed at every level */
 	bool user, exec; /* likewise */
+};
+
+/** struct gentry - an entry of a page table, present or not */
+struct gentry {
+	struct gpa at; /* where it stands */
+	uint64_t value;
+	unsigned int level; /* 1: of 4 KiB pages */
 };
 
 #define GSPACE_TLB 1024
@@ -45,6 +51,10 @@ struct gspace {
 /** gspace_walk - translate, with rights, past the cache. Return: 0, -XO_ENOTMAPPED (not present,
  *  not canonical), -XO_EPAGETABLE (a table lies outside RAM) */
 int gspace_walk(const struct gspace *s, struct gva gva, struct gpage *ret) XO_MUST_CHECK;
+
+/** gspace_entry - the entry that decides on @gva: the one of level 1, or the first above that is
+ *  not present or a large page. Return: 0, -XO_ENOTMAPPED (not canonical), -XO_EPAGETABLE */
+int gspace_entry(const struct gspace *s, struct gva gva, struct gentry *ret) XO_MUST_CHECK;
 
 /** gspace_translate - through the cache. *@ret_left: bytes to the end of the cached page */
 int gspace_translate(struct gspace *s, struct gva gva, struct gpa *ret,

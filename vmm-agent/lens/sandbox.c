@@ -11,9 +11,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define NOBODY	     65534
-#define MAX_FDS	     4		       /* 0 to 3 */
-#define MAX_DATA     (512u << 20)      /* private memory; guest RAM is mapped shared */
+#define NOBODY	 65534
+#define MAX_FDS	 4	      /* 0 to 3 */
+#define MAX_DATA (512u << 20) /* private memory; guest RAM is mapped shared */
 
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(memory_sanitizer)
@@ -74,17 +74,16 @@ static int allow_memory(scmp_filter_ctx ctx)
 static int filter(struct xerr *err)
 {
 	static const int calls[] = {
-		SCMP_SYS(recvmsg),    SCMP_SYS(sendmsg), SCMP_SYS(poll),
-		SCMP_SYS(close),      SCMP_SYS(munmap),	 SCMP_SYS(mremap),
-		SCMP_SYS(brk),	      SCMP_SYS(madvise), SCMP_SYS(futex),
-		SCMP_SYS(exit_group), SCMP_SYS(exit),	 SCMP_SYS(clock_gettime),
+		SCMP_SYS(recvmsg),	SCMP_SYS(sendmsg),     SCMP_SYS(poll),
+		SCMP_SYS(close),	SCMP_SYS(munmap),      SCMP_SYS(mremap),
+		SCMP_SYS(brk),		SCMP_SYS(madvise),     SCMP_SYS(futex),
+		SCMP_SYS(exit_group),	SCMP_SYS(exit),	       SCMP_SYS(clock_gettime),
 		SCMP_SYS(rt_sigreturn),
 #ifdef LENS_SANITIZER /* what the sanitizers' run-time needs to report and to map its shadow */
-		SCMP_SYS(mmap),	      SCMP_SYS(write),	 SCMP_SYS(getpid),
-		SCMP_SYS(gettid),     SCMP_SYS(sigaltstack),
-		SCMP_SYS(rt_sigprocmask), SCMP_SYS(rt_sigaction), SCMP_SYS(sched_yield),
-		SCMP_SYS(readlink),   SCMP_SYS(openat),	 SCMP_SYS(read),
-		SCMP_SYS(getrandom),
+		SCMP_SYS(mmap),		SCMP_SYS(write),       SCMP_SYS(getpid),
+		SCMP_SYS(gettid),	SCMP_SYS(sigaltstack), SCMP_SYS(rt_sigprocmask),
+		SCMP_SYS(rt_sigaction), SCMP_SYS(sched_yield), SCMP_SYS(readlink),
+		SCMP_SYS(openat),	SCMP_SYS(read),	       SCMP_SYS(getrandom),
 #endif
 	};
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);

@@ -326,9 +326,8 @@ static int do_site(struct lserver *s, struct span body, struct xbuf *reply, stru
 		return add_reasons(reply, &why, err);
 	if (rc)
 		return rc;
-	w = (struct wire_site){.off = site.off,
-			       .len_bytes = site.len_bytes,
-			       .behind_ftrace = site.behind_ftrace};
+	w = (struct wire_site){
+		.off = site.off, .len_bytes = site.len_bytes, .behind_ftrace = site.behind_ftrace};
 	return add(reply, &w, sizeof(w), err);
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The shim module's arena, from its ABI page: docs/formats/shim-abi.md. Nothing in it is trusted. */
+/* The shim module's arena, from its ABI page: docs/formats/shim-abi.md. Nothing in it is trusted.
+ */
 #ifndef EXOPATCH_LENS_SHIM_H
 #define EXOPATCH_LENS_SHIM_H
 

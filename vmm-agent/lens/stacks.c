@@ -24,11 +24,11 @@ int granges_set(struct granges *g, const struct lens_range *r, size_t nr)
 	for (size_t i = 0; i < nr; i++) {
 		if (!r[i].len_bytes || r[i].len_bytes > UINT64_MAX - r[i].start.v)
 			return -XO_EMALFORMED;
-		g->r[i] = (struct grange){.start = r[i].start.v,
-					  .end = r[i].start.v + r[i].len_bytes,
-					  .safe = {r[i].start.v + r[i].safe_off[0],
-						   r[i].start.v + r[i].safe_off[1]},
-					  .index = (uint32_t)i};
+		g->r[i] = (struct grange){
+			.start = r[i].start.v,
+			.end = r[i].start.v + r[i].len_bytes,
+			.safe = {r[i].start.v + r[i].safe_off[0], r[i].start.v + r[i].safe_off[1]},
+			.index = (uint32_t)i};
 	}
 	g->nr = nr;
 	qsort(g->r, nr, sizeof(g->r[0]), by_start);
