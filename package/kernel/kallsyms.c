@@ -263,7 +263,6 @@ static int try_table(struct ksyms *ret, struct span rodata, size_t digit_off, ui
 int ksyms_find(struct ksyms *ret, struct span rodata, uint64_t base, uint64_t limit,
 	       struct xerr *err)
 {
-	_cleanup_free_ uint8_t *copy = NULL;
 	uint64_t budget = WALK_BUDGET;
 	size_t off = 0;
 
@@ -271,18 +270,15 @@ int ksyms_find(struct ksyms *ret, struct span rodata, uint64_t base, uint64_t li
 		return xerr_set(err, XO_ELIMIT,
 				"kallsyms: %zu bytes of read-only data are too many",
 				rodata.len_bytes);
-	copy = malloc(rodata.len_bytes + 1);
-	if (!copy)
-		return xerr_set(err, ENOMEM, "kallsyms: out of memory");
-	memcpy(copy, rodata.p, rodata.len_bytes);
 	for (int i = 0; i < MAX_CANDIDATES; i++) {
-		uint8_t *hit = memmem(copy + off, rodata.len_bytes - off, digits, sizeof(digits));
+		const uint8_t *hit =
+			memmem(rodata.p + off, rodata.len_bytes - off, digits, sizeof(digits));
 		int rc;
 
 		if (!hit)
 			break;
-		off = (size_t)(hit - copy);
-		rc = try_table(ret, SPAN(copy, rodata.len_bytes), off, &budget, base, limit);
+		off = (size_t)(hit - rodata.p);
+		rc = try_table(ret, rodata, off, &budget, base, limit);
 		if (!rc)
 			return 0;
 		if (rc != -XO_EKALLSYMS)

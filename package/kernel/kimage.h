@@ -39,8 +39,8 @@ struct ksyms {
 
 /**
  * ksyms_find - find and decode the table in a kernel's read-only data
- * @rodata: bytes that contain it, from an address that is a multiple of 8; copied once, at most
- *          KSYMS_MAX_RODATA
+ * @rodata: bytes that contain it, from an address that is a multiple of 8, at most
+ *          KSYMS_MAX_RODATA; read more than once, so they must not change meanwhile
  * @base:   where _text runs, to check the addresses against (relative_base is taken from the
  *          table; its shift under KASLR is already in memory)
  * @limit:  highest address of the image

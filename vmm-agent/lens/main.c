@@ -4,6 +4,7 @@
  * first record brings the memory; from then on there is nothing but that
  * socket, and each request is answered before the next is read.
  */
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -70,6 +71,8 @@ int main(int argc, char **argv)
 			argv[0]);
 		return 2;
 	}
+	/* Give large copies back to the system at once, whatever was freed before. */
+	(void)mallopt(M_MMAP_THRESHOLD, 256 << 10);
 	/* Whoever started us may have died before this line: then the socket is at its end. */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0))
 		return 1;
