@@ -1,4 +1,4 @@
-/* SPDX-License-Identifier: GPL-2.0-only */
+/* SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0 */
 /*
  * The bare guest's fixed layout, for its own code, its assembler and the host's
  * tests. Everything is identity-mapped, except the home window, whose page

@@ -14,8 +14,6 @@
 #define SEL_CODE64  0x08
 #define SEL_DATA    0x10
 #define SEL_CODE32  0x18
-#define SEL_USER32  0x20 /* sysexit counts on this order */
-#define SEL_USER_D  0x28
 
 	.section .text.boot, "ax"
 	.code32
@@ -191,7 +189,7 @@ next_cpu:
 	.code64
 	.globl victim
 victim:
-	nopl 0(%rax, %rax, 1)
+	.byte 0x0f, 0x1f, 0x44, 0x00, 0x00 /* the 5-byte nop that ftrace leaves */
 	movl $1, %eax
 	ret
 	.section .note.GNU-stack, "", @progbits
