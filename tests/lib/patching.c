@@ -11,7 +11,6 @@
 #define KEYS	       "build/dev-keys"
 #define MAX_ARGS       60
 #define BUILD_MS       60000
-#define TEXT_BYTES     (16u << 20)
 #define MAX_TEXT_BYTES (64u << 20)
 
 static char dir[128];
@@ -224,17 +223,16 @@ uint8_t *guest_text(struct guest *g, size_t *ret_bytes)
 	_cleanup_exo_ struct exo e = {0};
 	struct xbuf b = XBUF(MAX_TEXT_BYTES);
 	char file[160];
-	json_int_t at;
+	json_int_t at, size;
 	int rc;
 
 	if (EXO(&e, g, "inspect") || e.rc)
 		return NULL;
 	at = (json_int_t)strtoull(exo_str(&e, "kernel", "physical_base", NULL), NULL, 16);
+	size = json_integer_value(json_object_get(json_object_get(e.doc, "kernel"), "text_bytes"));
 	snprintf(file, sizeof(file), "%s/text", dir);
 	if (guest_qmp(g, "pmemsave",
-		      json_pack("{s:I,s:I,s:s}", "val", at, "size", (json_int_t)TEXT_BYTES,
-				"filename", file),
-		      NULL))
+		      json_pack("{s:I,s:I,s:s}", "val", at, "size", size, "filename", file), NULL))
 		return NULL;
 	rc = xbuf_read_file(&b, file);
 	unlink(file);

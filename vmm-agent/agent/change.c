@@ -292,11 +292,16 @@ static int try_until(struct session *s, const struct jrow *row, enum side toward
 	int rc;
 
 	for (*attempts = 1;; (*attempts)++) {
-		rc = attempt(s, a, err);
-		if (rc || !a->nr_busy)
-			return rc;
-		name_busy(row, toward, &a->busy[0], text, sizeof(text));
-		session_progress(s, text);
+		struct xerr failed = {0};
+
+		rc = attempt(s, a, &failed);
+		if (!rc && !a->nr_busy)
+			return 0;
+		if (rc && (rc != -XO_EHOLD || xo_now_ns() + backoff > deadline))
+			return xerr_set(err, rc, "%s", failed.text);
+		if (!rc)
+			name_busy(row, toward, &a->busy[0], text, sizeof(text));
+		session_progress(s, rc ? failed.text : text);
 		if (xo_now_ns() + backoff > deadline)
 			break;
 		xo_sleep_ns(backoff);

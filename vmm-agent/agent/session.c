@@ -250,12 +250,13 @@ int session_vm_json(const struct session *s, json_t *doc)
 		return -ENOMEM;
 	if (!s->discovered)
 		return 0;
-	v = json_pack("{s:s,s:s,s:s,s:o,s:o,s:i,s:b,s:i,s:i,s:i,s:i,s:b}", "banner", k->banner,
+	v = json_pack("{s:s,s:s,s:s,s:o,s:o,s:I,s:i,s:b,s:i,s:i,s:i,s:i,s:b}", "banner", k->banner,
 		      "release", k->release, "build_id", s->build_id, "base", hex64(k->base.v),
-		      "physical_base", hex64(k->phys_base.v), "paging_levels",
-		      (int)k->paging_levels, "page_table_isolation", k->pti, "symbols",
-		      (int)k->nr_symbols, "modules", (int)k->nr_modules, "tasks", (int)k->nr_tasks,
-		      "cpus", (int)k->nr_cpus, "shim", k->has_shim);
+		      "physical_base", hex64(k->phys_base.v), "text_bytes",
+		      (json_int_t)k->text_bytes, "paging_levels", (int)k->paging_levels,
+		      "page_table_isolation", k->pti, "symbols", (int)k->nr_symbols, "modules",
+		      (int)k->nr_modules, "tasks", (int)k->nr_tasks, "cpus", (int)k->nr_cpus,
+		      "shim", k->has_shim);
 	return v && !json_object_set_new(doc, "kernel", v) ? 0 : -ENOMEM;
 }
 
