@@ -7,10 +7,10 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "package/archive.h"
 #include "package/build/object.h"
 #include "package/build/sign.h"
 #include "package/build/target.h"
+#include "package/container.h"
 #include "package/manifest.h"
 #include "package/payload.h"
 
@@ -242,7 +242,7 @@ static int set_manifest(struct build *b, const struct build_options *o, struct x
 			 o->advisory[i]);
 	for (size_t i = 0; i < o->nr_requires; i++)
 		snprintf(m->prereq[m->nr_prereqs++], sizeof(m->prereq[0]), "%s", o->requires[i]);
-	b->provenance = XBUF(ARCHIVE_PROVENANCE_MAX);
+	b->provenance = XBUF(CONTAINER_PROVENANCE_MAX);
 	rc = build_provenance(&b->provenance, o, xbuf_span(&b->kernel_file),
 			      xbuf_span(&b->object_file), xbuf_span(&b->payload_file));
 	if (!rc)
@@ -251,7 +251,7 @@ static int set_manifest(struct build *b, const struct build_options *o, struct x
 		rc = manifest_pin(&b->manifest.provenance, xbuf_span(&b->provenance));
 	if (!rc)
 		rc = set_created(m, err);
-	b->manifest_file = XBUF(ARCHIVE_MANIFEST_MAX);
+	b->manifest_file = XBUF(CONTAINER_MANIFEST_MAX);
 	if (!rc)
 		rc = manifest_format(&b->manifest_file, &b->manifest);
 	return rc ? xerr_set(err, -rc, "manifest: %s", xo_code_text(rc)) : 0;
@@ -268,17 +268,17 @@ static int check_manifest(const struct build *b, struct refusal *why, struct xer
 
 /* ---- signatures and the file ---- */
 
-static int sign_all(struct archive *a, struct xbuf *sig, const struct build_options *o,
+static int sign_all(struct container *a, struct xbuf *sig, const struct build_options *o,
 		    struct xerr *err)
 {
 	for (size_t i = 0; i < o->nr_signers; i++) {
 		const struct build_signer *s = &o->signer[i];
-		struct archive_sig *as = &a->sig[a->nr_sigs];
+		struct container_sig *as = &a->sig[a->nr_sigs];
 		int rc;
 
 		if (a->nr_sigs == PKG_MAX_SIGNERS)
 			return xerr_set(err, XO_ELIMIT, "more than %d signatures", PKG_MAX_SIGNERS);
-		sig[i] = XBUF(ARCHIVE_SIG_MAX);
+		sig[i] = XBUF(CONTAINER_SIG_MAX);
 		rc = sign_content(&sig[i], as->keyid, s->role, a->manifest, s->cert, s->key, err);
 		if (rc)
 			return xerr_set(err, -rc, "%s: %s", s->cert, xo_code_text(rc));
@@ -326,7 +326,7 @@ failed:
 	return err ? err->code : -EIO;
 }
 
-static int sign_and_write(struct archive *a, const struct build_options *o, struct xerr *err)
+static int sign_and_write(struct container *a, const struct build_options *o, struct xerr *err)
 {
 	struct xbuf sig[PKG_MAX_SIGNERS] = {0};
 	_cleanup_xbuf_ struct xbuf file = XBUF(PKG_MAX_BYTES);
@@ -334,7 +334,7 @@ static int sign_and_write(struct archive *a, const struct build_options *o, stru
 
 	rc = sign_all(a, sig, o, err);
 	if (!rc) {
-		rc = archive_write(&file, a);
+		rc = container_write(&file, a);
 		if (rc)
 			xerr_set(err, -rc, "package: %s", xo_code_text(rc));
 	}
@@ -349,7 +349,7 @@ int build_package(const struct build_options *o, struct xbuf *manifest, struct r
 		  struct xerr *err)
 {
 	XO_CLEANUP(build_free) struct build b = {0};
-	struct archive a = {0};
+	struct container a = {0};
 	int rc;
 
 	rc = read_inputs(&b, o, why, err);
@@ -376,13 +376,13 @@ int build_add_signature(const struct build_options *o, struct xbuf *manifest, st
 			struct xerr *err)
 {
 	_cleanup_xbuf_ struct xbuf file = {0};
-	struct archive a = {0};
+	struct container a = {0};
 	int rc;
 
 	rc = read_input(&file, o->add_signature, PKG_MAX_BYTES, err);
 	if (rc)
 		return rc;
-	archive_read(&a, xbuf_span(&file), why);
+	container_read(&a, xbuf_span(&file), why);
 	if (why->nr)
 		return 0;
 	rc = sign_and_write(&a, o, err);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 /* exopatch-build: from a compiled object and a kernel file to a signed package. */
-#include "package/archive.h"
 #include "package/build/build.h"
+#include "package/container.h"
 
 int main(int argc, char **argv)
 {
-	_cleanup_xbuf_ struct xbuf manifest = XBUF(ARCHIVE_MANIFEST_MAX);
+	_cleanup_xbuf_ struct xbuf manifest = XBUF(CONTAINER_MANIFEST_MAX);
 	_cleanup_refusal_ struct refusal why = {0};
 	struct build_options o;
 	struct xerr err = {0};
