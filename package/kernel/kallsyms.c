@@ -23,10 +23,7 @@
 
 #define NR_TOKENS	 256
 #define SYMS_PER_MARKER	 256
-#define MAX_SYMS	 (1u << 20)
-#define MAX_NAMES_BYTES	 (16u << 20) /* decoded */
-#define MAX_CANDIDATES	 64	     /* places that look like a token table */
-#define MAX_NAME_BYTES	 512	     /* KSYM_NAME_LEN, include/linux/kallsyms.h */
+#define MAX_CANDIDATES	 64 /* places that look like a token table */
 #define MARKER_MAX_BYTES (SYMS_PER_MARKER * (2u + 0x3fffu) + 8)
 #define WALK_BUDGET	 (64u << 20) /* bytes of names looked at in all */
 
@@ -60,7 +57,7 @@ static bool find_tokens(struct table *t, size_t digit_off)
 	size_t off = 0;
 
 	for (unsigned int i = '0'; i < NR_TOKENS; i++) {
-		if (!span_cstr(t->rodata, end, MAX_NAME_BYTES, &s))
+		if (!span_cstr(t->rodata, end, KSYM_MAX_NAME, &s))
 			return false;
 		end += strlen(s) + 1;
 	}
@@ -71,7 +68,7 @@ static bool find_tokens(struct table *t, size_t digit_off)
 	t->index_end = end + sizeof(index);
 	for (unsigned int i = 0; i < NR_TOKENS; i++) {
 		if (index[i] != off ||
-		    !span_cstr(t->rodata, t->tokens_off + off, MAX_NAME_BYTES, &t->token[i]))
+		    !span_cstr(t->rodata, t->tokens_off + off, KSYM_MAX_NAME, &t->token[i]))
 			return false;
 		t->token_len[i] = (uint16_t)strlen(t->token[i]);
 		off += t->token_len[i] + 1u;
@@ -151,7 +148,7 @@ static bool find_names(struct table *t)
 		uint64_t nr;
 
 		memcpy(&nr, t->rodata.p + off - 8, sizeof(nr));
-		if (nr == 0 || nr > MAX_SYMS)
+		if (nr == 0 || nr > KSYMS_MAX)
 			continue;
 		if (layout_fits(t, off, (uint32_t)nr, true) ||
 		    layout_fits(t, off, (uint32_t)nr, false))
@@ -161,12 +158,11 @@ static bool find_names(struct table *t)
 }
 
 /* Spell out every name; the first character is the symbol's type. */
-static int decode_names(const struct table *t, struct ksyms *k)
+static int decode_names(const struct table *t, struct ksyms_builder *b)
 {
-	_cleanup_xbuf_ struct xbuf names = XBUF(MAX_NAMES_BYTES);
 	size_t off = t->names_off;
 	size_t tokens, len;
-	char text[1 + MAX_NAME_BYTES];
+	char text[1 + KSYM_MAX_NAME];
 
 	for (size_t i = 0; i < t->nr_syms; i++) {
 		size_t n = 0;
@@ -185,44 +181,10 @@ static int decode_names(const struct table *t, struct ksyms *k)
 		if (n < 2)
 			return -XO_EKALLSYMS;
 		text[n] = '\0';
-		k->sym[i].type = text[0];
-		k->sym[i].name_off = (uint32_t)names.len_bytes;
-		rc = xbuf_add(&names, text + 1, n);
+		rc = ksyms_add(b, 0, text[0], text + 1);
 		if (rc)
 			return rc;
 		off = tokens + len;
-	}
-	k->names_bytes = names.len_bytes;
-	k->names = (char *)XO_TAKE_PTR(names.data);
-	return 0;
-}
-
-static uint32_t name_hash(const char *s)
-{
-	uint32_t h = 2166136261u; /* FNV-1a */
-
-	for (; *s; s++)
-		h = (h ^ (uint8_t)*s) * 16777619u;
-	return h;
-}
-
-/* Chains run upwards in address, since symbols are put in front from the last to the first. */
-static int build_hash(struct ksyms *k)
-{
-	size_t nr = 1;
-
-	while (nr < k->nr)
-		nr *= 2;
-	k->bucket = calloc(nr, sizeof(*k->bucket));
-	k->chain = calloc(k->nr, sizeof(*k->chain));
-	if (!k->bucket || !k->chain)
-		return -ENOMEM;
-	k->nr_buckets = nr;
-	for (size_t i = k->nr; i-- > 0;) {
-		uint32_t *b = &k->bucket[name_hash(ksyms_name(k, &k->sym[i])) & (nr - 1)];
-
-		k->chain[i] = *b;
-		*b = (uint32_t)i + 1;
 	}
 	return 0;
 }
@@ -239,92 +201,68 @@ static uint64_t sym_addr(int32_t offset, uint64_t relative_base, bool absolute_p
 	return offset >= 0 ? (uint64_t)offset : relative_base - 1 - (uint64_t)(int64_t)offset;
 }
 
-static int by_addr(const void *a, const void *b)
-{
-	const struct ksym *x = a, *y = b;
-
-	if (x->addr != y->addr)
-		return x->addr < y->addr ? -1 : 1;
-	return x->name_off < y->name_off ? -1 : x->name_off > y->name_off;
-}
-
 /* Give every symbol its address by one of the layouts; true if _text is where it should be. */
-static bool decode_addrs(const struct table *t, struct ksyms *k, size_t offsets_off,
+static bool decode_addrs(const struct table *t, struct ksyms_builder *b, size_t offsets_off,
 			 size_t base_off, bool absolute_percpu, uint64_t base, uint64_t limit)
 {
+	struct ksym *sym = (struct ksym *)(void *)b->sym.data;
 	uint64_t relative_base;
-	bool sorted = true, found = false;
 	struct span offsets;
+	bool found = false;
 
 	if (!span_u64(t->rodata, base_off, &relative_base) ||
 	    !span_sub(t->rodata, offsets_off, (uint64_t)t->nr_syms * sizeof(int32_t), &offsets))
 		return false;
 	for (size_t i = 0; i < t->nr_syms; i++) {
-		struct ksym *s = &k->sym[i];
 		int32_t offset;
 
 		memcpy(&offset, offsets.p + i * sizeof(offset), sizeof(offset));
-		s->addr = sym_addr(offset, relative_base, absolute_percpu);
-		if (s->addr > limit)
+		sym[i].addr = sym_addr(offset, relative_base, absolute_percpu);
+		if (sym[i].addr > limit)
 			return false;
-		sorted = sorted && (i == 0 || s[-1].addr <= s->addr);
-		found = found || (s->addr == base && !strcmp(ksyms_name(k, s), "_text"));
+		found = found || (sym[i].addr == base &&
+				  !strcmp((char *)b->names.data + sym[i].name_off, "_text"));
 	}
-	if (found && !sorted)
-		qsort(k->sym, k->nr, sizeof(*k->sym), by_addr);
 	return found;
 }
 
 /* Both places for the offsets, both ways to read them. */
-static bool find_addrs(const struct table *t, struct ksyms *k, uint64_t base, uint64_t limit)
+static bool find_addrs(const struct table *t, struct ksyms_builder *b, uint64_t base,
+		       uint64_t limit)
 {
 	size_t offsets_bytes = align8((size_t)t->nr_syms * sizeof(int32_t));
 	size_t before = t->names_off - 8;
 	size_t after = align8(t->index_end);
 
 	for (int percpu = 1; percpu >= 0; percpu--) {
-		if (decode_addrs(t, k, after, after + offsets_bytes, percpu, base, limit))
+		if (decode_addrs(t, b, after, after + offsets_bytes, percpu, base, limit))
 			return true;
 		if (before >= 8 + offsets_bytes &&
-		    decode_addrs(t, k, before - 8 - offsets_bytes, before - 8, percpu, base, limit))
+		    decode_addrs(t, b, before - 8 - offsets_bytes, before - 8, percpu, base, limit))
 			return true;
 	}
 	return false;
 }
 
-static int decode(const struct table *t, struct ksyms *ret, uint64_t base, uint64_t limit)
-{
-	struct ksyms k = {.nr = t->nr_syms};
-	int rc = -ENOMEM;
-
-	k.sym = calloc(k.nr, sizeof(*k.sym));
-	if (k.sym)
-		rc = decode_names(t, &k);
-	if (!rc)
-		rc = find_addrs(t, &k, base, limit) ? build_hash(&k) : -XO_EKALLSYMS;
-	if (rc) {
-		ksyms_free(&k);
-		return rc;
-	}
-	*ret = k;
-	return 0;
-}
-
-/* One private copy of the table's parts, so that nothing changes between check and use. */
 static int try_table(struct ksyms *ret, struct span rodata, size_t digit_off, uint64_t *budget,
 		     uint64_t base, uint64_t limit)
 {
 	struct table t = {.rodata = rodata, .budget = *budget};
 	bool fits = find_tokens(&t, digit_off) && find_names(&t);
+	struct ksyms_builder b = KSYMS_BUILDER;
+	int rc;
 
 	*budget = t.budget;
-	return fits ? decode(&t, ret, base, limit) : -XO_EKALLSYMS;
+	rc = fits ? decode_names(&t, &b) : -XO_EKALLSYMS;
+	if (!rc)
+		rc = find_addrs(&t, &b, base, limit) ? ksyms_build(ret, &b) : -XO_EKALLSYMS;
+	ksyms_builder_free(&b);
+	return rc;
 }
 
 int ksyms_find(struct ksyms *ret, struct span rodata, uint64_t base, uint64_t limit,
 	       struct xerr *err)
 {
-	_cleanup_free_ uint8_t *copy = NULL;
 	uint64_t budget = WALK_BUDGET;
 	size_t off = 0;
 
@@ -332,18 +270,15 @@ int ksyms_find(struct ksyms *ret, struct span rodata, uint64_t base, uint64_t li
 		return xerr_set(err, XO_ELIMIT,
 				"kallsyms: %zu bytes of read-only data are too many",
 				rodata.len_bytes);
-	copy = malloc(rodata.len_bytes + 1);
-	if (!copy)
-		return xerr_set(err, ENOMEM, "kallsyms: out of memory");
-	memcpy(copy, rodata.p, rodata.len_bytes);
 	for (int i = 0; i < MAX_CANDIDATES; i++) {
-		uint8_t *hit = memmem(copy + off, rodata.len_bytes - off, digits, sizeof(digits));
+		const uint8_t *hit =
+			memmem(rodata.p + off, rodata.len_bytes - off, digits, sizeof(digits));
 		int rc;
 
 		if (!hit)
 			break;
-		off = (size_t)(hit - copy);
-		rc = try_table(ret, SPAN(copy, rodata.len_bytes), off, &budget, base, limit);
+		off = (size_t)(hit - rodata.p);
+		rc = try_table(ret, rodata, off, &budget, base, limit);
 		if (!rc)
 			return 0;
 		if (rc != -XO_EKALLSYMS)
@@ -353,58 +288,4 @@ int ksyms_find(struct ksyms *ret, struct span rodata, uint64_t base, uint64_t li
 	return xerr_set(err, XO_EKALLSYMS,
 			"kallsyms: no well-formed symbol table whose _text is at %#llx",
 			(unsigned long long)base);
-}
-
-const char *ksyms_name(const struct ksyms *k, const struct ksym *s)
-{
-	return k->names + s->name_off;
-}
-
-size_t ksyms_lookup(const struct ksyms *k, const char *name, size_t *ret, size_t max)
-{
-	size_t nr = 0;
-
-	if (!k->nr_buckets)
-		return 0;
-	for (uint32_t i = k->bucket[name_hash(name) & (k->nr_buckets - 1)]; i;
-	     i = k->chain[i - 1]) {
-		if (strcmp(ksyms_name(k, &k->sym[i - 1]), name) != 0)
-			continue;
-		if (nr < max)
-			ret[nr] = i - 1;
-		nr++;
-	}
-	return nr;
-}
-
-ssize_t ksyms_at(const struct ksyms *k, uint64_t addr)
-{
-	size_t lo = 0, hi = k->nr;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (k->sym[mid].addr <= addr)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return (ssize_t)lo - 1;
-}
-
-uint64_t ksyms_size(const struct ksyms *k, size_t i)
-{
-	for (size_t j = i + 1; j < k->nr; j++)
-		if (k->sym[j].addr > k->sym[i].addr)
-			return k->sym[j].addr - k->sym[i].addr;
-	return 0;
-}
-
-void ksyms_free(struct ksyms *k)
-{
-	free(k->sym);
-	free(k->names);
-	free(k->bucket);
-	free(k->chain);
-	*k = (struct ksyms){0};
 }

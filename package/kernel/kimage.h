@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/span.h"
@@ -38,8 +39,8 @@ struct ksyms {
 
 /**
  * ksyms_find - find and decode the table in a kernel's read-only data
- * @rodata: bytes that contain it, from an address that is a multiple of 8; copied once, at most
- *          KSYMS_MAX_RODATA
+ * @rodata: bytes that contain it, from an address that is a multiple of 8, at most
+ *          KSYMS_MAX_RODATA; read more than once, so they must not change meanwhile
  * @base:   where _text runs, to check the addresses against (relative_base is taken from the
  *          table; its shift under KASLR is already in memory)
  * @limit:  highest address of the image
@@ -61,6 +62,27 @@ ssize_t ksyms_at(const struct ksyms *k, uint64_t addr);
 uint64_t ksyms_size(const struct ksyms *k, size_t i);
 
 void ksyms_free(struct ksyms *k);
+
+#define KSYMS_MAX	(1u << 20)
+#define KSYMS_MAX_NAMES (16u << 20) /* bytes */
+#define KSYM_MAX_NAME	512	    /* KSYM_NAME_LEN, include/linux/kallsyms.h */
+
+/** struct ksyms_builder - symbols on their way into a table; start with KSYMS_BUILDER */
+struct ksyms_builder {
+	struct xbuf sym, names;
+};
+
+#define KSYMS_BUILDER                                                                              \
+	((struct ksyms_builder){.sym = XBUF(KSYMS_MAX * sizeof(struct ksym)),                      \
+				.names = XBUF(KSYMS_MAX_NAMES)})
+
+/** ksyms_add - append one symbol. Return: 0, -XO_ELIMIT, -ENOMEM */
+int ksyms_add(struct ksyms_builder *b, uint64_t addr, char type, const char *name) XO_MUST_CHECK;
+
+/** ksyms_build - make the table of what was added; @b is empty then. Return: 0, -ENOMEM */
+int ksyms_build(struct ksyms *ret, struct ksyms_builder *b) XO_MUST_CHECK;
+
+void ksyms_builder_free(struct ksyms_builder *b);
 
 /** kimage_build_id - NT_GNU_BUILD_ID from a notes section. Return: its length (at most 20), or code
  */
