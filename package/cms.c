@@ -347,7 +347,7 @@ static int check_signature(CMS_ContentInfo *cms, struct span content, struct cms
 	return 0;
 }
 
-int cms_check(struct cms_verdict *ret, const struct archive_sig *sig, struct span content,
+int cms_check(struct cms_verdict *ret, const struct container_sig *sig, struct span content,
 	      const struct pkg_trust *trust, time_t now)
 {
 	XO_CLEANUP(cms_free_ptr) CMS_ContentInfo *cms = NULL;

@@ -6,7 +6,7 @@
 #include <openssl/evp.h>
 #include <openssl/x509.h>
 
-#include "package/archive.h"
+#include "package/container.h"
 #include "package/trust.h"
 
 /** struct cms_verdict - what was found about one signature */
@@ -24,7 +24,7 @@ struct cms_verdict {
  * @ret:     zero-initialised; cms_verdict_free it
  * Return: 0 (look at @ret), -ENOMEM, -XO_EINTERNAL
  */
-int cms_check(struct cms_verdict *ret, const struct archive_sig *sig, struct span content,
+int cms_check(struct cms_verdict *ret, const struct container_sig *sig, struct span content,
 	      const struct pkg_trust *trust, time_t now) XO_MUST_CHECK;
 void cms_verdict_free(struct cms_verdict *v);
 

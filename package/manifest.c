@@ -27,16 +27,23 @@ struct at {
 
 static void bad(const struct at *at, const char *key, const char *rule)
 {
-	refusal_add(at->why, XO_EMANIFEST, "%s%s: must be %s", at->path, key, rule);
+	size_t n = strlen(at->path);
+
+	if (!key[0] && n)
+		n--; /* the dot */
+	refusal_add(at->why, XO_EMANIFEST, "%.*s%s: must be %s", (int)n, at->path, key, rule);
 }
 
-/* All keys of @keys (NULL-terminated) and no others. Return: whether @o is an object at all */
+/* All keys of @keys (NULL-terminated) and no others. An absent object has been reported already.
+ * Return: whether @o is an object at all */
 static bool object_keys(const struct at *at, const json_t *o, const char *const *keys)
 {
 	char shown[128];
 	const char *key;
 	json_t *value;
 
+	if (!o)
+		return false;
 	if (!json_is_object(o)) {
 		bad(at, "", "an object");
 		return false;

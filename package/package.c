@@ -8,8 +8,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "package/archive.h"
 #include "package/cms.h"
+#include "package/container.h"
 #include "package/manifest.h"
 #include "package/payload.h"
 
@@ -65,7 +65,7 @@ static void check_roles(const struct pkg *p, const struct pkg_trust *trust,
 		take_reasons(why, distrust);
 }
 
-static int check_signatures(struct pkg *p, const struct archive *a, const struct pkg_trust *trust,
+static int check_signatures(struct pkg *p, const struct container *a, const struct pkg_trust *trust,
 			    time_t now, struct refusal *why)
 {
 	_cleanup_refusal_ struct refusal distrust = {0};
@@ -121,7 +121,7 @@ static int check_payload(struct pkg *p, struct span file, struct refusal *why)
 	return 0;
 }
 
-static int check_all(struct pkg *p, const struct archive *a, const struct pkg_trust *trust,
+static int check_all(struct pkg *p, const struct container *a, const struct pkg_trust *trust,
 		     time_t now, struct refusal *why)
 {
 	int rc;
@@ -147,7 +147,7 @@ int pkg_open(struct pkg **ret, struct span bytes, const struct pkg_trust *trust,
 {
 	XO_CLEANUP(pkg_free_ptr) struct pkg *p = calloc(1, sizeof(*p));
 	_cleanup_refusal_ struct refusal found = {0};
-	struct archive a;
+	struct container a;
 	int rc = 0;
 
 	*ret = NULL;
@@ -160,7 +160,7 @@ int pkg_open(struct pkg **ret, struct span bytes, const struct pkg_trust *trust,
 		memcpy(p->bytes, bytes.p, bytes.len_bytes);
 		bytes.p = p->bytes;
 	}
-	archive_read(&a, bytes, &found);
+	container_read(&a, bytes, &found);
 	if (!found.nr)
 		rc = check_all(p, &a, trust, now, &found);
 	if (rc)

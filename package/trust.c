@@ -81,13 +81,13 @@ static int parse_role(struct trust_role *r, const char *name, const json_t *o, s
 	json_int_t k;
 	int rc;
 
-	if (!archive_role_ok(name) || !json_is_object(o))
+	if (!container_role_ok(name) || !json_is_object(o))
 		return xerr_set(
 			err, XO_EMALFORMED,
 			"trust.json: \"%s\" is not a role: its name must be [a-z][a-z0-9-]*, "
 			"at most %d, its value an object",
 			xo_escape(SPAN(name, strlen(name)), shown, sizeof(shown)),
-			ARCHIVE_ROLE_MAX);
+			CONTAINER_ROLE_MAX);
 	memcpy(r->name, name, strlen(name) + 1);
 	rc = only_keys(o, keys, err);
 	if (!rc)

@@ -5,13 +5,13 @@
 
 #include <openssl/x509.h>
 
-#include "package/archive.h"
+#include "package/container.h"
 
 #define TRUST_MAX_ROLES 16
 
 /** struct trust_role - who must sign */
 struct trust_role {
-	char name[ARCHIVE_ROLE_MAX + 1];
+	char name[CONTAINER_ROLE_MAX + 1];
 	size_t threshold; /* 1 to PKG_MAX_SIGNERS */
 	bool any;	  /* every signer with a good certificate */
 	size_t nr_signers;

@@ -110,9 +110,9 @@ int sign_content(struct xbuf *out, char keyid[XO_SHA256_HEX_SIZE], const char *r
 	char id[XO_SHA256_HEX_SIZE];
 	int n, rc;
 
-	if (!archive_role_ok(role))
+	if (!container_role_ok(role))
 		return xerr_set(err, XO_EUSAGE, "role \"%s\": must be [a-z][a-z0-9-]*, at most %d",
-				role, ARCHIVE_ROLE_MAX);
+				role, CONTAINER_ROLE_MAX);
 	rc = load_certs(&certs, cert, err);
 	if (!rc)
 		rc = load_key(&pkey, key, sk_X509_value(certs, 0), err);

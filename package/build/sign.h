@@ -3,13 +3,13 @@
 #ifndef EXOPATCH_PACKAGE_BUILD_SIGN_H
 #define EXOPATCH_PACKAGE_BUILD_SIGN_H
 
-#include "package/archive.h"
+#include "package/container.h"
 
 /**
  * sign_content - make one detached signature
  * @out:     the CMS, appended
  * @keyid:   of the signer
- * @role:    as archive_role_ok() wants it
+ * @role:    as container_role_ok() wants it
  * @content: bytes of manifest.json
  * @cert:    path of a PEM file: the signer's certificate, then intermediates to carry along
  * @key:     path of its private key, PEM; asks for a passphrase on the terminal if it has one

@@ -125,7 +125,7 @@ void pkgfix_manifest(struct manifest *ret, struct span payload, struct span prov
 void pkgfix_pack(struct xbuf *out, struct span manifest, struct span payload,
 		 struct span provenance, const struct pkgfix_signer *signer)
 {
-	struct archive a = {.manifest = manifest, .payload = payload, .provenance = provenance};
+	struct container a = {.manifest = manifest, .payload = payload, .provenance = provenance};
 	struct xbuf sig[PKG_MAX_SIGNERS];
 	char cert[64], key[64];
 
@@ -134,7 +134,7 @@ void pkgfix_pack(struct xbuf *out, struct span manifest, struct span payload,
 		struct xerr err = {0};
 		int rc;
 
-		sig[i] = XBUF(ARCHIVE_SIG_MAX);
+		sig[i] = XBUF(CONTAINER_SIG_MAX);
 		snprintf(cert, sizeof(cert), "%s.pem", signer->name);
 		snprintf(key, sizeof(key), "%s.key", signer->name);
 		rc = sign_content(&sig[i], a.sig[i].keyid, signer->role, manifest,
@@ -145,7 +145,7 @@ void pkgfix_pack(struct xbuf *out, struct span manifest, struct span payload,
 		snprintf(a.sig[i].role, sizeof(a.sig[i].role), "%s", signer->role);
 		a.sig[i].bytes = xbuf_span(&sig[i]);
 	}
-	REQUIRE(archive_write(out, &a) == 0);
+	REQUIRE(container_write(out, &a) == 0);
 	for (size_t i = 0; i < a.nr_sigs; i++)
 		xbuf_free(&sig[i]);
 }

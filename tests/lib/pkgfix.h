@@ -4,7 +4,7 @@
 #define EXOPATCH_TESTS_PKGFIX_H
 
 #include "base/buf.h"
-#include "package/archive.h"
+#include "package/container.h"
 #include "package/build/objwrite.h"
 #include "package/manifest.h"
 

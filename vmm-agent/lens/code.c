@@ -3,19 +3,34 @@
 
 #include <capstone/capstone.h>
 
-/* Instructions of kernels that capstone 4 does not know; all go on to the next. */
+/*
+ * Instructions of kernels that capstone 4 does not know, in the forms kernels
+ * have them. All go on to the next instruction.
+ */
 static uint8_t known_length(struct span s)
 {
 	static const struct {
-		uint8_t len_bytes, match_bytes;
-		uint8_t byte[4];
+		uint8_t len_bytes;
+		uint8_t byte[5];
 	} known[] = {
-		{4, 4, {0xf3, 0x0f, 0x1e, 0xfa}}, /* endbr64 */
+		{4, {0xf3, 0x0f, 0x1e, 0xfa}},	     /* endbr64 */
+		{3, {0x0f, 0x01, 0xee}},	     /* rdpkru */
+		{3, {0x0f, 0x01, 0xef}},	     /* wrpkru */
+		{3, {0x0f, 0x01, 0xe8}},	     /* serialize */
+		{3, {0x0f, 0x01, 0xfa}},	     /* monitorx */
+		{3, {0x0f, 0x01, 0xfb}},	     /* mwaitx */
+		{4, {0x66, 0x0f, 0xae, 0xf1}},	     /* tpause %ecx */
+		{4, {0x66, 0x0f, 0x01, 0xcc}},	     /* tdcall */
+		{4, {0xf3, 0x0f, 0x01, 0xd9}},	     /* vmgexit */
+		{4, {0xf3, 0x0f, 0x01, 0xfe}},	     /* rmpadjust */
+		{4, {0xf2, 0x0f, 0x01, 0xff}},	     /* pvalidate */
+		{4, {0xf2, 0x0f, 0x00, 0xf7}},	     /* lkgs %edi */
+		{5, {0xc4, 0xe2, 0x78, 0x49, 0xc0}}, /* tilerelease */
 	};
 
 	for (size_t i = 0; i < XO_ARRAY_SIZE(known); i++)
 		if (s.len_bytes >= known[i].len_bytes &&
-		    !memcmp(s.p, known[i].byte, known[i].match_bytes))
+		    !memcmp(s.p, known[i].byte, known[i].len_bytes))
 			return known[i].len_bytes;
 	return 0;
 }

@@ -2,6 +2,8 @@
 /* Opening packages: every signature rule, and every byte of a good one flipped. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <time.h>
 
@@ -121,14 +123,14 @@ static void test_key_types(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < XO_ARRAY_SIZE(bad); i++) {
-		_cleanup_xbuf_ struct xbuf file = XBUF(65536), sig = XBUF(ARCHIVE_SIG_MAX);
+		_cleanup_xbuf_ struct xbuf file = XBUF(65536), sig = XBUF(CONTAINER_SIG_MAX);
 		_cleanup_refusal_ struct refusal why = {0};
 		char cmd[1024], cert[64], key[64];
-		struct archive a = {.manifest = SPAN("x", 1),
-				    .payload = SPAN("x", 1),
-				    .provenance = SPAN("x", 1),
-				    .nr_sigs = 1,
-				    .sig = {{.role = "release"}}};
+		struct container a = {.manifest = SPAN("x", 1),
+				      .payload = SPAN("x", 1),
+				      .provenance = SPAN("x", 1),
+				      .nr_sigs = 1,
+				      .sig = {{.role = "release"}}};
 		FILE *p;
 
 		memset(a.sig[0].keyid, '0', XO_SHA256_HEX_SIZE - 1);
@@ -143,7 +145,7 @@ static void test_key_types(void **state)
 		assert_int_equal(xbuf_read_fd(&sig, fileno(p)), 0);
 		assert_int_equal(pclose(p), 0);
 		a.sig[0].bytes = xbuf_span(&sig);
-		assert_int_equal(archive_write(&file, &a), 0);
+		assert_int_equal(container_write(&file, &a), 0);
 		assert_null(open_at(xbuf_span(&file), "trust-any", time(NULL) + 1, &why));
 		assert_int_equal(why.reason[0].code, XO_ESIGNATURE);
 		for (size_t k = 0; k < why.nr; k++)
@@ -156,14 +158,14 @@ static void test_moved_role(void **state)
 {
 	_cleanup_xbuf_ struct xbuf file = XBUF(262144), moved = XBUF(262144);
 	_cleanup_refusal_ struct refusal why = {0};
-	struct archive a;
+	struct container a;
 
 	(void)state;
 	pkgfix_good(&file);
-	archive_read(&a, xbuf_span(&file), &why);
+	container_read(&a, xbuf_span(&file), &why);
 	assert_int_equal(why.nr, 0);
 	memcpy(a.sig[0].role, "release", sizeof("release"));
-	assert_int_equal(archive_write(&moved, &a), 0);
+	assert_int_equal(container_write(&moved, &a), 0);
 	assert_null(open_at(xbuf_span(&moved), "trust-any", time(NULL) + 1, &why));
 	assert_true(pkgfix_has(&why, XO_ESIGNATURE));
 }
@@ -244,12 +246,12 @@ static void test_signature_bits(void **state)
 	_cleanup_refusal_ struct refusal none = {0};
 	struct pkg_trust *trust = pkgfix_trust("trust-any");
 	const time_t now = time(NULL) + 1;
-	struct archive a;
+	struct container a;
 	size_t start;
 
 	(void)state;
 	pkgfix_good(&file);
-	archive_read(&a, xbuf_span(&file), &none);
+	container_read(&a, xbuf_span(&file), &none);
 	assert_int_equal(none.nr, 0);
 	start = (size_t)(a.sig[1].bytes.p - file.data);
 	for (size_t bit = 0; bit < 8 * a.sig[1].bytes.len_bytes; bit++) {

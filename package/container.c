@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "package/archive.h"
+#include "package/container.h"
 
 #include <string.h>
 
@@ -59,11 +59,11 @@ static void header_for(struct ustar *h, const char *name, uint64_t size_bytes)
 	h->chksum[6] = '\0';
 }
 
-bool archive_role_ok(const char *role)
+bool container_role_ok(const char *role)
 {
 	size_t n = strspn(role, "abcdefghijklmnopqrstuvwxyz0123456789-");
 
-	return n && n <= ARCHIVE_ROLE_MAX && !role[n] && role[0] >= 'a' && role[0] <= 'z';
+	return n && n <= CONTAINER_ROLE_MAX && !role[n] && role[0] >= 'a' && role[0] <= 'z';
 }
 
 static bool keyid_ok(const char *keyid)
@@ -73,7 +73,7 @@ static bool keyid_ok(const char *keyid)
 }
 
 /* Take "sig/ROLE.KEYID.p7s" apart. */
-static bool sig_name_ok(const char *name, struct archive_sig *sig)
+static bool sig_name_ok(const char *name, struct container_sig *sig)
 {
 	static const char head[] = "sig/", tail[] = ".p7s";
 	const size_t keyid_len = XO_SHA256_HEX_SIZE - 1;
@@ -85,15 +85,15 @@ static bool sig_name_ok(const char *name, struct archive_sig *sig)
 		return false;
 	dot = name + len - strlen(tail) - keyid_len - 1;
 	role_len = (size_t)(dot - name) - strlen(head);
-	if (*dot != '.' || !role_len || role_len > ARCHIVE_ROLE_MAX)
+	if (*dot != '.' || !role_len || role_len > CONTAINER_ROLE_MAX)
 		return false;
 	memset(sig, 0, sizeof(*sig));
 	memcpy(sig->role, name + strlen(head), role_len);
 	memcpy(sig->keyid, dot + 1, keyid_len);
-	return archive_role_ok(sig->role) && keyid_ok(sig->keyid);
+	return container_role_ok(sig->role) && keyid_ok(sig->keyid);
 }
 
-static void sig_name(const struct archive_sig *sig, char name[NAME_SIZE])
+static void sig_name(const struct container_sig *sig, char name[NAME_SIZE])
 {
 	snprintf(name, NAME_SIZE, "sig/%.24s.%.64s.p7s", sig->role, sig->keyid);
 }
@@ -201,11 +201,11 @@ static bool read_end(struct span bytes, uint64_t off, struct refusal *why)
 }
 
 /* All sig/ members; the first other one's name and content are left in @name and @s. */
-static bool read_sigs(struct archive *a, struct span bytes, uint64_t *off, char name[NAME_SIZE],
+static bool read_sigs(struct container *a, struct span bytes, uint64_t *off, char name[NAME_SIZE],
 		      struct span *s, struct refusal *why)
 {
 	char last[NAME_SIZE] = "";
-	struct archive_sig sig;
+	struct container_sig sig;
 
 	for (;;) {
 		if (!read_member(bytes, off, name, s, why))
@@ -218,7 +218,7 @@ static bool read_sigs(struct archive *a, struct span bytes, uint64_t *off, char 
 				    name, PKG_MAX_SIGNERS);
 			return false;
 		}
-		if (!within(name, *s, ARCHIVE_SIG_MAX, why))
+		if (!within(name, *s, CONTAINER_SIG_MAX, why))
 			return false;
 		memcpy(last, name, sizeof(last));
 		sig.bytes = *s;
@@ -226,9 +226,9 @@ static bool read_sigs(struct archive *a, struct span bytes, uint64_t *off, char 
 	}
 }
 
-void archive_read(struct archive *ret, struct span bytes, struct refusal *why)
+void container_read(struct container *ret, struct span bytes, struct refusal *why)
 {
-	struct archive a = {0};
+	struct container a = {0};
 	char name[NAME_SIZE];
 	uint64_t off = 0;
 	struct span s;
@@ -239,13 +239,13 @@ void archive_read(struct archive *ret, struct span bytes, struct refusal *why)
 		return;
 	}
 	if (!read_member(bytes, &off, name, &a.manifest, why) ||
-	    !expect("manifest.json", ARCHIVE_MANIFEST_MAX, name, a.manifest, why) ||
+	    !expect("manifest.json", CONTAINER_MANIFEST_MAX, name, a.manifest, why) ||
 	    !read_sigs(&a, bytes, &off, name, &s, why) ||
-	    !expect("payload.o", ARCHIVE_PAYLOAD_MAX, name, s, why))
+	    !expect("payload.o", CONTAINER_PAYLOAD_MAX, name, s, why))
 		return;
 	a.payload = s;
 	if (!read_member(bytes, &off, name, &a.provenance, why) ||
-	    !expect("provenance.json", ARCHIVE_PROVENANCE_MAX, name, a.provenance, why) ||
+	    !expect("provenance.json", CONTAINER_PROVENANCE_MAX, name, a.provenance, why) ||
 	    !read_end(bytes, off, why))
 		return;
 	*ret = a;
@@ -277,9 +277,9 @@ static int by_name(const void *x, const void *y)
 	return strcmp(a, b);
 }
 
-static int write_sigs(struct xbuf *out, const struct archive *a)
+static int write_sigs(struct xbuf *out, const struct container *a)
 {
-	struct archive_sig sig[PKG_MAX_SIGNERS];
+	struct container_sig sig[PKG_MAX_SIGNERS];
 	char name[NAME_SIZE], last[NAME_SIZE] = "";
 	int rc = 0;
 
@@ -289,26 +289,27 @@ static int write_sigs(struct xbuf *out, const struct archive *a)
 	qsort(sig, a->nr_sigs, sizeof(sig[0]), by_name);
 	for (size_t i = 0; !rc && i < a->nr_sigs; i++) {
 		sig_name(&sig[i], name);
-		if (!archive_role_ok(sig[i].role) || !keyid_ok(sig[i].keyid) || !strcmp(name, last))
+		if (!container_role_ok(sig[i].role) || !keyid_ok(sig[i].keyid) ||
+		    !strcmp(name, last))
 			return -XO_EINTERNAL;
 		memcpy(last, name, sizeof(last));
-		rc = write_member(out, name, sig[i].bytes, ARCHIVE_SIG_MAX);
+		rc = write_member(out, name, sig[i].bytes, CONTAINER_SIG_MAX);
 	}
 	return rc;
 }
 
-int archive_write(struct xbuf *out, const struct archive *a)
+int container_write(struct xbuf *out, const struct container *a)
 {
 	static const uint8_t end[2 * BLOCK];
 	int rc;
 
-	rc = write_member(out, "manifest.json", a->manifest, ARCHIVE_MANIFEST_MAX);
+	rc = write_member(out, "manifest.json", a->manifest, CONTAINER_MANIFEST_MAX);
 	if (!rc)
 		rc = write_sigs(out, a);
 	if (!rc)
-		rc = write_member(out, "payload.o", a->payload, ARCHIVE_PAYLOAD_MAX);
+		rc = write_member(out, "payload.o", a->payload, CONTAINER_PAYLOAD_MAX);
 	if (!rc)
-		rc = write_member(out, "provenance.json", a->provenance, ARCHIVE_PROVENANCE_MAX);
+		rc = write_member(out, "provenance.json", a->provenance, CONTAINER_PROVENANCE_MAX);
 	if (!rc)
 		rc = xbuf_add(out, end, sizeof(end));
 	return rc;
