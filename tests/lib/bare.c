@@ -398,11 +398,9 @@ int bare_gdb_attach(struct bare *b)
 int bare_gdb_close(struct bare *b)
 {
 	char out[256] = "";
-	int rc = hmp(b, "gdbserver none", out, sizeof(out));
 
-	if (do_qmp(b, "{\"execute\":\"chardev-remove\",\"arguments\":{\"id\":\"" GDB_ID "\"}}", -1))
-		rc = -1;
-	return rc;
+	/* This removes the character device too. */
+	return hmp(b, "gdbserver none", out, sizeof(out));
 }
 
 void bare_kill(struct bare *b)

@@ -8,7 +8,9 @@
 void bareplan_make(struct bareplan *p, uint32_t value, uint64_t home)
 {
 	static const uint8_t nop5[5] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
-	int32_t rel = (int32_t)(BARE_HOME_GVA - (BARE_VICTIM + 5));
+	/* A page table entry of its own for each home: removed entries live on in the TLB. */
+	uint64_t slot = home == BARE_HOME_GPA ? 0 : 1;
+	int32_t rel = (int32_t)(BARE_HOME_GVA + slot * 4096 - (BARE_VICTIM + 5));
 
 	memset(p, 0, sizeof(*p));
 	memset(p->code_new, 0x90, sizeof(p->code_new)); /* nop */
@@ -24,7 +26,7 @@ void bareplan_make(struct bareplan *p, uint32_t value, uint64_t home)
 						     .len_bytes = BAREPLAN_CODE_BYTES,
 						     .expected = p->code_old,
 						     .replacement = p->code_new};
-	p->apply[BAREPLAN_PTE] = (struct mon_write){.gpa = {BARE_HOME_PT},
+	p->apply[BAREPLAN_PTE] = (struct mon_write){.gpa = {BARE_HOME_PT + 8 * slot},
 						    .len_bytes = sizeof(p->pte_new),
 						    .expected = (uint8_t *)&p->pte_old,
 						    .replacement = (uint8_t *)&p->pte_new};

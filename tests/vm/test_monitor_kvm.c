@@ -40,16 +40,19 @@ static struct bare *boot(bool ring0, unsigned int nr_cpus)
 }
 
 /* One guest with two vCPUs for all tests that leave it as they found it. */
-static struct bare *shared(void **state)
+static struct bare *shared_guest;
+
+static struct bare *shared(void)
 {
-	if (!*state)
-		*state = boot(false, 2);
-	return *state;
+	if (!shared_guest)
+		shared_guest = boot(false, 2);
+	return shared_guest;
 }
 
 static int stop_shared(void **state)
 {
-	bare_stop(*state);
+	(void)state;
+	bare_stop(shared_guest);
 	return 0;
 }
 
@@ -91,8 +94,9 @@ static void apply_and_revert(struct bare *b)
 
 static void test_ring3(void **state)
 {
-	struct bare *b = shared(state);
+	struct bare *b = shared();
 
+	(void)state;
 	assert_int_equal(bare_shared(b)->ring, 3);
 	apply_and_revert(b);
 }
@@ -109,13 +113,14 @@ static void test_ring0(void **state)
 
 static void test_two_vcpus_held_with_registers(void **state)
 {
-	struct bare *b = shared(state);
+	struct bare *b = shared();
 	struct mon_regs regs[2];
 	struct mon_times times;
 	struct xerr err = {0};
 	struct mon *m = start(b);
 	uint64_t before[2];
 
+	(void)state;
 	for (int round = 0; round < 5; round++) {
 		assert_int_equal(mon_hold(m, &err), 0);
 		for (int i = 0; i < 2; i++)
@@ -143,12 +148,13 @@ static void test_two_vcpus_held_with_registers(void **state)
 
 static void test_paused_vm_stays_paused(void **state)
 {
-	struct bare *b = shared(state);
+	struct bare *b = shared();
 	struct mon_regs regs;
 	struct xerr err = {0};
 	struct bareplan p;
 	struct mon *m = start(b);
 
+	(void)state;
 	json_decref(bare_qmp(b, "{\"execute\":\"stop\"}", -1));
 	assert_false(bare_running(b));
 	bareplan_make(&p, NEW_VALUE, BARE_HOME_GPA);
@@ -170,12 +176,13 @@ static void test_paused_vm_stays_paused(void **state)
 
 static void test_expected_differs(void **state)
 {
-	struct bare *b = shared(state);
+	struct bare *b = shared();
 	struct mon *m = start(b);
 	struct xerr err = {0};
 	struct bareplan p;
 	size_t bad = 99;
 
+	(void)state;
 	bareplan_make(&p, NEW_VALUE, BARE_HOME_GPA);
 	p.detour_old[4] ^= 1;
 	assert_int_equal(mon_plan(m, p.apply, BAREPLAN_RECORDS, &err), 0);
@@ -212,10 +219,11 @@ static void test_qemu_killed_while_held(void **state)
 
 static void test_client_gone_while_held(void **state)
 {
-	struct bare *b = shared(state);
+	struct bare *b = shared();
 	pid_t pid = fork();
 	int status;
 
+	(void)state;
 	if (pid == 0) {
 		struct xerr err = {0};
 		struct mon *m = NULL;
@@ -273,19 +281,21 @@ static void die_at(struct bare *b, enum fault f)
 
 static void test_monitor_killed_anywhere(void **state)
 {
-	struct bare *b = shared(state);
+	struct bare *b = shared();
 
+	(void)state;
 	for (enum fault f = FAULT_monitor_hold_some; f <= FAULT_monitor_released; f++)
 		die_at(b, f);
 }
 
 static void test_read_back_failure_is_put_back(void **state)
 {
-	struct bare *b = shared(state);
+	struct bare *b = shared();
 	struct xerr err = {0};
 	struct bareplan p;
 	struct mon *m;
 
+	(void)state;
 	assert_int_equal(setenv("EXOPATCH_FAULT", "monitor_read_back=fail", 1), 0);
 	m = start(b);
 	assert_int_equal(unsetenv("EXOPATCH_FAULT"), 0);

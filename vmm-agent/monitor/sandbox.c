@@ -34,8 +34,8 @@ static const int allowed[] = {
 	/* time */
 	SCMP_SYS(setitimer), SCMP_SYS(rt_sigreturn), SCMP_SYS(clock_gettime),
 	SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep), SCMP_SYS(restart_syscall),
-	/* memory of our own, without PROT_EXEC (below) */
-	SCMP_SYS(brk), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(futex),
+	/* memory of our own, without PROT_EXEC (below); qsort asks how much there is */
+	SCMP_SYS(brk), SCMP_SYS(sysinfo), SCMP_SYS(munmap), SCMP_SYS(mremap), SCMP_SYS(futex),
 	/* the end; raise() at a fault point asks who it is */
 	SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(getpid), SCMP_SYS(gettid),
 	SCMP_SYS(rt_sigprocmask), SCMP_SYS(kill)};
