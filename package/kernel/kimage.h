@@ -102,7 +102,8 @@ enum ksite_kind {
 	KSITE_JUMP_LABEL,      /* __jump_table */
 	KSITE_FTRACE,	       /* __mcount_loc */
 	KSITE_RUNTIME_CONST,   /* runtime_ptr_*, runtime_shift_* (6.12) */
-	KSITE_RELOC,	       /* KASLR relocation: not masked, normalised */
+	KSITE_RELOC,	       /* KASLR adds its shift: not masked, normalised */
+	KSITE_RELOC_INVERSE,   /* KASLR subtracts its shift (per-CPU, PC-relative); likewise */
 };
 
 /** struct ksite - one place: [addr, addr + len_bytes) */
@@ -112,6 +113,13 @@ struct ksite {
 	uint8_t kind; /* enum ksite_kind */
 };
 
+/** ksite_kind_name - stable name, as in a package's manifest; "unknown" for anything else */
 const char *ksite_kind_name(enum ksite_kind k);
+
+/** ksite_kind_masked - whether bytes of this kind may be anything (relocations are checked) */
+static inline bool ksite_kind_masked(enum ksite_kind k)
+{
+	return k != KSITE_RELOC && k != KSITE_RELOC_INVERSE;
+}
 
 #endif

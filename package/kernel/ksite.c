@@ -28,6 +28,8 @@ const char *ksite_kind_name(enum ksite_kind k)
 		return "runtime-const";
 	case KSITE_RELOC:
 		return "reloc";
+	case KSITE_RELOC_INVERSE:
+		return "reloc-inverse";
 	}
 	return "unknown";
 }
