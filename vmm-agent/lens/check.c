@@ -17,7 +17,7 @@
 #include "vmm-agent/lens/tasks.h"
 
 #define PREPARE_TRIES	5
-#define MAX_RUNNING	(2 * GKERNEL_MAX_CPUS) /* two per CPU amid a switch */
+#define MAX_RUNNING	(2ul * GKERNEL_MAX_CPUS) /* two per CPU amid a switch */
 #define MAX_TRACE_BYTES 8192 /* SHADOW_STACK_SIZE is 4096; 50 entries of 40 bytes before 6.11 */
 #define MAX_RETHOOKS	1024
 #define KERNEL_HALF	(UINT64_C(1) << 63)
@@ -205,7 +205,7 @@ static int scan_sleeper(struct pass *p, const struct state *st, struct xerr *err
 static int look_before(void *ctx, uint64_t task, struct xerr *err)
 {
 	struct pass *p = ctx;
-	struct state st, after;
+	struct state st = {0}, after = {0};
 	int rc = read_state(p, task, &st, err);
 
 	if (rc)
@@ -269,7 +269,7 @@ int gcheck_prepare(struct gcheck *c, const struct gkernel *k, const struct lens_
 		p->c = c;
 		p->k = k;
 		p->found.busy = busy;
-		p->seen = XBUF(2 * GTASK_MAX * sizeof(struct gcheck_task));
+		p->seen = XBUF(2ul * GTASK_MAX * sizeof(struct gcheck_task));
 		last = (struct xerr){0};
 		rc = gtask_walk(k, look_before, p, &nr_tasks, &last);
 		if (!rc)
@@ -302,7 +302,7 @@ static int look_during(void *ctx, uint64_t task, struct xerr *err)
 {
 	struct pass *p = ctx;
 	const struct gcheck_task *was = recall(p, task);
-	struct state st;
+	struct state st = {0};
 	int rc = read_state(p, task, &st, err);
 
 	if (rc)

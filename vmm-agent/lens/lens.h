@@ -236,7 +236,7 @@ int lens_check(struct lens *l, const struct lens_check_regs *regs, size_t nr_reg
 	       struct lens_busy *busy, size_t *ret_nr, struct lens_check_stats *stats,
 	       struct xerr *err) XO_MUST_CHECK;
 
-/** lens_pid - process id, for accounting and tests */
+/** lens_pid - process id, for accounting and tests; 0 once it has ended */
 pid_t lens_pid(const struct lens *l);
 
 /** lens_free - end the process and wait for it. NULL is fine */

@@ -143,7 +143,7 @@ static int decode_cold(struct choice *c, struct xerr *err)
 			uint64_t start = syms->sym[cold[i]].addr;
 			uint64_t bytes = ksyms_size(syms, cold[i]);
 			_cleanup_free_ uint8_t *code = NULL;
-			uint32_t bad;
+			uint32_t bad = 0;
 			int rc = gkernel_copy(c->k, start, start + bytes, GSITE_MAX_FUNCTION, &code,
 					      err);
 
