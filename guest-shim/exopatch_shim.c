@@ -5,8 +5,8 @@
  *
  * Nothing here writes to either, and nothing here calls into the arena. All of
  * it is read-only to the guest; the host writes through its own mapping of guest
- * RAM. The host also raises this module's reference count while a patch lives
- * here, so that it cannot be unloaded (docs/formats/shim-abi.md).
+ * RAM. The host also takes this module's exit function away while a patch is
+ * active, so that it cannot be unloaded (docs/formats/shim-abi.md).
  */
 #include <linux/kobject.h>
 #include <linux/mm.h>

@@ -516,11 +516,26 @@ int guest_start(struct guest **ret, const struct guest_opts *opts)
 	return 0;
 }
 
+int guest_adopt(struct guest **ret, int channel_fd)
+{
+	struct guest *g = calloc(1, sizeof(*g));
+
+	if (!g)
+		return complain(-ENOMEM, "adopt");
+	g->qmp_fd = -1;
+	g->channel_fd = channel_fd;
+	g->channel_in = XBUF(OUTPUT_MAX);
+	*ret = g;
+	return 0;
+}
+
 static void show_console(const struct guest *g)
 {
 	_cleanup_run_ struct run_result tail = {0};
 	char path[160];
 
+	if (!g->dir[0])
+		return;
 	snprintf(path, sizeof(path), "%s/console", g->dir);
 	if (!run_program((const char *[]){"tail", "-n", "30", path, NULL}, NULL, 10000, &tail))
 		fprintf(stderr, "guest: end of the console:\n%s\n", tail.out);

@@ -56,6 +56,13 @@ int guest_wait_boot(struct guest *g) XO_MUST_CHECK;
 /** guest_boot - guest_start and guest_wait_boot; on failure there is nothing to free */
 int guest_boot(struct guest **ret, const struct guest_opts *opts) XO_MUST_CHECK;
 
+/**
+ * guest_adopt - a guest that somebody else runs: only its command channel is known
+ * @channel_fd: its end on the host; owned by the guest on success
+ * guest_wait_boot, guest_run and what builds on it work; QMP and guest_pid do not.
+ */
+int guest_adopt(struct guest **ret, int channel_fd) XO_MUST_CHECK;
+
 /** guest_free - end QEMU, remove its files. NULL is fine */
 void guest_free(struct guest *g);
 

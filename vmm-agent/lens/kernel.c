@@ -199,7 +199,7 @@ static int load_types(struct gkernel *k, struct xerr *err)
 		{"module", "name", &o->module_name, true},
 		{"module", "state", &o->module_state, true},
 		{"module", "kallsyms", &o->module_kallsyms, true},
-		{"module", "refcnt", &o->module_refcnt, false},
+		{"module", "exit", &o->module_exit, false},
 		{"module", "core_layout", &o->module_core, false},
 		{"module", "init_layout", &o->module_init, false},
 		{"module", "mem", &o->module_mem, false},

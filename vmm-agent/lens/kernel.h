@@ -14,7 +14,7 @@ struct goffs {
 	struct gmember task_nvcsw, task_nivcsw, task_ret_stack, task_curr_ret_stack, task_rethooks;
 	struct gmember task_size, signal_thread_head, thread_union_size;
 	struct gmember rethook_llist, rethook_ret_addr;
-	struct gmember module_list, module_name, module_state, module_kallsyms, module_refcnt;
+	struct gmember module_list, module_name, module_state, module_kallsyms, module_exit;
 	struct gmember module_core, module_init, module_mem, module_mem_size, module_size;
 	struct gmember layout_base, layout_bytes, layout_text, mem_base, mem_bytes;
 	struct gmember mks_symtab, mks_num, mks_strtab, mks_typetab;

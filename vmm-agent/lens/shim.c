@@ -5,7 +5,6 @@
 
 #include "guest-shim/shim_abi.h"
 
-#define MAX_REFCNT (1u << 30)
 #define NR_PAGES                                                                                   \
 	((sizeof(struct exoshim_abi) + EXOSHIM_TEXT_BYTES + EXOSHIM_RODATA_BYTES) /                \
 	 EXOSHIM_PAGE_BYTES)
@@ -114,16 +113,16 @@ int gshim_find(const struct gkernel *k, const struct gmodules *mods, struct lens
 	       struct xerr *err)
 {
 	const struct gmodule *m = gmodules_named(mods, GSHIM_MODULE);
-	uint64_t abi, text, rodata, refcnt;
-	uint32_t state, count;
+	uint64_t abi, text, rodata, exit_slot, exit_now;
+	uint32_t state;
 	struct exoshim_abi a;
 	struct ksyms syms;
 	int rc;
 
 	if (!m)
 		return xerr_set(err, XO_ENOHOME, "shim: the guest has not loaded it");
-	if (!k->off.module_refcnt.known)
-		return xerr_set(err, XO_EBTF, "shim: BTF has no reference count of modules");
+	if (!k->off.module_exit.known)
+		return xerr_set(err, XO_EBTF, "shim: BTF has no exit function of modules");
 	rc = gmodule_syms(&syms, m, k, err);
 	if (rc)
 		return rc;
@@ -131,12 +130,11 @@ int gshim_find(const struct gkernel *k, const struct gmodules *mods, struct lens
 	text = only(&syms, EXOSHIM_TEXT_SYMBOL);
 	rodata = only(&syms, EXOSHIM_RODATA_SYMBOL);
 	ksyms_free(&syms);
-	refcnt = m->addr + k->off.module_refcnt.off;
+	exit_slot = m->addr + k->off.module_exit.off;
 	if (!abi || !text || !rodata)
 		return xerr_set(err, XO_ENOHOME, "shim: its symbols are not in kallsyms");
 	if (gspace_u32(k->space, (struct gva){m->addr + k->off.module_state.off}, &state) ||
-	    gspace_u32(k->space, (struct gva){refcnt}, &count) || state != 0 || count == 0 ||
-	    count >= MAX_REFCNT)
+	    gspace_u64(k->space, (struct gva){exit_slot}, &exit_now) || state != 0)
 		return lies(err, "the module is not live");
 	if (gspace_read(k->space, (struct gva){abi}, &a, sizeof(a)))
 		return lies(err, "its ABI page is not mapped");
@@ -151,7 +149,7 @@ int gshim_find(const struct gkernel *k, const struct gmodules *mods, struct lens
 				  .text_bytes = a.text.size_bytes,
 				  .rodata_bytes = a.rodata.size_bytes,
 				  .abi_version = a.abi_version,
-				  .refcnt = {refcnt},
-				  .refcnt_now = count};
+				  .exit_slot = {exit_slot},
+				  .exit_now = exit_now};
 	return 0;
 }
