@@ -151,8 +151,9 @@ struct lens_shim {
 	struct gva abi, text, rodata;
 	uint64_t text_bytes, rodata_bytes;
 	uint32_t abi_version;
-	struct gva refcnt; /* struct module's reference count */
-	uint32_t refcnt_now;
+	struct gva
+		exit_slot; /* struct module's exit pointer: 0 there keeps it from being unloaded */
+	uint64_t exit_now;
 };
 
 struct lens;

@@ -50,17 +50,20 @@ static int write_all(const struct commit_io *io, const struct plan *p, struct xe
 	return rc;
 }
 
-/* Last written first. Records not yet written hold the expected bytes, so writing those is no harm.
- */
+/* Last written first; what was not written yet holds the expected bytes and is left alone. */
 static int put_back(const struct commit_io *io, const struct plan *p, struct xerr *err)
 {
+	uint8_t buf[MON_MAX_WRITE_BYTES];
 	struct xerr why = {0};
 	size_t bad = 0;
 	int rc = 0;
 
 	for (size_t i = p->nr; i-- > 0;) {
-		int one = io->write(io->ctx, &p->rec[i], 1, COMMIT_EXPECTED, &why);
+		const struct plan_rec *r = &p->rec[i];
+		int one = io->read(io->ctx, r, buf, &why);
 
+		if (!one && memcmp(buf, r->expected, r->len_bytes) != 0)
+			one = io->write(io->ctx, r, 1, COMMIT_EXPECTED, &why);
 		rc = rc ? rc : one;
 	}
 	if (!rc)

@@ -146,7 +146,7 @@ static int set_mode(struct tcg *t, int phy_mode, struct xerr *err)
 
 static int set_cpu(struct tcg *t, size_t i, struct xerr *err)
 {
-	char question[16];
+	char question[32];
 	int rc;
 
 	(void)snprintf(question, sizeof(question), "Hg%zx", i + 1);
@@ -256,16 +256,21 @@ static int shows(struct tcg *t, struct gva gva, const uint8_t *bytes, uint32_t l
 	return 1;
 }
 
-/* QEMU drops physical writes to ROM, so those go to virtual addresses. Choose a vCPU whose address
- * space maps the record where the plan says. */
-static int choose_cpu(struct tcg_io *io, const struct plan_rec *r, const uint8_t *bytes,
-		      struct xerr *err)
+/*
+ * QEMU drops physical writes to ROM, so those go to virtual addresses. Choose a vCPU whose address
+ * space maps the record where the plan says, which is when it shows what the memory holds. The
+ * mapping may be a record of the same plan, so this is for when the records before are written.
+ */
+static int choose_cpu(struct tcg_io *io, const struct plan_rec *r, struct xerr *err)
 {
+	uint8_t bytes[MON_MAX_WRITE_BYTES];
 	struct tcg *t = io->tcg;
 	size_t nr = io->vm->desc.nr_vcpus;
 	size_t first = t->cpu;
-	int rc = set_mode(t, 0, err);
+	int rc = tcg_read(io, r, bytes, err);
 
+	if (!rc)
+		rc = set_mode(t, 0, err);
 	for (size_t i = 0; i < nr && !rc; i++) {
 		if (i)
 			rc = set_cpu(t, (first + i) % nr, err);
@@ -276,7 +281,7 @@ static int choose_cpu(struct tcg_io *io, const struct plan_rec *r, const uint8_t
 	}
 	if (rc)
 		return rc;
-	return xerr_set(err, XO_EGDBSTUB,
+	return xerr_set(err, XO_EHOLD,
 			"gdb stub: no vCPU maps guest-virtual %#" PRIx64 " to %#" PRIx64
 			" now (all in user mode, or it is not mapped); try again",
 			r->gva.v, r->gpa.v);
@@ -286,11 +291,8 @@ int tcg_read(void *tcg_io, const struct plan_rec *r, uint8_t *buf, struct xerr *
 {
 	struct tcg_io *io = tcg_io;
 	struct vm *vm = (struct vm *)(uintptr_t)io->vm;
-	int rc = write_read(vm, r, buf, err);
 
-	if (!rc && vm->desc.region[r->region].rom)
-		rc = choose_cpu(io, r, buf, err);
-	return rc;
+	return write_read(vm, r, buf, err);
 }
 
 /* Send a batch, take an "OK" for each of its packets. */
@@ -322,10 +324,10 @@ int tcg_write(void *tcg_io, const struct plan_rec *r, size_t nr, enum commit_byt
 			what == COMMIT_REPLACEMENT ? r[i].replacement : r[i].expected;
 		int more;
 
-		if (t->phy_mode != !rom || packets > MAX_BATCH_PACKETS) {
+		if (rom || t->phy_mode != 1 || packets > MAX_BATCH_PACKETS) {
 			rc = flush(t, &out, &packets, err);
 			if (!rc)
-				rc = set_mode(t, !rom, err);
+				rc = rom ? choose_cpu(io, &r[i], err) : set_mode(t, 1, err);
 			if (rc)
 				return rc;
 		}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm-agent/agent/hold.h"
+
+#include "base/util.h"
+
+/* Take the stub out and make sure that the guest runs if it did: the way out of every failure. */
+static void abandon_stub(struct session *s)
+{
+	struct xerr ignored = {0};
+
+	if (tgt_gdb_close(s->tgt, &ignored) == 0 || tgt_gdb_stale(s->tgt))
+		ignored = (struct xerr){0};
+	if (s->vm->running && tgt_resume(s->tgt, &ignored) != 0)
+		return; /* the VM is gone, or recover will find it stopped */
+}
+
+static int open_stub(struct session *s, struct xerr *err)
+{
+	_cleanup_close_ int fd = -1;
+	int rc;
+
+	rc = tgt_gdb_open(s->tgt, &fd, err);
+	if (rc)
+		return rc;
+	rc = mon_gdb(s->mon, fd, s->vm->running, err);
+	if (!rc)
+		rc = tgt_gdb_attach(s->tgt, err);
+	return rc;
+}
+
+int hold_begin(struct session *s, uint64_t *ret_start_ns, struct xerr *err)
+{
+	uint64_t start = xo_now_ns();
+	int rc = 0;
+
+	if (s->vm->accel == TGT_TCG)
+		rc = open_stub(s, err);
+	if (!rc)
+		rc = mon_hold(s->mon, err);
+	if (rc) {
+		if (s->vm->accel == TGT_TCG)
+			abandon_stub(s);
+		return rc;
+	}
+	*ret_start_ns = start;
+	return 0;
+}
+
+int hold_end(struct session *s, uint64_t start_ns, struct mon_times *times, struct xerr *err)
+{
+	int rc = mon_release(s->mon, times, err);
+	uint64_t end = xo_now_ns();
+
+	if (s->vm->accel != TGT_TCG)
+		return rc;
+	if (rc) {
+		abandon_stub(s);
+		return rc;
+	}
+	times->blackout_ns = end - start_ns;
+	return tgt_gdb_close(s->tgt, err);
+}

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+
+#include "vmm-agent/agent/ops.h"
+
+/* What the guest's memory says of a live row. */
+static const char *in_guest(const struct session *s, const struct jrow *row,
+			    const struct survey *sv)
+{
+	if (!op_same_kernel(s, row))
+		return "rebooted";
+	if (sv->nr_foreign)
+		return "changed";
+	if (!sv->nr_old)
+		return "new";
+	return sv->nr_new ? "mixed" : "old";
+}
+
+static int add_row(struct session *s, struct jrow *row, json_t *list, struct xerr *err)
+{
+	_cleanup_survey_ struct survey sv = {0};
+	const char *guest = "old";
+	json_t *item;
+	int rc = 0;
+
+	if (jrow_live(row)) {
+		if (op_same_kernel(s, row))
+			rc = change_survey(s, row, &sv, err);
+		if (!rc)
+			guest = in_guest(s, row, &sv);
+		if (!rc && !op_same_kernel(s, row))
+			rc = journal_set_state(s->journal, row, J_LOST, 0, err);
+	}
+	if (rc)
+		return rc;
+	item = op_row_json(row);
+	if (!item || json_object_set_new(item, "guest", json_string(guest)) ||
+	    json_object_set_new(item, "consistent",
+				json_boolean(row->state != J_ACTIVE || !sv.nr_old)) ||
+	    json_array_append_new(list, item))
+		return xerr_set(err, ENOMEM, "out of memory");
+	return 0;
+}
+
+int agent_status(const struct agent_opts *o, json_t **ret, struct refusal *why, struct xerr *err)
+{
+	_cleanup_session_ struct session s = {0};
+	_cleanup_json_ json_t *doc = NULL, *list = json_array();
+	int rc;
+
+	rc = op_begin(&s, o, why, err);
+	for (size_t i = 0; i < s.nr_rows && !rc; i++)
+		rc = add_row(&s, &s.row[i], list, err);
+	if (rc)
+		return rc;
+	doc = op_doc(&s, "status");
+	if (!doc || json_object_set(doc, "patches", list))
+		return xerr_set(err, ENOMEM, "out of memory");
+	*ret = XO_TAKE_PTR(doc);
+	return 0;
+}

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of this folder share. */
+#ifndef EXOPATCH_TARGET_INTERNAL_H
+#define EXOPATCH_TARGET_INTERNAL_H
+
+#include "vmm-agent/target/qchan.h"
+#include "vmm-agent/target/target.h"
+
+struct tgt {
+	struct qchan *chan;
+	struct tgt_info info;
+	uint64_t cpu_index[TGT_MAX_VCPUS]; /* QEMU's number of each vCPU */
+	dev_t map_dev[TGT_MAX_BACKENDS];   /* each backend's device as /proc/PID/maps shows it */
+	int lock_fd;
+	bool gdb_stale; /* found at attach */
+	bool gdb_open;	/* ours */
+};
+
+/**
+ * facts_read - identity, version, accelerator, vCPUs, run state
+ * @why: reasons these facts give against patching
+ */
+int facts_read(struct tgt *t, struct refusal *why, struct xerr *err) XO_MUST_CHECK;
+
+/** facts_refresh - run state and control registers anew. -XO_ETARGETGONE if the VM ended */
+int facts_refresh(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+
+/** layout_read - regions and backends of guest memory */
+int layout_read(struct tgt *t, struct refusal *why, struct xerr *err) XO_MUST_CHECK;
+
+/** sharers_read - other processes that map the backends, and devices that reach guest memory */
+int sharers_read(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+
+/** debugger_check - stale stub of ours, other people's debuggers */
+int debugger_check(struct tgt *t, struct refusal *why, struct xerr *err) XO_MUST_CHECK;
+
+#endif

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm-agent/target/target.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include "vmm-agent/target/internal.h"
+#include "vmm-agent/target/libvirt.h"
+#include "vmm-agent/target/qmp.h"
+
+static int open_channel(struct tgt *t, const struct tgt_spec *spec, struct xerr *err)
+{
+	if (!spec->qmp_path == !spec->domain)
+		return xerr_set(err, XO_EUSAGE, "give either a QMP socket or a libvirt domain");
+	if (spec->qmp_path)
+		return qmp_open(spec->qmp_path, &t->chan, err);
+	t->info.via_libvirt = true;
+	return lv_open(spec->domain, spec->connect_uri, &t->chan, err);
+}
+
+/* flock belongs to the open file, and this one is nobody's but ours. */
+static int take_lock(struct tgt *t, struct refusal *why, struct xerr *err)
+{
+	int fd;
+
+	if (!t->info.nr_backends)
+		return 0;
+	fd = tgt_backend_open(t, 0, false, err);
+	if (fd < 0)
+		return fd;
+	t->lock_fd = fd;
+	if (!flock(fd, LOCK_EX | LOCK_NB))
+		return 0;
+	if (errno != EWOULDBLOCK)
+		return xerr_set(err, errno, "flock: %s", strerrordesc_np(errno));
+	refusal_add(why, XO_ELOCKED,
+		    "another exopatch works on this virtual machine; wait for it to end");
+	return 0;
+}
+
+/* What is hidden from the caller is a reason, not a failure: the rest may still be shown. */
+static int privilege_is_reason(int rc, struct xerr *err, struct refusal *why)
+{
+	if (rc != -XO_EPRIVILEGE)
+		return rc;
+	refusal_add(why, XO_EPRIVILEGE, "%s", err->text);
+	*err = (struct xerr){0};
+	return 0;
+}
+
+static int examine(struct tgt *t, struct refusal *why, struct xerr *err)
+{
+	struct xerr own = {0};
+	int rc = facts_read(t, why, &own);
+
+	if (!rc)
+		rc = privilege_is_reason(layout_read(t, why, &own), &own, why);
+	if (!rc)
+		rc = debugger_check(t, why, &own);
+	if (!rc)
+		rc = sharers_read(t, &own);
+	if (!rc)
+		rc = privilege_is_reason(take_lock(t, why, &own), &own, why);
+	return rc ? xerr_set(err, rc, "%s", own.text) : 0;
+}
+
+int tgt_attach(struct tgt **ret, const struct tgt_spec *spec, struct refusal *why, struct xerr *err)
+{
+	struct tgt *t = calloc(1, sizeof(*t));
+	int rc;
+
+	if (!t)
+		return xerr_set(err, ENOMEM, "out of memory");
+	t->lock_fd = -1;
+	rc = open_channel(t, spec, err);
+	if (!rc)
+		rc = examine(t, why, err);
+	if (rc) {
+		tgt_free(t);
+		return rc;
+	}
+	*ret = t;
+	return 0;
+}
+
+const struct tgt_info *tgt_info(const struct tgt *t)
+{
+	return &t->info;
+}
+
+int tgt_refresh(struct tgt *t, struct xerr *err)
+{
+	return facts_refresh(t, err);
+}
+
+int tgt_backend_open(struct tgt *t, size_t i, bool writable, struct xerr *err)
+{
+	const struct tgt_backend *b;
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+
+	if (i >= t->info.nr_backends)
+		return xerr_set(err, XO_EINTERNAL, "no backend %zu", i);
+	b = &t->info.backend[i];
+	fd = open(b->proc_path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+	if (fd < 0 && errno == ENOENT)
+		return xerr_set(err, XO_ETARGETGONE, "QEMU process %d: ended", (int)t->info.pid);
+	if (fd < 0)
+		return xerr_set(err, XO_EPRIVILEGE, "%s: %s; run as root", b->proc_path,
+				strerrordesc_np(errno));
+	if (fstat(fd, &st) || st.st_dev != b->dev || st.st_ino != b->ino)
+		return xerr_set(err, XO_ETARGETGONE,
+				"%s: no longer the guest's memory; QEMU process %d has ended",
+				b->proc_path, (int)t->info.pid);
+	return XO_TAKE_FD(fd);
+}
+
+int tgt_resume(struct tgt *t, struct xerr *err)
+{
+	return qchan_call(t->chan, "cont", -1, NULL, err, NULL);
+}
+
+int tgt_stop(struct tgt *t, struct xerr *err)
+{
+	return qchan_call(t->chan, "stop", -1, NULL, err, NULL);
+}
+
+void tgt_free(struct tgt *t)
+{
+	if (!t)
+		return;
+	if (t->gdb_open && tgt_gdb_close(t, NULL))
+		t->gdb_open = false; /* QEMU is gone, or the next attach finds it stale */
+	qchan_free(t->chan);
+	if (t->lock_fd >= 0)
+		close(t->lock_fd);
+	free(t);
+}
