@@ -57,6 +57,7 @@ static void map_ram(struct pair *p, struct guest *g)
 	free(answer);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
+	assert_int_equal(unlink(path), 0); /* the guest's directory must end empty */
 	p->ram = mmap(NULL, MEM_BYTES, PROT_READ, MAP_PRIVATE, fd, 0);
 	assert_true(p->ram != MAP_FAILED);
 	close(fd);
