@@ -120,14 +120,9 @@ static int load_symbols_from(struct gkernel *k, uint64_t start, uint64_t stop, s
 static int load_symbols(struct gkernel *k, struct xerr *err)
 {
 	uint64_t start, stop;
-	struct xerr first = {0};
-	int rc;
 
-	if (find_rodata(k->space, k->base, &start, &stop)) {
-		rc = load_symbols_from(k, start, stop, &first);
-		if (rc != -XO_EKALLSYMS)
-			return rc ? xerr_set(err, rc, "%s", first.text) : 0;
-	}
+	if (find_rodata(k->space, k->base, &start, &stop))
+		return load_symbols_from(k, start, stop, err);
 	return load_symbols_from(k, k->base, k->base + KSYMS_MAX_RODATA, err);
 }
 

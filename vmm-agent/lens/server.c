@@ -258,8 +258,8 @@ static int do_read(struct lserver *s, struct span body, bool phys, struct xbuf *
 	if (body.len_bytes != sizeof(q))
 		return bad(err, "read: wrong length");
 	memcpy(&q, body.p, sizeof(q));
-	if (q.len_bytes > WIRE_MAX_READ)
-		return bad(err, "read: too long");
+	if (q.len_bytes == 0 || q.len_bytes > WIRE_MAX_READ)
+		return bad(err, "read: nothing, or too long");
 	rc = xbuf_reserve(reply, q.len_bytes, &to);
 	if (!rc)
 		rc = phys ? gmem_read(&s->mem, (struct gpa){q.addr}, to, q.len_bytes)
