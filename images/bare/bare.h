@@ -20,10 +20,10 @@
 #define BARE_STACKS	0x220000 /* one page a processor, grows down from its end */
 #define BARE_HOME_GPA	0x230000 /* a free, zero page */
 #define BARE_HOME_GVA	0x40000000
-#define BARE_ROM_GPA	0xd8000	      /* a free page of the firmware window (SeaBIOS, pc machine) */
-#define BARE_PTE_FLAGS	0x125	      /* present, user, accessed, global; read-only, executable */
-#define BARE_MAGIC	0x65726162u   /* "bare" */
-#define BARE_MAX_LOADED 0x00110000    /* the image ends below this */
+#define BARE_ROM_GPA	0xd8000	    /* a free page of the firmware window (SeaBIOS, pc machine) */
+#define BARE_PTE_FLAGS	0x125	    /* present, user, accessed, global; read-only, executable */
+#define BARE_MAGIC	0x65726162u /* "bare" */
+#define BARE_MAX_LOADED 0x00110000  /* the image ends below this */
 
 #ifndef __ASSEMBLER__
 #include <stdint.h>

@@ -305,7 +305,7 @@ static void check_shim(struct vm *v, bool loaded)
 	if (lens_shim(v->l, &s, &v->err))
 		fail_msg("lens_shim: %s", v->err.text);
 	assert_int_equal(s.abi_version, 1);
-	assert_int_not_equal(s.exit_now, 0);
+	assert_true(s.exit_now != 0);
 }
 
 static void load_modules(struct vm *v)
