@@ -363,10 +363,14 @@ static void test_large(void **state)
 	struct vm v;
 
 	(void)state;
-	boot(&v, &(struct guest_opts){.mem_mib = 2560, .numa_nodes = 2, .vcpus = 4});
+	boot(&v, &(struct guest_opts){.mem_mib = 2560,
+				      .numa_nodes = 2,
+				      .vcpus = 4,
+				      .append = "pti=on no_timer_check"});
 	ask_number(&v, "spawn-threads 1000 >/dev/null 2>&1 & usleep 2000000; echo 0", 10);
 	compare(&v, 4, 4);
 	assert_true(v.k.nr_tasks > 1000);
+	assert_true(v.k.pti);
 	assert_int_equal(busy_in(&v, "cmdline_proc_show", &b, &stats), 0);
 	print_message("%u tasks checked in %.0f us, %u of them looked at again\n", stats.nr_tasks,
 		      (double)stats.ns / 1e3, stats.nr_rescanned);

@@ -19,7 +19,8 @@
 #define PREPARE_TRIES	5
 #define MAX_RUNNING	(2ul * GKERNEL_MAX_CPUS) /* two per CPU amid a switch */
 #define MAX_TRACE_BYTES 8192 /* SHADOW_STACK_SIZE is 4096; 50 entries of 40 bytes before 6.11 */
-#define MAX_RETHOOKS	1024
+#define MAX_STACK_BYTES (UINT64_C(512) << 20) /* looked at in one pass */
+#define MAX_RETHOOKS	(1u << 20)
 #define KERNEL_HALF	(UINT64_C(1) << 63)
 
 struct gcheck_task {
@@ -48,6 +49,7 @@ struct pass {
 	struct gstack stack[MAX_RUNNING];
 	size_t nr_running;
 	uint32_t nr_rescanned;
+	uint32_t hooks_left; /* of kretprobes, over all tasks */
 	uint8_t scratch[GKERNEL_MAX_TASK];
 };
 
@@ -149,14 +151,15 @@ static int scan_rethooks(struct pass *p, const struct state *st)
 
 	if (!off->rethook_llist.known || !off->rethook_ret_addr.known)
 		return 0;
-	for (int i = 0; node; i++) {
+	while (node) {
 		uint64_t hook = node - off->rethook_llist.off;
 		const struct grange *r;
 		uint64_t addr;
 		int rc;
 
-		if (i == MAX_RETHOOKS)
+		if (!p->hooks_left)
 			return -XO_ELIMIT;
+		p->hooks_left--;
 		hook += off->rethook_ret_addr.off;
 		rc = gspace_u64(p->k->space, (struct gva){hook}, &addr);
 		if (!rc)
@@ -180,6 +183,8 @@ static int scan_task(struct pass *p, const struct state *st, uint64_t from, stru
 	if (r)
 		gfindings_add(&p->found, &o, r, st->restart_fn,
 			      st->id.task + p->k->off.task_restart_fn.off);
+	if (p->found.stack_bytes > MAX_STACK_BYTES)
+		return broken(err, st, "there are more stacks than there can be");
 	o.kind = LENS_BUSY_STACK;
 	rc = gstack_scan(p->k->space, &p->c->ranges, from, st->id.stack + p->k->thread_bytes, &o,
 			 &p->found);
@@ -268,7 +273,8 @@ int gcheck_prepare(struct gcheck *c, const struct gkernel *k, const struct lens_
 
 		p->c = c;
 		p->k = k;
-		p->found.busy = busy;
+		p->found = (struct gfindings){.busy = busy};
+		p->hooks_left = MAX_RETHOOKS;
 		p->seen = XBUF(2ul * GTASK_MAX * sizeof(struct gcheck_task));
 		last = (struct xerr){0};
 		rc = gtask_walk(k, look_before, p, &nr_tasks, &last);
@@ -423,6 +429,7 @@ int gcheck_run(struct gcheck *c, const struct gkernel *k, const struct lens_chec
 	p->c = c;
 	p->k = k;
 	p->found.busy = busy;
+	p->hooks_left = MAX_RETHOOKS;
 	rc = gtask_walk(k, look_during, p, &nr_tasks, err);
 	if (rc)
 		return rc;
