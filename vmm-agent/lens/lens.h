@@ -140,7 +140,8 @@ struct lens_window_page {
 	struct gpa pte;	   /* address of its entry in level1_fixmap_pgt */
 	uint64_t pte_old;  /* what the entry holds now */
 	uint64_t pte_new;  /* what maps it; equal to pte_old if mapped already */
-	uint32_t free_off; /* first byte of the longest run of zero bytes to the page's end */
+	uint32_t free_off; /* first byte of the run of zero bytes to the page's end; 4096, none, if
+			      the page has no backend file (OVMF's pc.rom): ask the monitor then */
 	bool usable;	   /* entry free or already ours */
 };
 
