@@ -14,7 +14,8 @@
 #include "base/fault.h"
 #include "base/util.h"
 
-#define TICK_MS 10
+#define TICK_MS	  10
+#define NS_PER_MS UINT64_C(1000000)
 
 /* The tracer of a thread, or 0. */
 static pid_t tracer_of(const struct thread *t)
@@ -84,7 +85,7 @@ void hold_timer(unsigned int after_ms)
 	if (after_ms) {
 		it.it_value.tv_sec = after_ms / 1000;
 		it.it_value.tv_usec = (suseconds_t)(after_ms % 1000) * 1000;
-		it.it_interval.tv_usec = TICK_MS * 1000;
+		it.it_interval.tv_usec = TICK_MS * INT64_C(1000);
 	}
 	(void)setitimer(ITIMER_REAL, &it, NULL);
 }
@@ -180,7 +181,7 @@ static void give_up(struct hold *h)
 	}
 	(void)hold_settle(h);
 	hold_timer(TICK_MS);
-	deadline_ns = xo_now_ns() + 2 * TICK_MS * UINT64_C(1000000);
+	deadline_ns = xo_now_ns() + 2 * (TICK_MS * NS_PER_MS);
 	for (size_t i = 0; i < h->nr; i++) {
 		struct thread *t = &h->thread[i];
 		int rc = t->state == THREAD_LEAVING ? hold_wait(t, deadline_ns) : -1;
@@ -258,7 +259,7 @@ int hold_all(struct hold *h, struct xerr *err)
 			t->state = THREAD_ASKED;
 	}
 	if (!rc)
-		rc = wait_all(h, h->asked_ns + MON_HOLD_TIMEOUT_MS * UINT64_C(1000000), err);
+		rc = wait_all(h, h->asked_ns + MON_HOLD_TIMEOUT_MS * NS_PER_MS, err);
 	if (rc) {
 		give_up(h);
 		return rc;
