@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sys/stat.h>
 
@@ -122,4 +123,22 @@ int proc_backing_path(pid_t pid, const struct mapping *map, char *ret, size_t si
 		return xerr_set(err, XO_ELIMIT, "%s: path too long", path);
 	memcpy(ret, path, strlen(path) + 1);
 	return 0;
+}
+
+int proc_open_file(const char *path, dev_t dev, ino_t ino, int flags)
+{
+	_cleanup_close_ int pin = open(path, O_PATH | O_CLOEXEC);
+	char self[32];
+	struct stat st;
+	int fd;
+
+	if (pin < 0 || fstat(pin, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_dev != dev || st.st_ino != ino)
+		return -ESTALE;
+	if (flags == O_PATH)
+		return XO_TAKE_FD(pin);
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", pin);
+	fd = open(self, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }

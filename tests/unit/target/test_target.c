@@ -9,11 +9,15 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "tests/lib/fake_qmp.h"
+#include "vmm-agent/target/proc.h"
 #include "vmm-agent/target/target.h"
 
 #define PAGE  4096
@@ -218,10 +222,10 @@ static void range_over_several_mappings(void **state)
 
 	(void)state;
 	/* pages 2 and 3 now show pages 3 and 2 of the file */
-	assert_ptr_not_equal(mmap(host.ram + (ptrdiff_t)2 * PAGE, PAGE, PROT_READ,
+	assert_ptr_not_equal(mmap(host.ram + (ptrdiff_t)2 * PAGE, PAGE, PROT_READ | PROT_WRITE,
 				  MAP_SHARED | MAP_FIXED, host.memfd, (off_t)3 * PAGE),
 			     MAP_FAILED);
-	assert_ptr_not_equal(mmap(host.ram + (ptrdiff_t)3 * PAGE, PAGE, PROT_READ,
+	assert_ptr_not_equal(mmap(host.ram + (ptrdiff_t)3 * PAGE, PAGE, PROT_READ | PROT_WRITE,
 				  MAP_SHARED | MAP_FIXED, host.memfd, (off_t)2 * PAGE),
 			     MAP_FAILED);
 	assert_int_equal(attach(&v, NULL), 0);
@@ -255,6 +259,43 @@ static void partly_private_ram_is_refused(void **state)
 	assert_ptr_not_equal(mmap(host.ram, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE,
 				  MAP_SHARED | MAP_FIXED, host.memfd, 0),
 			     MAP_FAILED);
+}
+
+/* A file that QEMU may only read must never be opened for writing in its name. */
+static void read_only_ram_is_refused(void **state)
+{
+	struct visit v = {0};
+
+	(void)state;
+	assert_int_equal(mprotect(host.ram, (size_t)PAGES * PAGE, PROT_READ), 0);
+	assert_int_equal(attach(&v, NULL), 0);
+	assert_int_equal(mprotect(host.ram, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE), 0);
+	assert_true(refused_for(&v.why, XO_ENOTSHARED));
+	assert_int_equal(tgt_info(v.t)->nr_backends, 0);
+	leave(&v);
+}
+
+static void swapped_descriptor_is_not_opened(void **state)
+{
+	int ram = dup(host.memfd), other = memfd_create("other", MFD_CLOEXEC), fifo[2];
+	struct visit v = {0};
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(attach(&v, NULL), 0);
+	assert_int_equal(dup2(other, host.memfd), host.memfd);
+	assert_int_equal(tgt_backend_open(v.t, 0, true, NULL), -XO_ETARGETGONE);
+	assert_int_equal(pipe2(fifo, O_CLOEXEC), 0);
+	assert_int_equal(dup2(fifo[0], host.memfd), host.memfd);
+	assert_int_equal(tgt_backend_open(v.t, 0, false, NULL), -XO_ETARGETGONE);
+	assert_int_equal(dup2(ram, host.memfd), host.memfd);
+	leave(&v);
+	assert_int_equal(stat("/dev/null", &st), 0);
+	assert_int_equal(proc_open_file("/dev/null", st.st_dev, st.st_ino, O_RDWR), -ESTALE);
+	close(fifo[0]);
+	close(fifo[1]);
+	close(other);
+	close(ram);
 }
 
 static void addresses_are_checked(void **state)
@@ -385,6 +426,8 @@ int main(void)
 		cmocka_unit_test(run_states),
 		cmocka_unit_test(range_over_several_mappings),
 		cmocka_unit_test(partly_private_ram_is_refused),
+		cmocka_unit_test(read_only_ram_is_refused),
+		cmocka_unit_test(swapped_descriptor_is_not_opened),
 		cmocka_unit_test(addresses_are_checked),
 		cmocka_unit_test(vcpu_threads_are_checked),
 		cmocka_unit_test(hang_up_at_each_command),
