@@ -56,6 +56,8 @@ static int examine(struct tgt *t, struct refusal *why, struct xerr *err)
 	int rc = facts_read(t, why, &own);
 
 	if (!rc)
+		rc = privilege_is_reason(process_prove(t, &own), &own, why);
+	if (!rc)
 		rc = privilege_is_reason(layout_read(t, why, &own), &own, why);
 	if (!rc)
 		rc = debugger_check(t, why, &own);

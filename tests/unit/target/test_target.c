@@ -12,9 +12,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "tests/lib/fake_qmp.h"
 #include "vmm-agent/target/proc.h"
@@ -49,6 +52,7 @@ static struct fake_answer usual[] = {
 	{"query-memdev", "[{\"id\": \"ram0\", \"share\": true}]"},
 	{"query-chardev", "[]"},
 	{"getfd", "{}"},
+	{"closefd", "{}"},
 	{"hmp:info mtree -f", MTREE},
 	{"hmp:info registers -a", REGISTERS},
 	{"hmp:gpa2hva 0x0", host.ram_hva},
@@ -337,13 +341,36 @@ static void vcpu_threads_are_checked(void **state)
 			 -XO_EQMP);
 }
 
+/* Somebody else's threads, with somebody else's memory. */
+static void foreign_process_is_refused(void **state)
+{
+	struct visit v = {0};
+	pid_t child = fork();
+	char text[128];
+
+	(void)state;
+	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	snprintf(text, sizeof(text), "[{\"thread-id\": %d, \"cpu-index\": 0}]", (int)child);
+	assert_int_equal(
+		attach(&v, (const struct fake_answer[]){{"query-cpus-fast", text}, {NULL, NULL}}),
+		-XO_ENOTQEMU);
+	assert_non_null(strstr(v.err.text, "behind the monitor"));
+	leave(&v);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
 static void hang_up_at_each_command(void **state)
 {
 	static const char *const commands[] = {
-		"qmp_capabilities", "query-version",	     "query-name",
-		"query-uuid",	    "query-target",	     "query-kvm",
-		"qom-get",	    "query-status",	     "query-cpus-fast",
-		"query-memdev",	    "human-monitor-command", "query-chardev"};
+		"qmp_capabilities",	 "query-version", "query-name", "query-uuid",
+		"query-target",		 "query-kvm",	  "qom-get",	"query-status",
+		"query-cpus-fast",	 "getfd",	  "closefd",	"query-memdev",
+		"human-monitor-command", "query-chardev"};
 
 	(void)state;
 	for (size_t i = 0; i < XO_ARRAY_SIZE(commands); i++) {
@@ -384,9 +411,9 @@ static void refused_stub_leaves_no_descriptor(void **state)
 	tgt_free(v.t);
 	v.t = NULL;
 	fake_qmp_join(v.fake);
-	assert_int_equal(fake_qmp_fds(v.fake), 1);
+	assert_int_equal(fake_qmp_fds(v.fake), 2); /* attaching passed one, too */
 	assert_non_null(strstr(fake_qmp_got(v.fake), "getfd chardev-add closefd"));
-	assert_null(strstr(fake_qmp_got(v.fake), "closefd "));
+	assert_null(strstr(fake_qmp_got(v.fake), "closefd chardev"));
 	leave(&v);
 }
 
@@ -430,6 +457,7 @@ int main(void)
 		cmocka_unit_test(swapped_descriptor_is_not_opened),
 		cmocka_unit_test(addresses_are_checked),
 		cmocka_unit_test(vcpu_threads_are_checked),
+		cmocka_unit_test(foreign_process_is_refused),
 		cmocka_unit_test(hang_up_at_each_command),
 		cmocka_unit_test(waiting_stub_hinders_tcg_only),
 		cmocka_unit_test(refused_stub_leaves_no_descriptor),
