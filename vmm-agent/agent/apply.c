@@ -43,7 +43,7 @@ static const struct jrow *active_row(const struct session *s, const char *id)
 {
 	for (size_t i = 0; i < s->nr_rows; i++)
 		if (s->row[i].state == J_ACTIVE && !strcmp(s->row[i].patch_id, id) &&
-		    op_same_kernel(s, &s->row[i]))
+		    session_same_kernel(s, &s->row[i]))
 			return &s->row[i];
 	return NULL;
 }
@@ -95,7 +95,7 @@ static bool check_overlap(const struct session *s, const struct pkg_manifest *m,
 	for (size_t i = 0; i < s->nr_rows; i++) {
 		const struct jrow *r = &s->row[i];
 
-		if (!jrow_live(r) || !op_same_kernel(s, r) || !strcmp(r->patch_id, m->id))
+		if (!session_row_here(s, r) || !strcmp(r->patch_id, m->id))
 			continue;
 		for (size_t k = 0; k < r->nr_targets; k++) {
 			for (size_t t = 0; t < m->nr_targets; t++) {

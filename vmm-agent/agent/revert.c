@@ -29,7 +29,8 @@ static void check_dependents(const struct session *s, const struct jrow *row, st
 	for (size_t i = 0; i < s->nr_rows; i++) {
 		const struct jrow *r = &s->row[i];
 
-		if (jrow_live(r) && r->id != row->id && has_word(r->requires_ids, row->patch_id))
+		if (session_row_here(s, r) && r->id != row->id &&
+		    has_word(r->requires_ids, row->patch_id))
 			refusal_add(why, XO_EINUSE,
 				    "%s: active patch %s needs it; revert that first",
 				    row->patch_id, r->patch_id);
@@ -85,7 +86,7 @@ static int revert(struct session *s, const char *id, struct jrow **ret_row,
 	if (why->nr || !row)
 		return 0;
 	*ret_row = row;
-	if (!op_same_kernel(s, row))
+	if (!session_same_kernel(s, row))
 		return lost(s, row, why, err);
 	check_dependents(s, row, why);
 	rc = change_survey(s, row, &sv, err);

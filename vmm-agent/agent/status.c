@@ -7,7 +7,7 @@
 static const char *in_guest(const struct session *s, const struct jrow *row,
 			    const struct survey *sv)
 {
-	if (!op_same_kernel(s, row))
+	if (!session_same_kernel(s, row))
 		return "rebooted";
 	if (sv->nr_foreign)
 		return "changed";
@@ -24,11 +24,11 @@ static int add_row(struct session *s, struct jrow *row, json_t *list, struct xer
 	int rc = 0;
 
 	if (jrow_live(row)) {
-		if (op_same_kernel(s, row))
+		if (session_same_kernel(s, row))
 			rc = change_survey(s, row, &sv, err);
 		if (!rc)
 			guest = in_guest(s, row, &sv);
-		if (!rc && !op_same_kernel(s, row))
+		if (!rc && !session_same_kernel(s, row))
 			rc = journal_set_state(s->journal, row, J_LOST, 0, err);
 	}
 	if (rc)
