@@ -60,7 +60,7 @@ static int check_rollback(struct session *s, const struct pkg_manifest *m, const
 		refusal_add(why, XO_ESERIAL, "%s: security epoch %llu, but %llu was applied before",
 			    subject, (unsigned long long)m->security_epoch,
 			    (unsigned long long)epoch);
-	else if (m->security_epoch == epoch && m->serial < serial)
+	else if (m->serial < serial)
 		refusal_add(why, XO_ESERIAL, "%s: serial %llu, but %llu was applied before",
 			    subject, (unsigned long long)m->serial, (unsigned long long)serial);
 	return 0;
@@ -295,10 +295,11 @@ int agent_apply(const struct agent_opts *o, const char *path, json_t **ret, stru
 	opened = xo_now_ns();
 	if (!why->nr)
 		rc = prepare(&s, p, &row, why, err);
-	if (!rc && !why->nr)
-		rc = carry_out(&s, &row, &result, why, err);
+	/* Before the first byte is written: whoever dies then must not forget it. */
 	if (!rc && !why->nr)
 		rc = remember(&s, pkg_manifest(p), err);
+	if (!rc && !why->nr)
+		rc = carry_out(&s, &row, &result, why, err);
 	if (rc)
 		return rc;
 	doc = op_doc(&s, "apply");
