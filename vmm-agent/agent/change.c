@@ -25,7 +25,7 @@ static bool used_by_other(const struct session *s, const struct jrow *row, const
 	for (size_t i = 0; i < s->nr_rows; i++) {
 		const struct jrow *other = &s->row[i];
 
-		if (other->id == row->id || !jrow_live(other))
+		if (other->id == row->id || !session_row_here(s, other))
 			continue;
 		for (size_t k = 0; k < other->nr_writes; k++)
 			if (other->write[k].kind == w->kind && other->write[k].gpa.v == w->gpa.v)

@@ -106,7 +106,7 @@ static int step(struct thread *t, int request, bool want_syscall)
 		if (ptrace(request, t->tid, NULL, NULL))
 			return errno == ESRCH ? -XO_ETARGETGONE : -errno;
 		if (t->signal)
-			t->swallowed |= UINT64_C(1) << t->signal;
+			t->swallowed |= UINT64_C(1) << (t->signal - 1);
 		t->signal = 0;
 		rc = hold_wait(t, deadline_ns);
 		if (rc == -XO_ETIMEOUT) {
