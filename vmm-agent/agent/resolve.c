@@ -180,6 +180,7 @@ static int choose_site(struct session *s, const struct pkg_target *t, struct res
 		       struct refusal *why, struct xerr *err)
 {
 	_cleanup_free_ struct lens_avoid *avoid = calloc(t->nr_masks + 1, sizeof(*avoid));
+	_cleanup_refusal_ struct refusal none = {0};
 	struct xerr found = {0};
 	int rc;
 
@@ -189,10 +190,13 @@ static int choose_site(struct session *s, const struct pkg_target *t, struct res
 		avoid[i] = (struct lens_avoid){.off = t->mask[i].off,
 					       .len_bytes = t->mask[i].len_bytes,
 					       .kind = t->mask[i].kind};
-	rc = lens_site(s->lens, rt->addr, t->size_bytes, avoid, t->nr_masks, &rt->site, why,
+	rc = lens_site(s->lens, rt->addr, t->size_bytes, avoid, t->nr_masks, &rt->site, &none,
 		       &found);
 	if (rc && rc != -XO_ENOROOM)
 		return xerr_set(err, rc, "%s: %s", t->symbol, found.text);
+	for (size_t i = 0; i < none.nr; i++)
+		refusal_add(why, none.reason[i].code, "%s: %s", t->symbol,
+			    none.reason[i].detail ? none.reason[i].detail : "");
 	return 0;
 }
 

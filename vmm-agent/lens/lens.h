@@ -190,7 +190,7 @@ int lens_translate(struct lens *l, struct gva addr, struct gpa *ret, uint64_t *r
 struct lens_avoid {
 	uint32_t off;
 	uint16_t len_bytes;
-	uint8_t kind; /* enum ksite_kind, package/kernel/kimage.h; KSITE_RELOC does not count */
+	uint8_t kind; /* enum ksite_kind, package/kernel/kimage.h; relocations do not count */
 };
 
 #define LENS_MAX_AVOID 4096

@@ -525,6 +525,8 @@ static void test_site(void **state)
 	assert_true(says(x, "alternative"));
 	a.kind = KSITE_RELOC;
 	assert_int_equal(site(x, &a, 1, &s), 0);
+	a.kind = KSITE_RELOC_INVERSE;
+	assert_int_equal(site(x, &a, 1, &s), 0);
 	/* A tracer is at work: a call in place of the nop. */
 	fake_copy(&x->guest, FAKE_BASE + FAKE_VICTIM, "\xe8\x00\x01\x00\x00", 5);
 	assert_int_equal(site(x, NULL, 0, &s), 0);
