@@ -310,6 +310,7 @@ static void test_read_back_failure_is_put_back(void **state)
 
 int main(void)
 {
+	const char *build = getenv("BUILD");
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ring3),
 		cmocka_unit_test(test_ring0),
@@ -322,6 +323,6 @@ int main(void)
 		cmocka_unit_test(test_read_back_failure_is_put_back),
 	};
 
-	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
+	setenv("EXOPATCH_LIBEXEC", build ? build : "build", 0);
 	return cmocka_run_group_tests(tests, NULL, stop_shared);
 }

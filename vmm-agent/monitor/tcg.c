@@ -203,7 +203,7 @@ static int unhex_answer(struct tcg *t, uint8_t *ret, size_t len_bytes, struct xe
 
 int tcg_regs(struct tcg *t, size_t i, struct mon_regs *ret, struct xerr *err)
 {
-	uint8_t regs[REG_BYTES];
+	uint8_t regs[REG_BYTES] = {0};
 	uint32_t eflags;
 	int rc = set_cpu(t, i, err);
 
@@ -261,16 +261,14 @@ static int shows(struct tcg *t, struct gva gva, const uint8_t *bytes, uint32_t l
  * space maps the record where the plan says, which is when it shows what the memory holds. The
  * mapping may be a record of the same plan, so this is for when the records before are written.
  */
-static int choose_cpu(struct tcg_io *io, const struct plan_rec *r, struct xerr *err)
+static int choose_cpu(struct tcg_io *io, const struct plan_rec *r, const uint8_t *bytes,
+		      struct xerr *err)
 {
-	uint8_t bytes[MON_MAX_WRITE_BYTES];
 	struct tcg *t = io->tcg;
 	size_t nr = io->vm->desc.nr_vcpus;
 	size_t first = t->cpu;
-	int rc = tcg_read(io, r, bytes, err);
+	int rc = set_mode(t, 0, err);
 
-	if (!rc)
-		rc = set_mode(t, 0, err);
 	for (size_t i = 0; i < nr && !rc; i++) {
 		if (i)
 			rc = set_cpu(t, (first + i) % nr, err);
@@ -309,12 +307,47 @@ static int flush(struct tcg *t, struct xbuf *out, int *packets, struct xerr *err
 	return rc;
 }
 
+static int write_at(struct tcg *t, uint64_t addr, const uint8_t *bytes, uint32_t len_bytes,
+		    struct xerr *err)
+{
+	_cleanup_xbuf_ struct xbuf out = XBUF(MAX_BATCH_BYTES);
+	int packets = gdb_add_write(&out, addr, bytes, len_bytes);
+
+	if (packets < 0)
+		return xerr_set(err, packets, "gdb stub: out of memory");
+	return flush(t, &out, &packets, err);
+}
+
+/* Bytes alike do not prove a mapping right, so look where they went, and take them back if it was
+ * somewhere else. */
+static int write_rom(struct tcg_io *io, const struct plan_rec *r, const uint8_t *bytes,
+		     struct xerr *err)
+{
+	uint8_t before[MON_MAX_WRITE_BYTES];
+	uint8_t after[MON_MAX_WRITE_BYTES];
+	int rc = tcg_read(io, r, before, err);
+
+	if (!rc)
+		rc = choose_cpu(io, r, before, err);
+	if (!rc)
+		rc = write_at(io->tcg, r->gva.v, bytes, r->len_bytes, err);
+	if (!rc)
+		rc = tcg_read(io, r, after, err);
+	if (rc || !memcmp(after, bytes, r->len_bytes))
+		return rc;
+	rc = write_at(io->tcg, r->gva.v, before, r->len_bytes, err);
+	if (rc)
+		return rc;
+	return xerr_set(err, XO_EPLAN,
+			"guest-virtual %#" PRIx64 " does not lead to guest-physical %#" PRIx64,
+			r->gva.v, r->gpa.v);
+}
+
 int tcg_write(void *tcg_io, const struct plan_rec *r, size_t nr, enum commit_bytes what,
 	      struct xerr *err)
 {
 	_cleanup_xbuf_ struct xbuf out = XBUF(MAX_BATCH_BYTES);
 	struct tcg_io *io = tcg_io;
-	struct tcg *t = io->tcg;
 	int packets = 0;
 	int rc = 0;
 
@@ -322,21 +355,24 @@ int tcg_write(void *tcg_io, const struct plan_rec *r, size_t nr, enum commit_byt
 		bool rom = io->vm->desc.region[r[i].region].rom;
 		const uint8_t *bytes =
 			what == COMMIT_REPLACEMENT ? r[i].replacement : r[i].expected;
-		int more;
 
-		if (rom || t->phy_mode != 1 || packets > MAX_BATCH_PACKETS) {
-			rc = flush(t, &out, &packets, err);
-			if (!rc)
-				rc = rom ? choose_cpu(io, &r[i], err) : set_mode(t, 1, err);
-			if (rc)
-				return rc;
+		if (rom || packets > MAX_BATCH_PACKETS)
+			rc = flush(io->tcg, &out, &packets, err);
+		if (!rc && rom) {
+			rc = write_rom(io, &r[i], bytes, err);
+			continue;
 		}
-		more = gdb_add_write(&out, rom ? r[i].gva.v : r[i].gpa.v, bytes, r[i].len_bytes);
-		if (more < 0)
-			return xerr_set(err, more, "gdb stub: out of memory");
-		packets += more;
+		if (!rc)
+			rc = set_mode(io->tcg, 1, err);
+		if (rc)
+			break;
+		rc = gdb_add_write(&out, r[i].gpa.v, bytes, r[i].len_bytes);
+		if (rc < 0)
+			return xerr_set(err, rc, "gdb stub: out of memory");
+		packets += rc;
+		rc = 0;
 	}
-	return flush(t, &out, &packets, err);
+	return rc ? rc : flush(io->tcg, &out, &packets, err);
 }
 
 int tcg_release(struct tcg *t, struct mon_times *times, struct xerr *err)
