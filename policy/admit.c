@@ -35,7 +35,7 @@ static void check_rollback(const struct pol_seen *s, const struct pol_package *p
 		refusal_add(why, XO_ESERIAL, "%s: security epoch %llu, but %llu was applied before",
 			    s->subject, (unsigned long long)p->security_epoch,
 			    (unsigned long long)s->security_epoch);
-	else if (p->security_epoch == s->security_epoch && p->serial < s->serial)
+	else if (p->serial < s->serial)
 		refusal_add(why, XO_ESERIAL, "%s: serial %llu, but %llu was applied before",
 			    s->subject, (unsigned long long)p->serial,
 			    (unsigned long long)s->serial);

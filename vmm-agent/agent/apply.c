@@ -217,10 +217,11 @@ int agent_apply(const struct agent_opts *o, const char *path, json_t **ret, stru
 	opened = xo_now_ns();
 	if (!why->nr)
 		rc = prepare(&s, p, &row, why, err);
-	if (!rc && !why->nr)
-		rc = carry_out(&s, &row, &result, why, err);
+	/* Before the first byte is written: whoever dies then must not forget it. */
 	if (!rc && !why->nr)
 		rc = remember(&s, pkg_manifest(p), err);
+	if (!rc && !why->nr)
+		rc = carry_out(&s, &row, &result, why, err);
 	if (rc)
 		return rc;
 	doc = op_doc(&s, "apply");

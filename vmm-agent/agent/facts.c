@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "vmm-agent/agent/ops.h"
 
 void facts_free(struct facts *f)
 {
@@ -17,7 +16,7 @@ void facts_free(struct facts *f)
 
 static bool counts(const struct session *s, const struct jrow *r)
 {
-	return r->state == J_ACTIVE && op_same_kernel(s, r);
+	return r->state == J_ACTIVE && session_same_kernel(s, r);
 }
 
 static int gather_active(const struct session *s, struct facts *f)

@@ -14,7 +14,8 @@ static void abandon_stub(struct session *s)
 		return; /* the VM is gone, or recover will find it stopped */
 }
 
-static int open_stub(struct session *s, struct xerr *err)
+/* The guest runs on until QEMU has the last of these commands. */
+static int open_stub(struct session *s, uint64_t *ret_start_ns, struct xerr *err)
 {
 	_cleanup_close_ int fd = -1;
 	int rc;
@@ -23,6 +24,7 @@ static int open_stub(struct session *s, struct xerr *err)
 	if (rc)
 		return rc;
 	rc = mon_gdb(s->mon, fd, s->vm->running, err);
+	*ret_start_ns = xo_now_ns();
 	if (!rc)
 		rc = tgt_gdb_attach(s->tgt, err);
 	return rc;
@@ -34,7 +36,7 @@ int hold_begin(struct session *s, uint64_t *ret_start_ns, struct xerr *err)
 	int rc = 0;
 
 	if (s->vm->accel == TGT_TCG)
-		rc = open_stub(s, err);
+		rc = open_stub(s, &start, err);
 	if (!rc)
 		rc = mon_hold(s->mon, err);
 	if (rc) {

@@ -58,7 +58,7 @@ static int revert(struct session *s, const char *id, struct jrow **ret_row,
 	int rc;
 
 	op_pending(s, why);
-	if (row && !why->nr && !op_same_kernel(s, row)) {
+	if (row && !why->nr && !session_same_kernel(s, row)) {
 		*ret_row = row;
 		return lost(s, row, why, err);
 	}

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "vmm-agent/lens/places.h"
 #include "vmm-agent/lens/tasks.h"
 
 #define PREPARE_TRIES	5
@@ -50,6 +51,7 @@ struct pass {
 	size_t nr_running;
 	uint32_t nr_rescanned;
 	uint32_t hooks_left; /* of kretprobes, over all tasks */
+	struct gplaces places; /* during: kprobes */
 	uint8_t scratch[GKERNEL_MAX_TASK];
 };
 
@@ -265,7 +267,9 @@ int gcheck_prepare(struct gcheck *c, const struct gkernel *k, const struct lens_
 	gcheck_free(c);
 	if (!p || !busy)
 		return xerr_set(err, ENOMEM, "stack check: out of memory");
-	rc = granges_set(&c->ranges, r, nr);
+	rc = granges_set(&c->ranges, r, nr, LENS_RANGE_CODE);
+	if (!rc)
+		rc = granges_set(&c->written, r, nr, LENS_RANGE_WRITTEN);
 	if (rc)
 		return xerr_set(err, rc, "stack check: the ranges are malformed");
 	for (int i = 0; i < PREPARE_TRIES; i++) {
@@ -403,13 +407,42 @@ static void look_at_vcpus(struct pass *p, const struct lens_check_regs *regs, si
 {
 	for (size_t i = 0; i < nr; i++) {
 		const struct gowner o = {.kind = LENS_BUSY_VCPU, .pid = -1, .cpu = (int32_t)i};
-		const struct grange *r = granges_hit(&p->c->ranges, regs[i].rip);
+		const struct grange *r = granges_cover(&p->c->ranges, regs[i].rip);
 
 		if (r)
 			gfindings_add(&p->found, &o, r, regs[i].rip, 0);
 		if (!in_user(&regs[i]) && !follow_vcpu(p, &regs[i], (int32_t)i))
 			*ret_lost = true;
 	}
+}
+
+/*
+ * A kprobe works on a copy of the instruction it stands on, and puts the copied
+ * byte back when it is taken out. So nothing may be written under one, armed or
+ * not, nor while the kernel sets one up: the copy is made before kprobe_table
+ * has it, but after kprobe_mutex is taken (kernel/kprobes.c).
+ */
+static int look_at_kprobes(struct pass *p, struct xerr *err)
+{
+	const struct gowner o = {.kind = LENS_BUSY_KPROBE, .pid = -1, .cpu = -1};
+	const struct granges *g = &p->c->written;
+	uint64_t mutex = gkernel_symbol(p->k, "kprobe_mutex"), owner = 0;
+
+	if (!g->nr)
+		return 0;
+	/* Its owner is the first word of struct mutex; the low bits are flags. */
+	if (mutex && !gspace_u64(p->k->space, (struct gva){mutex}, &owner) && owner & ~UINT64_C(7))
+		gfindings_add(&p->found, &o, &g->r[0], 0, mutex);
+	for (size_t i = 0; i < g->nr; i++) {
+		const struct grange *r = &g->r[i];
+		int rc = gplaces_kprobes(&p->places, p->k, r->start, r->end, err);
+
+		if (rc)
+			return rc;
+		for (size_t n = 0; n < p->places.nr; n++)
+			gfindings_add(&p->found, &o, r, p->places.place[n].addr, 0);
+	}
+	return 0;
 }
 
 int gcheck_run(struct gcheck *c, const struct gkernel *k, const struct lens_check_regs *regs,
@@ -435,6 +468,8 @@ int gcheck_run(struct gcheck *c, const struct gkernel *k, const struct lens_chec
 		return rc;
 	look_at_vcpus(p, regs, nr_regs, &lost);
 	rc = look_at_running(p, lost, err);
+	if (!rc)
+		rc = look_at_kprobes(p, err);
 	if (rc)
 		return rc;
 	*ret_nr = p->found.nr;

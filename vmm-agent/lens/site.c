@@ -221,7 +221,8 @@ static void check_places(struct choice *c, const struct gplaces *places)
 static void check_avoid(struct choice *c, const struct lens_avoid *avoid, size_t nr)
 {
 	for (size_t i = 0; i < nr; i++)
-		if (avoid[i].kind != KSITE_RELOC && touches(c, avoid[i].off, avoid[i].len_bytes))
+		if (ksite_kind_masked((enum ksite_kind)avoid[i].kind) &&
+		    touches(c, avoid[i].off, avoid[i].len_bytes))
 			refusal_add(c->why, XO_ENOROOM, "a place of kind %s stands at +%#x",
 				    ksite_kind_name((enum ksite_kind)avoid[i].kind), avoid[i].off);
 }

@@ -52,7 +52,8 @@ enum {
 	FAKE_CPU_DATA = 0x100,
 	FAKE_MODULES = 0x200,
 	FAKE_FTRACE = 0x210,
-	FAKE_KPROBES = 0x300,
+	FAKE_KPROBES = 0x300, /* 64 heads */
+	FAKE_KPROBE_MUTEX = 0x580,
 	FAKE_PERCPU_AREA = 0x800, /* CPU 0, then CPU 1 at +0x100 */
 };
 
@@ -470,6 +471,7 @@ static inline void fake_symbols(struct fake *f, uint64_t btf, uint64_t btf_end)
 	fake_sym(f, "modules", vars + FAKE_MODULES);
 	fake_sym(f, "ftrace_pages_start", vars + FAKE_FTRACE);
 	fake_sym(f, "kprobe_table", vars + FAKE_KPROBES);
+	fake_sym(f, "kprobe_mutex", vars + FAKE_KPROBE_MUTEX);
 	fake_sym(f, "init_task", fake_task_gva(0));
 	fake_sym(f, "_end", FAKE_BASE + FAKE_BYTES);
 }

@@ -298,6 +298,59 @@ static void test_vcpu_and_restart(void **state)
 	assert_int_equal(b.kind, LENS_BUSY_RESTART);
 }
 
+/* A vCPU at the entry or at the detour may be amid the instruction there. */
+static void test_vcpu_at_safe_place(void **state)
+{
+	static const unsigned int off[] = {0, 5};
+	struct fixture *x = *state;
+	struct lens_check_regs r[2];
+	struct lens_busy b;
+
+	assert_int_equal(discover(x), 0);
+	assert_int_equal(prepare(x), 0);
+	for (int i = 0; i < 2; i++) {
+		idle_regs(r);
+		r[1].rip = FAKE_BASE + FAKE_VICTIM + off[i];
+		assert_int_equal(check(x, r, &b), 1);
+		assert_int_equal(b.kind, LENS_BUSY_VCPU);
+	}
+}
+
+/* Nothing is written under a kprobe, armed or not, nor while kprobes change. */
+static void test_kprobe_on_written_bytes(void **state)
+{
+	const struct lens_range ranges[] = {victim_range(),
+					    {.start = {FAKE_BASE + FAKE_VICTIM + 5},
+					     .len_bytes = 5,
+					     .kind = LENS_RANGE_WRITTEN}};
+	static const struct {
+		unsigned int off;
+		int busy;
+	} places[] = {{4, 0}, {5, 1}, {9, 1}, {10, 0}};
+	struct fixture *x = *state;
+	uint64_t probe = fake_gva(FAKE_TRACE) + 0x800;
+	struct lens_check_regs r[2];
+	struct lens_busy b;
+
+	idle_regs(r);
+	*fake_u64(&x->guest, fake_gva(FAKE_VARS) + FAKE_KPROBES + 24) = probe;
+	assert_int_equal(discover(x), 0);
+	assert_int_equal(ask(x, WIRE_PREPARE, ranges, sizeof(ranges)), 0);
+	for (size_t i = 0; i < XO_ARRAY_SIZE(places); i++) {
+		fake_u64(&x->guest, probe)[2] = FAKE_BASE + FAKE_VICTIM + places[i].off;
+		assert_int_equal(check(x, r, &b), places[i].busy);
+		if (places[i].busy)
+			assert_int_equal(b.kind, LENS_BUSY_KPROBE);
+	}
+	*fake_u64(&x->guest, fake_gva(FAKE_VARS) + FAKE_KPROBE_MUTEX) = fake_task_gva(1) | 1;
+	assert_int_equal(check(x, r, &b), 1);
+	assert_int_equal(b.kind, LENS_BUSY_KPROBE);
+	assert_true(b.addr.v == 0);
+	/* Where nothing is written, kprobes may do what they like. */
+	assert_int_equal(prepare(x), 0);
+	assert_int_equal(check(x, r, &b), 0);
+}
+
 /* A return address below the stack pointer of a vCPU does not count, one above does. */
 static void test_running(void **state)
 {
@@ -525,6 +578,8 @@ static void test_site(void **state)
 	assert_true(says(x, "alternative"));
 	a.kind = KSITE_RELOC;
 	assert_int_equal(site(x, &a, 1, &s), 0);
+	a.kind = KSITE_RELOC_INVERSE;
+	assert_int_equal(site(x, &a, 1, &s), 0);
 	/* A tracer is at work: a call in place of the nop. */
 	fake_copy(&x->guest, FAKE_BASE + FAKE_VICTIM, "\xe8\x00\x01\x00\x00", 5);
 	assert_int_equal(site(x, NULL, 0, &s), 0);
@@ -709,6 +764,8 @@ int main(void)
 		T(test_sleeper),
 		T(test_ran_since),
 		T(test_vcpu_and_restart),
+		T(test_vcpu_at_safe_place),
+		T(test_kprobe_on_written_bytes),
 		T(test_running),
 		T(test_irq_stack),
 		T(test_traced),
