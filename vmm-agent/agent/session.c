@@ -85,6 +85,8 @@ static bool is_guest_fault(int code)
 	case XO_ETASKLIST:
 	case XO_EMODLIST:
 	case XO_ESHIMABI:
+	case XO_ECPUCOUNT:
+	case XO_ELIMIT:
 		return true;
 	default:
 		return false;

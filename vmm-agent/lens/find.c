@@ -21,15 +21,23 @@
 static int try_root(struct gkernel *ret, struct gspace *s, uint64_t root, unsigned int levels,
 		    struct xerr *err)
 {
+	int broken = 0;
+
 	s->root.v = root;
 	s->levels = levels;
 	gspace_flush(s);
 	for (uint64_t at = KERNEL_MAP; at < MODULES_MAP; at += KERNEL_ALIGN) {
 		struct gpage page;
+		int rc = gspace_walk(s, (struct gva){at}, &page);
 
-		if (!gspace_walk(s, (struct gva){at}, &page))
+		if (!rc)
 			return gkernel_load(ret, s, at, err);
+		if (rc == -XO_EPAGETABLE)
+			broken = rc;
 	}
+	if (broken)
+		return xerr_set(err, broken, "page tables at %#llx lead outside RAM",
+				(unsigned long long)root);
 	return xerr_set(err, XO_ENOKERNEL,
 			"page tables at %#llx map nothing where Linux has its kernel",
 			(unsigned long long)root);
