@@ -112,6 +112,7 @@ static void sort_sections(struct norm *n)
 			continue;
 		if (!elf64_data(&n->elf, &sh, &data)) {
 			refusal_add(n->why, XO_EOBJECT, "a section lies outside the file");
+			n->fate[i] = REFUSE;
 			continue;
 		}
 		n->new_section[i] =
@@ -208,11 +209,12 @@ static void mark_used(struct norm *n, uint16_t section, const Elf64_Rela *rela)
 
 static void emit_reloc(struct norm *n, uint16_t section, const Elf64_Rela *rela)
 {
-	uint32_t sym = n->new_symbol[ELF64_R_SYM(rela->r_info)];
+	uint32_t type = (uint32_t)ELF64_R_TYPE(rela->r_info);
+	size_t i = ELF64_R_SYM(rela->r_info);
 
-	if (sym)
-		objw_rela(&n->w, section, rela->r_offset, (uint32_t)ELF64_R_TYPE(rela->r_info), sym,
-			  rela->r_addend);
+	/* A symbol that mark_used() found unfit has no new number. */
+	if (type != R_X86_64_NONE && i < n->syms.nr && n->new_symbol[i])
+		objw_rela(&n->w, section, rela->r_offset, type, n->new_symbol[i], rela->r_addend);
 }
 
 /* ---- symbols ---- */

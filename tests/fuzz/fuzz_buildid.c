@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <stdlib.h>
+
 #include "package/kernel/kimage.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);

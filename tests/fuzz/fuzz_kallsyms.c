@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* ksyms_find on anything; what it finds must be usable. The seeds have _text at this address. */
+#include <stdlib.h>
+
 #include "package/kernel/kimage.h"
 
 #define BASE UINT64_C(0xffffffff81000000)

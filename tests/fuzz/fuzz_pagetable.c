@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Page tables of any content: 8 bytes of address, one of levels, then up to 16 pages of RAM. */
+#include <stdlib.h>
+#include <string.h>
+
 #include "vmm-agent/lens/paging.h"
 
 #define HEAD_BYTES 9

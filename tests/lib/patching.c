@@ -72,8 +72,8 @@ static bool wants(const char *const extra[], const char *option)
 	return false;
 }
 
-int patch_build(const char *kernel, const char *source, const char *id, const char *const extra[],
-		char *path, size_t size)
+int patch_build_says(const char *kernel, const char *source, const char *id,
+		     const char *const extra[], char *path, size_t size, char **message)
 {
 	_cleanup_run_ struct run_result r = {0};
 	char object[256], image[256], program[256];
@@ -93,6 +93,7 @@ int patch_build(const char *kernel, const char *source, const char *id, const ch
 	size_t n = 11;
 	int rc;
 
+	*message = NULL;
 	rc = compile(kernel, source, object, sizeof(object));
 	if (rc)
 		return rc;
@@ -118,9 +119,29 @@ int patch_build(const char *kernel, const char *source, const char *id, const ch
 	rc = run_program(argv, NULL, BUILD_MS, &r);
 	if (rc)
 		return rc;
-	if (r.rc)
-		fputs(r.err, stderr);
+	*message = XO_TAKE_PTR(r.err);
 	return r.rc;
+}
+
+int patch_build(const char *kernel, const char *source, const char *id, const char *const extra[],
+		char *path, size_t size)
+{
+	_cleanup_free_ char *message = NULL;
+	int rc = patch_build_says(kernel, source, id, extra, path, size, &message);
+
+	if (rc && message)
+		fputs(message, stderr);
+	return rc;
+}
+
+json_t *patch_manifest(const char *path)
+{
+	const char *const argv[] = {"tar", "-xOf", path, "manifest.json", NULL};
+	_cleanup_run_ struct run_result r = {0};
+
+	if (run_program(argv, NULL, BUILD_MS, &r) || r.rc)
+		return NULL;
+	return json_loads(r.out, JSON_REJECT_DUPLICATES, NULL);
 }
 
 int exo_run_on(struct exo *ret, const char *const vm[], const char *const env[],
@@ -165,6 +186,13 @@ void exo_free(struct exo *e)
 {
 	json_decref(e->doc);
 	memset(e, 0, sizeof(*e));
+}
+
+bool exo_done(struct guest *g, const char *command, const char *operand)
+{
+	_cleanup_exo_ struct exo e = {0};
+
+	return !EXO(&e, g, command, operand) && e.rc == 0;
 }
 
 bool exo_refused(const struct exo *e, const char *const reasons[])

@@ -26,6 +26,15 @@ void patching_teardown(void);
 int patch_build(const char *kernel, const char *source, const char *id, const char *const extra[],
 		char *path, size_t size) XO_MUST_CHECK;
 
+/** patch_build_says - as patch_build; *@message: what exopatch-build wrote to stderr, owned by the
+ *  caller, NULL if it did not get to run */
+int patch_build_says(const char *kernel, const char *source, const char *id,
+		     const char *const extra[], char *path, size_t size,
+		     char **message) XO_MUST_CHECK;
+
+/** patch_manifest - manifest.json of a package; a reference for the caller, or NULL */
+json_t *patch_manifest(const char *path) XO_MUST_CHECK;
+
 /** struct exo - one run of exopatch; zero-initialise, exo_free */
 struct exo {
 	int rc;	     /* exit status, 128 + signal */
@@ -57,6 +66,10 @@ bool exo_refused(const struct exo *e, const char *const reasons[]);
 
 /** exo_str - a string at a path of keys and indices: exo_str(e, "patches", "0", "state", NULL) */
 const char *exo_str(const struct exo *e, ...) __attribute__((sentinel));
+
+/** exo_done - run a command with one operand (or NULL) that has to succeed. Return: whether it did
+ */
+bool exo_done(struct guest *g, const char *command, const char *operand) XO_MUST_CHECK;
 
 /** patching_dir - where packages and the journal ("state") are */
 const char *patching_dir(void);

@@ -4,8 +4,8 @@
 #define EXOPATCH_TESTS_PKGFIX_H
 
 #include "base/buf.h"
-#include "package/container.h"
 #include "package/build/objwrite.h"
+#include "package/container.h"
 #include "package/manifest.h"
 
 /** pkgfix_keys - path of a file in the throw-away keys, made when first asked for (not thread-safe,

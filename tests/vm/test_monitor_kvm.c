@@ -149,7 +149,7 @@ static void test_two_vcpus_held_with_registers(void **state)
 static void test_paused_vm_stays_paused(void **state)
 {
 	struct bare *b = shared();
-	struct mon_regs regs;
+	struct mon_regs regs[2];
 	struct xerr err = {0};
 	struct bareplan p;
 	struct mon *m = start(b);
@@ -161,9 +161,9 @@ static void test_paused_vm_stays_paused(void **state)
 	run_plan(m, p.apply, NULL);
 	/* A paused vCPU thread sleeps in QEMU; it must go back to sleep after a visit. */
 	assert_int_equal(mon_hold(m, &err), 0);
-	if (mon_regs(m, &regs, &err))
+	if (mon_regs(m, regs, &err))
 		fail_msg("%s", err.text);
-	assert_int_equal(regs.cr3, BARE_PML4);
+	assert_int_equal(regs[0].cr3, BARE_PML4);
 	assert_int_equal(mon_release(m, NULL, &err), 0);
 	assert_false(bare_running(b));
 	assert_false(bare_runs(b, 50));

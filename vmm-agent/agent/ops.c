@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-agent/agent/ops.h"
 
-#include <string.h>
-
 int op_begin(struct session *s, const struct agent_opts *o, struct refusal *why, struct xerr *err)
 {
 	int rc = session_open(s, o, why, err);
@@ -22,11 +20,6 @@ void op_pending(const struct session *s, struct refusal *why)
 				    "%s: left %s by a process that ended; run exopatch recover",
 				    r->patch_id, jstate_name(r->state));
 	}
-}
-
-bool op_same_kernel(const struct session *s, const struct jrow *row)
-{
-	return row->kernel_base.v == s->kernel.base.v && !strcmp(row->build_id, s->build_id);
 }
 
 static json_t *targets_json(const struct jrow *row)

@@ -42,7 +42,7 @@ static int settle(struct session *s, struct jrow *row, const char **ret_text, st
 	enum decision d;
 	int rc;
 
-	if (!op_same_kernel(s, row)) {
+	if (!session_same_kernel(s, row)) {
 		*ret_text = "guest rebooted since; nothing to do";
 		return journal_set_state(s->journal, row, J_LOST, 0, err);
 	}

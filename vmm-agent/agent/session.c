@@ -135,6 +135,16 @@ int session_journal(struct session *s, struct xerr *err)
 	return rc ? rc : journal_load(s->journal, s->vm_key, &s->row, &s->nr_rows, err);
 }
 
+bool session_same_kernel(const struct session *s, const struct jrow *row)
+{
+	return row->kernel_base.v == s->kernel.base.v && !strcmp(row->build_id, s->build_id);
+}
+
+bool session_row_here(const struct session *s, const struct jrow *row)
+{
+	return jrow_live(row) && session_same_kernel(s, row);
+}
+
 int session_monitor(struct session *s, struct xerr *err)
 {
 	const struct tgt_info *vm = s->vm;

@@ -35,6 +35,12 @@ int session_open(struct session *s, const struct agent_opts *o, struct refusal *
 /** session_journal - open the journal and load this VM's rows */
 int session_journal(struct session *s, struct xerr *err) XO_MUST_CHECK;
 
+/** session_same_kernel - is the guest's kernel the one the row was made for? */
+bool session_same_kernel(const struct session *s, const struct jrow *row);
+
+/** session_row_here - may the row's patch have bytes in this guest? Not if it rebooted since */
+bool session_row_here(const struct session *s, const struct jrow *row);
+
 /** session_monitor - start the monitor unless it runs */
 int session_monitor(struct session *s, struct xerr *err) XO_MUST_CHECK;
 

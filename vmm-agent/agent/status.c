@@ -1,17 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <errno.h>
+#include <string.h>
 
 #include "vmm-agent/agent/ops.h"
 
-/* What the guest's memory says of a live row. */
+/* What the guest's memory says of a live row; here a record counts though others share it. */
 static const char *in_guest(const struct session *s, const struct jrow *row,
 			    const struct survey *sv)
 {
-	if (!op_same_kernel(s, row))
+	size_t nr_new = 0;
+
+	if (!session_same_kernel(s, row))
 		return "rebooted";
 	if (sv->nr_foreign)
 		return "changed";
-	if (!sv->nr_old)
+	for (size_t i = 0; i < sv->nr; i++)
+		nr_new += sv->side[i] == SIDE_NEW;
+	if (nr_new == sv->nr)
 		return "new";
 	return sv->nr_new ? "mixed" : "old";
 }
@@ -24,11 +29,11 @@ static int add_row(struct session *s, struct jrow *row, json_t *list, struct xer
 	int rc = 0;
 
 	if (jrow_live(row)) {
-		if (op_same_kernel(s, row))
+		if (session_same_kernel(s, row))
 			rc = change_survey(s, row, &sv, err);
 		if (!rc)
 			guest = in_guest(s, row, &sv);
-		if (!rc && !op_same_kernel(s, row))
+		if (!rc && !session_same_kernel(s, row))
 			rc = journal_set_state(s->journal, row, J_LOST, 0, err);
 	}
 	if (rc)
@@ -36,7 +41,7 @@ static int add_row(struct session *s, struct jrow *row, json_t *list, struct xer
 	item = op_row_json(row);
 	if (!item || json_object_set_new(item, "guest", json_string(guest)) ||
 	    json_object_set_new(item, "consistent",
-				json_boolean(row->state != J_ACTIVE || !sv.nr_old)) ||
+				json_boolean(row->state != J_ACTIVE || !strcmp(guest, "new"))) ||
 	    json_array_append_new(list, item))
 		return xerr_set(err, ENOMEM, "out of memory");
 	return 0;

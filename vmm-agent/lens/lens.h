@@ -83,11 +83,20 @@ struct lens_lookup {
 	bool valid;
 };
 
-/** struct lens_range - code that nobody may be inside of */
+/** enum lens_range_kind - what must not be there when code changes hands */
+enum lens_range_kind {
+	LENS_RANGE_CODE,    /* a task or vCPU inside; see safe_off */
+	LENS_RANGE_WRITTEN, /* a kprobe, armed or not: it keeps a copy of what it stands on */
+};
+
+/** struct lens_range - code that changes hands, or bytes that are written over */
 struct lens_range {
 	struct gva start;
 	uint64_t len_bytes;
-	uint64_t safe_off[2]; /* offsets at which an address is harmless: the entry, the detour */
+	/* Offsets at which a return address is harmless: the entry, the detour. A vCPU's
+	 * instruction pointer never is: KVM may have begun to emulate the instruction there. */
+	uint64_t safe_off[2];
+	uint64_t kind; /* enum lens_range_kind */
 };
 
 enum lens_busy_kind {
@@ -96,6 +105,7 @@ enum lens_busy_kind {
 	LENS_BUSY_RESTART,   /* restart_block.fn */
 	LENS_BUSY_TRACE,     /* a return address parked by ftrace or a kretprobe */
 	LENS_BUSY_IRQ_STACK, /* an interrupt or exception stack */
+	LENS_BUSY_KPROBE, /* a kprobe on bytes that are written over; address 0: kprobes change */
 };
 
 /** struct lens_busy - somebody inside a range */
@@ -190,7 +200,7 @@ int lens_translate(struct lens *l, struct gva addr, struct gpa *ret, uint64_t *r
 struct lens_avoid {
 	uint32_t off;
 	uint16_t len_bytes;
-	uint8_t kind; /* enum ksite_kind, package/kernel/kimage.h; KSITE_RELOC does not count */
+	uint8_t kind; /* enum ksite_kind, package/kernel/kimage.h; relocations do not count */
 };
 
 #define LENS_MAX_AVOID 4096
@@ -236,7 +246,7 @@ int lens_check(struct lens *l, const struct lens_check_regs *regs, size_t nr_reg
 	       struct lens_busy *busy, size_t *ret_nr, struct lens_check_stats *stats,
 	       struct xerr *err) XO_MUST_CHECK;
 
-/** lens_pid - process id, for accounting and tests */
+/** lens_pid - process id, for accounting and tests; 0 once it has ended */
 pid_t lens_pid(const struct lens *l);
 
 /** lens_free - end the process and wait for it. NULL is fine */

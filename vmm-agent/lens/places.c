@@ -209,3 +209,12 @@ int gplaces_find(struct gplaces *ret, const struct gkernel *k, uint64_t start, u
 		rc = ftrace(&s, err);
 	return rc ? xerr_set(err, rc, "places in the function: %s", xo_code_text(rc)) : 0;
 }
+
+int gplaces_kprobes(struct gplaces *ret, const struct gkernel *k, uint64_t start, uint64_t end,
+		    struct xerr *err)
+{
+	struct search s = {.places = ret, .k = k, .start = start, .end = end};
+
+	ret->nr = 0;
+	return kprobes(&s, err);
+}

@@ -30,4 +30,8 @@ struct gplaces {
 int gplaces_find(struct gplaces *ret, const struct gkernel *k, uint64_t start, uint64_t end,
 		 struct xerr *err) XO_MUST_CHECK;
 
+/** gplaces_kprobes - only the kprobes in [@start, @end), armed or not */
+int gplaces_kprobes(struct gplaces *ret, const struct gkernel *k, uint64_t start, uint64_t end,
+		    struct xerr *err) XO_MUST_CHECK;
+
 #endif

@@ -124,8 +124,8 @@ static void let_go(struct hold *h, struct thread *t)
 {
 	if (t->injected && !ptrace(PTRACE_SETREGS, t->tid, NULL, &t->own))
 		t->injected = false;
-	for (int sig = 1; t->swallowed && sig < 64; sig++)
-		if (t->swallowed & UINT64_C(1) << sig)
+	for (int sig = 1; t->swallowed && sig <= 64; sig++)
+		if (t->swallowed & UINT64_C(1) << (sig - 1))
 			(void)syscall(SYS_tgkill, h->pid, t->tid, sig);
 	t->swallowed = 0;
 	if (ptrace(PTRACE_DETACH, t->tid, NULL, (void *)(uintptr_t)t->signal) && errno == ESRCH)
