@@ -3,7 +3,7 @@
  * The stack check with a thousand sleeping threads in the guest, and what it is
  * made of: all tasks looked at before the hold, within it only those that ran
  * since, and, as the worst case, all of them within it. The floor is memcpy of
- * the same stacks, piece by piece, in the same run.
+ * the same stacks, piece by piece, in the same run, out of a warm cache.
  */
 #include <stdio.h>
 #include <stdlib.h>
