@@ -10,9 +10,12 @@
 #include "tests/lib/bench.h"
 #include "tests/lib/patching.h"
 
-#define BUILDS	 10
-#define VERIFIES 50
-#define TRUST	 "build/dev-keys/trust"
+#define BUILDS	    10
+#define VERIFIES    50
+#define KEYS	    "build/dev-keys/"
+#define TRUST	    KEYS "trust"
+#define RELEASE_KEY "release:" KEYS "release-1.pem:" KEYS "release-1.key"
+#define AUTHOR_KEY  "author:" KEYS "author.pem:" KEYS "author.key"
 
 static void die(const char *what)
 {
@@ -38,10 +41,9 @@ static double build_ms(const char *object, const char *kernel, const char *out)
 				    "--serial",
 				    "1",
 				    "--sign",
-				    "author:build/dev-keys/author.pem:build/dev-keys/author.key",
+				    AUTHOR_KEY,
 				    "--sign",
-				    "release:build/dev-keys/release-1.pem:"
-				    "build/dev-keys/release-1.key",
+				    RELEASE_KEY,
 				    "-o",
 				    out,
 				    NULL};

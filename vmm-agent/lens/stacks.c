@@ -100,10 +100,13 @@ static void scan_piece(const uint8_t *p, size_t nr_words, uint64_t at, const str
 		       struct gfindings *f)
 {
 	const volatile uint64_t *word = (const volatile uint64_t *)(const void *)p;
+	uint64_t low = g->nr ? g->r[0].start : 0;
+	uint64_t span_bytes = g->nr ? g->r[g->nr - 1].max_end - low : 0;
 
 	for (size_t i = 0; i < nr_words; i++) {
 		uint64_t v = word[i];
-		const struct grange *r = granges_hit(g, v);
+		/* Nearly no word is near the ranges: tell those apart with one comparison. */
+		const struct grange *r = v - low < span_bytes ? granges_hit(g, v) : NULL;
 
 		if (r)
 			gfindings_add(f, o, r, v, at + i * sizeof(v));
