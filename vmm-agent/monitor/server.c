@@ -197,9 +197,11 @@ static int op_release(struct server *s, struct msg *req, struct answer *a)
 
 static int op_run(struct server *s, struct msg *req, struct answer *a)
 {
-	int released;
-	int rc = op_hold(s, req, a);
+	int released, rc;
 
+	if (!s->plan.ready)
+		return xerr_set(&a->err, XO_EPLAN, "no plan is loaded");
+	rc = op_hold(s, req, a);
 	if (rc)
 		return rc;
 	rc = op_commit(s, req, a);
