@@ -21,9 +21,31 @@ static const char *in_guest(const struct session *s, const struct jrow *row,
 	return sv->nr_new ? "mixed" : "old";
 }
 
+/* Does something in the guest, a livepatch say, lead around one of the row's functions? */
+static int is_redirected(struct session *s, const struct jrow *row, bool *ret, struct xerr *err)
+{
+	*ret = false;
+	for (size_t i = 0; i < row->nr_targets && !*ret; i++) {
+		const struct jtarget *t = &row->target[i];
+		_cleanup_refusal_ struct refusal why = {0};
+		struct lens_site site;
+		int rc;
+
+		if (!t->replacement.v)
+			continue;
+		rc = lens_site(s->lens, t->addr, t->size_bytes, NULL, 0, &site, &why, err);
+		if (rc && rc != -XO_ENOROOM)
+			return rc;
+		for (size_t k = 0; k < why.nr; k++)
+			*ret = *ret || why.reason[k].code == XO_EREDIRECTED;
+	}
+	return 0;
+}
+
 static int add_row(struct session *s, struct jrow *row, json_t *list, struct xerr *err)
 {
 	_cleanup_survey_ struct survey sv = {0};
+	bool redirected = false;
 	const char *guest = "old";
 	json_t *item;
 	int rc = 0;
@@ -31,6 +53,8 @@ static int add_row(struct session *s, struct jrow *row, json_t *list, struct xer
 	if (jrow_live(row)) {
 		if (session_same_kernel(s, row))
 			rc = change_survey(s, row, &sv, err);
+		if (!rc && session_same_kernel(s, row))
+			rc = is_redirected(s, row, &redirected, err);
 		if (!rc)
 			guest = in_guest(s, row, &sv);
 		if (!rc && !session_same_kernel(s, row))
@@ -40,8 +64,10 @@ static int add_row(struct session *s, struct jrow *row, json_t *list, struct xer
 		return rc;
 	item = op_row_json(row);
 	if (!item || json_object_set_new(item, "guest", json_string(guest)) ||
+	    json_object_set_new(item, "redirected", json_boolean(redirected)) ||
 	    json_object_set_new(item, "consistent",
-				json_boolean(row->state != J_ACTIVE || !strcmp(guest, "new"))) ||
+				json_boolean(row->state != J_ACTIVE ||
+					     (!strcmp(guest, "new") && !redirected))) ||
 	    json_array_append_new(list, item))
 		return xerr_set(err, ENOMEM, "out of memory");
 	return 0;

@@ -50,7 +50,7 @@ struct pass {
 	struct gstack stack[MAX_RUNNING];
 	size_t nr_running;
 	uint32_t nr_rescanned;
-	uint32_t hooks_left; /* of kretprobes, over all tasks */
+	uint32_t hooks_left;   /* of kretprobes, over all tasks */
 	struct gplaces places; /* during: kprobes */
 	uint8_t scratch[GKERNEL_MAX_TASK];
 };

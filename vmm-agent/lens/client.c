@@ -357,7 +357,8 @@ static int take_reasons(struct span body, struct refusal *why)
 		struct wire_reason r;
 		char text[512] = {0};
 
-		if (!span_copy(body, off, &r, sizeof(r)) || r.code != XO_ENOROOM ||
+		if (!span_copy(body, off, &r, sizeof(r)) ||
+		    (r.code != XO_ENOROOM && r.code != XO_EREDIRECTED) ||
 		    !span_has(body, off + sizeof(r), r.len_bytes))
 			return -XO_EPROTO;
 		off += sizeof(r);

@@ -216,6 +216,7 @@ static int load_types(struct gkernel *k, struct xerr *err)
 		{"ftrace_page", "index", &o->ftrace_index, false},
 		{"dyn_ftrace", "", &o->dyn_ftrace_size, false},
 		{"dyn_ftrace", "ip", &o->dyn_ftrace_ip, false},
+		{"dyn_ftrace", "flags", &o->dyn_ftrace_flags, false},
 		{"cpuinfo_x86", "x86_capability", &o->cpuinfo_caps, true},
 	};
 	_cleanup_free_ uint8_t *raw = NULL;

@@ -213,7 +213,8 @@ struct lens_avoid {
  * @avoid:      @nr_avoid places, ascending, at most LENS_MAX_AVOID (alternatives, call sites: lists
  *              that the guest frees after boot); jump labels, static calls, ftrace entries and
  *              kprobes are also looked up in the guest
- * @why:        filled when the answer is -XO_ENOROOM
+ * @why:        filled when the answer is -XO_ENOROOM; XO_EREDIRECTED among the reasons: calls do
+ *              not get as far as the function's body
  * Return: 0, -XO_ENOROOM (too short, patched site in the way, branch target inside, ...), ...
  */
 int lens_site(struct lens *l, struct gva addr, uint64_t size_bytes, const struct lens_avoid *avoid,

@@ -11,7 +11,8 @@ enum gplace_kind {
 	GPLACE_STATIC_CALL,
 	GPLACE_FTRACE,
 	GPLACE_KPROBE,
-	GPLACE_FIXUP, /* where an exception-table entry continues */
+	GPLACE_FIXUP,	   /* where an exception-table entry continues */
+	GPLACE_REDIRECTED, /* an ftrace entry that leads elsewhere: livepatch */
 };
 
 #define GPLACES_MAX 1024 /* in one function */

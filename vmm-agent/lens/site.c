@@ -208,6 +208,11 @@ static void check_places(struct choice *c, const struct gplaces *places)
 				refusal_add(c->why, XO_ENOROOM,
 					    "a jump label leads to +%#x, inside the detour", at);
 			break;
+		case GPLACE_REDIRECTED:
+			refusal_add(c->why, XO_EREDIRECTED,
+				    "its ftrace entry leads elsewhere (a livepatch?), so a detour "
+				    "behind it would have no effect; disable that first");
+			break;
 		case GPLACE_FIXUP:
 			if (off > c->site.off && off < c->end)
 				refusal_add(c->why, XO_ENOROOM,

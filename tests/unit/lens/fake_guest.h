@@ -268,7 +268,7 @@ static inline uint8_t *fake_btf(uint32_t *ret_bytes)
 	FAKE_STRUCT(b, "kprobe", 24, {"hlist", 0, u64}, {"addr", 16, u64});
 	FAKE_STRUCT(b, "ftrace_page", 24, {"next", 0, u64}, {"records", 8, u64},
 		    {"index", 16, u32});
-	FAKE_STRUCT(b, "dyn_ftrace", 16, {"ip", 0, u64});
+	FAKE_STRUCT(b, "dyn_ftrace", 16, {"ip", 0, u64}, {"flags", 8, u64});
 	FAKE_STRUCT(b, "cpuinfo_x86", 128, {"x86_capability", 16, caps});
 #undef T
 #undef M

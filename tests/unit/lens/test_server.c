@@ -638,6 +638,22 @@ static void test_site_kprobe(void **state)
 	assert_int_equal(site(x, NULL, 0, &s), -XO_ELIMIT);
 }
 
+/* A detour behind an ftrace entry that leads elsewhere would never be reached. */
+static void test_site_redirected(void **state)
+{
+	struct fixture *x = *state;
+	struct wire_reason reason;
+	struct wire_site s;
+
+	assert_int_equal(discover(x), 0);
+	fake_u64(&x->guest, fake_gva(FAKE_TRACE))[33] = UINT64_C(1) << 31; /* traced: harmless */
+	assert_int_equal(site(x, NULL, 0, &s), 0);
+	fake_u64(&x->guest, fake_gva(FAKE_TRACE))[33] |= UINT64_C(1) << 26;
+	assert_int_equal(site(x, NULL, 0, &s), -XO_ENOROOM);
+	memcpy(&reason, x->reply.data, sizeof(reason));
+	assert_int_equal(reason.code, XO_EREDIRECTED);
+}
+
 static void test_window(void **state)
 {
 	struct fixture *x = *state;
@@ -778,6 +794,7 @@ int main(void)
 		T(test_site),
 		T(test_site_refused),
 		T(test_site_kprobe),
+		T(test_site_redirected),
 		T(test_window),
 		T(test_shim_absent),
 		T(test_shim),
