@@ -248,7 +248,9 @@ static int attempt(struct session *s, struct attempt *a, struct xerr *err)
 		xerr_set(err, XO_EFAULTPOINT, "a fault point failed as told");
 	rc_end = hold_end(s, start, &a->times, &late);
 	fault_pass(FAULT_agent_released);
-	if (!rc && rc_end)
+	if (rc_end == -XO_ETARGETGONE)
+		*err = (struct xerr){0}; /* whatever failed before, this is why */
+	if (rc_end && (!rc || rc_end == -XO_ETARGETGONE))
 		rc = xerr_set(err, rc_end, "%s", late.text);
 	return rc;
 }

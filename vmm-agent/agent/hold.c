@@ -7,15 +7,21 @@
 
 #include "base/util.h"
 
-/* Take the stub out and make sure that the guest runs if it did: the way out of every failure. */
-static void abandon_stub(struct session *s)
+/*
+ * The way out of every failure @rc: take the stub out, and make sure that the guest runs if it did.
+ * When QEMU is gone, that was why.
+ */
+static int abandon_stub(struct session *s, int rc, struct xerr *err)
 {
-	struct xerr ignored = {0};
+	struct xerr gone = {0}, ignored = {0};
 
-	if (tgt_gdb_close(s->tgt, &ignored) == 0 || tgt_gdb_stale(s->tgt))
-		ignored = (struct xerr){0};
-	if (s->vm->running && tgt_resume(s->tgt, &ignored) != 0)
-		return; /* the VM is gone, or recover will find it stopped */
+	if (tgt_gdb_close(s->tgt, &gone) == -XO_ETARGETGONE) {
+		*err = gone;
+		return -XO_ETARGETGONE;
+	}
+	if (s->vm->running && tgt_resume(s->tgt, &ignored))
+		return xerr_wrap(err, "the guest could not be resumed, run exopatch recover");
+	return rc;
 }
 
 /* The guest runs on until QEMU has the last of these commands. */
@@ -91,11 +97,8 @@ int hold_begin(struct session *s, uint64_t *ret_start_ns, struct xerr *err)
 		rc = beside(s, open_stub, &start, err);
 	if (!rc)
 		rc = mon_hold(s->mon, err);
-	if (rc) {
-		if (s->vm->accel == TGT_TCG)
-			abandon_stub(s);
-		return rc;
-	}
+	if (rc)
+		return s->vm->accel == TGT_TCG ? abandon_stub(s, rc, err) : rc;
 	*ret_start_ns = start;
 	return 0;
 }
@@ -107,10 +110,8 @@ int hold_end(struct session *s, uint64_t start_ns, struct mon_times *times, stru
 
 	if (s->vm->accel != TGT_TCG)
 		return rc;
-	if (rc) {
-		abandon_stub(s);
-		return rc;
-	}
+	if (rc)
+		return abandon_stub(s, rc, err);
 	times->blackout_ns = end - start_ns;
 	return beside(s, close_stub, &end, err);
 }
