@@ -313,6 +313,7 @@ static int add_target(struct session *s, const struct pkg_target *t,
 	uint8_t after[sizeof(rt->before)];
 	struct gva at = {rt->addr.v + rt->site.off};
 	struct jtarget *jt = jrow_add_target(row);
+	int rc;
 
 	if (!jt)
 		return xerr_set(err, ENOMEM, "out of memory");
@@ -333,7 +334,16 @@ static int add_target(struct session *s, const struct pkg_target *t,
 		refusal_add(why, XO_ERELOCRANGE, "%s: its home is more than 2 GiB away", t->symbol);
 		return 0;
 	}
-	return add_virtual(s, row, J_DETOUR, at, rt->before, after, rt->site.len_bytes, err);
+	/*
+	 * The jump is a record of its own, which is one store, and goes first: whoever dies behind
+	 * it leaves a tail that nobody executes. A revert puts the tail back first.
+	 */
+	rc = add_virtual(s, row, J_DETOUR, at, rt->before, after, JMP_BYTES, err);
+	if (rc)
+		return rc;
+	at.v += JMP_BYTES;
+	return add_virtual(s, row, J_DETOUR, at, rt->before + JMP_BYTES, after + JMP_BYTES,
+			   rt->site.len_bytes - JMP_BYTES, err);
 }
 
 static int link_code(const struct pkg *p, const struct resolved *r, struct gva home,
