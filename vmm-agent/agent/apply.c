@@ -178,6 +178,7 @@ static void describe_row(const struct session *s, const struct pkg *p, struct jr
 	row->security_epoch = m->security_epoch;
 	join_prereqs(m, row->requires_ids, sizeof(row->requires_ids));
 	row->kernel_base = s->kernel.base;
+	row->boot_token = s->kernel.boot_token;
 }
 
 /* Everything that can be refused is refused here, before the first write. */
@@ -189,6 +190,9 @@ static int prepare(struct session *s, const struct pkg *p, struct jrow *row, str
 	_cleanup_home_ struct home home = {0};
 	int rc;
 
+	rc = op_drop_lost(s, err);
+	if (rc)
+		return rc;
 	if (!check_kernel(s, m, why))
 		return 0;
 	rc = check_journal(s, m, why, err);

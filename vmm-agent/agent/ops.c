@@ -26,7 +26,20 @@ void op_pending(const struct session *s, struct refusal *why)
 
 bool op_same_kernel(const struct session *s, const struct jrow *row)
 {
-	return row->kernel_base.v == s->kernel.base.v && !strcmp(row->build_id, s->build_id);
+	uint64_t then = row->boot_token, now = s->kernel.boot_token;
+
+	return row->kernel_base.v == s->kernel.base.v && !strcmp(row->build_id, s->build_id) &&
+	       (!then || !now || then == now);
+}
+
+int op_drop_lost(struct session *s, struct xerr *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < s->nr_rows && !rc; i++)
+		if (jrow_live(&s->row[i]) && !op_same_kernel(s, &s->row[i]))
+			rc = journal_set_state(s->journal, &s->row[i], J_LOST, 0, err);
+	return rc;
 }
 
 static json_t *targets_json(const struct jrow *row)

@@ -12,8 +12,12 @@ int op_begin(struct session *s, const struct agent_opts *o, struct refusal *why,
 /** op_pending - add XO_ENEEDSRECOVER for each row that a dead process left */
 void op_pending(const struct session *s, struct refusal *why);
 
-/** op_same_kernel - is the guest's kernel the one the row was made for? */
+/** op_same_kernel - does the guest still run the kernel, and the boot, that the row was made for?
+ */
 bool op_same_kernel(const struct session *s, const struct jrow *row);
+
+/** op_drop_lost - live rows of an earlier boot become J_LOST: they hold no room, bar nothing */
+int op_drop_lost(struct session *s, struct xerr *err) XO_MUST_CHECK;
 
 /** op_row_json - a row's identity and state. NULL when out of memory */
 json_t *op_row_json(const struct jrow *row);
