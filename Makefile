@@ -7,6 +7,8 @@ MAKEFLAGS += --no-builtin-rules
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := all
 comma := ,
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-6s %s\n' $(1) $@)
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -94,19 +96,22 @@ help:
 # ---- rules ----
 $(B)/obj/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(CPPFLAGS) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
 
 define ARCHIVE_RULE
 $(call archive,$(1)): $(call objs,$(call srcs,$(1)))
 	@mkdir -p $$(@D)
 	@rm -f $$@
-	ar rcs $$@ $$^
+	$$(call say,AR)
+	$(Q)ar rcs $$@ $$^
 endef
 $(foreach d,$(LIB_DIRS),$(eval $(call ARCHIVE_RULE,$(d))))
 
 define PROGRAM_RULE
 $(B)/$(1): $(call objs,$($(1)_MAIN)/main.c) $(call pick,$($(1)_LIBS))
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $$@ $$< -Wl,--start-group \
+	$$(call say,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $$@ $$< -Wl,--start-group \
 		$(call pick,$($(1)_LIBS)) -Wl,--end-group $(LIBS)
 endef
 $(foreach p,$(PROGRAMS),$(eval $(call PROGRAM_RULE,$(p))))
@@ -114,31 +119,37 @@ $(foreach p,$(PROGRAMS),$(eval $(call PROGRAM_RULE,$(p))))
 $(TESTLIB): $(call objs,$(TESTLIB_SRCS))
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR)
+	$(Q)ar rcs $@ $^
 
 $(UNIT_BINS) $(VM_BINS) $(BENCH_BINS): $(B)/%: $(B)/obj/%.o $(TESTLIB) $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(TESTLIB) $(ARCHIVES) \
+	$(call say,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(TESTLIB) $(ARCHIVES) \
 		-Wl,--end-group $(LIBS) -lcmocka
 
 # Fuzz targets: with libFuzzer for `make fuzz`, with a plain main that replays files for tests.
 $(REPLAY_BINS): $(B)/%-replay: $(B)/obj/%.o $(B)/obj/tests/fuzz/replay.o $(ARCHIVES)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(ARCHIVES) \
+	$(call say,LD)
+	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(ARCHIVES) \
 		-Wl,--end-group $(LIBS)
 FUZZ_LIB_SRCS := $(foreach d,$(LIB_DIRS),$(call srcs,$(d)))
 FUZZ_OBJS := $(patsubst %.c,$(B)/fuzz-obj/%.o,$(FUZZ_LIB_SRCS))
 $(B)/fuzz-obj/%.o: %.c
 	@mkdir -p $(@D)
-	clang $(CPPFLAGS) -std=gnu11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
+	$(call say,FUZZCC)
+	$(Q)clang $(CPPFLAGS) -std=gnu11 -O1 -g -fsanitize=fuzzer-no-link,address,undefined \
 		-fno-sanitize-recover=all -MMD -MP -c -o $@ $<
 $(B)/lib/fuzz.a: $(FUZZ_OBJS)
 	@mkdir -p $(@D)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR)
+	$(Q)ar rcs $@ $^
 $(FUZZ_BINS): $(B)/%: $(B)/fuzz-obj/%.o $(B)/lib/fuzz.a
 	@mkdir -p $(@D)
-	clang -g -fsanitize=fuzzer,address,undefined -o $@ $< $(B)/lib/fuzz.a $(LIBS)
+	$(call say,FUZZLD)
+	$(Q)clang -g -fsanitize=fuzzer,address,undefined -o $@ $< $(B)/lib/fuzz.a $(LIBS)
 fuzz: $(FUZZ_BINS)
 	tests/fuzz/run $(TIME) $(FUZZ_BINS)
 

@@ -27,8 +27,8 @@
 struct pkg_mask {
 	uint32_t off;
 	uint16_t len_bytes;
-	uint8_t kind; /* enum ksite_kind; KSITE_RELOC: 4 bytes from which the KASLR shift is taken
-		       */
+	uint8_t kind; /* enum ksite_kind; KSITE_RELOC (4 or 8 bytes) and KSITE_RELOC_INVERSE (4):
+		       * the KASLR shift is taken out; all others: the bytes may be anything */
 };
 
 /** struct pkg_extra - a further piece of the same function (its .cold part): nobody may be inside
@@ -134,7 +134,11 @@ size_t pkg_imports(const struct pkg *p, const char *const **ret);
 
 /**
  * pkg_link - relocate the payload for address @home
- * @import_addr: address of each import, in pkg_imports' order
+ * @home: a multiple of pkg_layout's align_bytes
+ * @import_addr: address of each import, in pkg_imports' order. For "__x86_return_thunk" give what
+ *   the guest's variable x86_return_thunk holds, or 0 if that is __x86_return_thunk itself: then
+ *   the payload's jumps to it become plain returns, as in the guest's own code (patch_return() in
+ *   arch/x86/kernel/alternative.c; left alone, Linux 6.9 and later WARN)
  * @out: size_bytes of struct pkg_layout
  * @why: -XO_ERELOCRANGE and the like, all of them
  */

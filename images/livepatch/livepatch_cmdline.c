@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The same replacement as images/patches/cmdline.c, but made from inside the
- * guest by the kernel's own livepatch: the other side of the benchmark.
+ * Replaces the function that images/patches/cmdline.c replaces, but from inside
+ * the guest, with the kernel's own livepatch: the other side of the benchmark.
  */
 #include <linux/kernel.h>
 #include <linux/livepatch.h>

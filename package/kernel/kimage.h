@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/span.h"
@@ -29,11 +30,17 @@ struct ksyms {
 	struct ksym *sym;
 	char *names; /* NUL-terminated, back to back */
 	size_t names_bytes;
+	uint32_t *bucket; /* hash by name: 0, or 1 + the lowest symbol's index */
+	uint32_t *chain;  /* by symbol: 0, or 1 + the next one's index */
+	size_t nr_buckets;
 };
+
+#define KSYMS_MAX_RODATA (64u << 20)
 
 /**
  * ksyms_find - find and decode the table in a kernel's read-only data
- * @rodata: bytes that contain it; read more than once while searching, decoded from one copy
+ * @rodata: bytes that contain it, from an address that is a multiple of 8, at most
+ *          KSYMS_MAX_RODATA; read more than once, so they must not change meanwhile
  * @base:   where _text runs, to check the addresses against (relative_base is taken from the
  *          table; its shift under KASLR is already in memory)
  * @limit:  highest address of the image
@@ -56,6 +63,27 @@ uint64_t ksyms_size(const struct ksyms *k, size_t i);
 
 void ksyms_free(struct ksyms *k);
 
+#define KSYMS_MAX	(1u << 20)
+#define KSYMS_MAX_NAMES (16u << 20) /* bytes */
+#define KSYM_MAX_NAME	512	    /* KSYM_NAME_LEN, include/linux/kallsyms.h */
+
+/** struct ksyms_builder - symbols on their way into a table; start with KSYMS_BUILDER */
+struct ksyms_builder {
+	struct xbuf sym, names;
+};
+
+#define KSYMS_BUILDER                                                                              \
+	((struct ksyms_builder){.sym = XBUF(KSYMS_MAX * sizeof(struct ksym)),                      \
+				.names = XBUF(KSYMS_MAX_NAMES)})
+
+/** ksyms_add - append one symbol. Return: 0, -XO_ELIMIT, -ENOMEM */
+int ksyms_add(struct ksyms_builder *b, uint64_t addr, char type, const char *name) XO_MUST_CHECK;
+
+/** ksyms_build - make the table of what was added; @b is empty then. Return: 0, -ENOMEM */
+int ksyms_build(struct ksyms *ret, struct ksyms_builder *b) XO_MUST_CHECK;
+
+void ksyms_builder_free(struct ksyms_builder *b);
+
 /** kimage_build_id - NT_GNU_BUILD_ID from a notes section. Return: its length (at most 20), or code
  */
 int kimage_build_id(struct span notes, uint8_t ret[20]) XO_MUST_CHECK;
@@ -74,7 +102,8 @@ enum ksite_kind {
 	KSITE_JUMP_LABEL,      /* __jump_table */
 	KSITE_FTRACE,	       /* __mcount_loc */
 	KSITE_RUNTIME_CONST,   /* runtime_ptr_*, runtime_shift_* (6.12) */
-	KSITE_RELOC,	       /* KASLR relocation: not masked, normalised */
+	KSITE_RELOC,	       /* KASLR adds its shift: not masked, normalised */
+	KSITE_RELOC_INVERSE,   /* KASLR subtracts its shift (per-CPU, PC-relative); likewise */
 };
 
 /** struct ksite - one place: [addr, addr + len_bytes) */
@@ -84,6 +113,13 @@ struct ksite {
 	uint8_t kind; /* enum ksite_kind */
 };
 
+/** ksite_kind_name - stable name, as in a package's manifest; "unknown" for anything else */
 const char *ksite_kind_name(enum ksite_kind k);
+
+/** ksite_kind_masked - whether bytes of this kind may be anything (relocations are checked) */
+static inline bool ksite_kind_masked(enum ksite_kind k)
+{
+	return k != KSITE_RELOC && k != KSITE_RELOC_INVERSE;
+}
 
 #endif

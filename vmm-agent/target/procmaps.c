@@ -17,6 +17,7 @@ static bool take_line(struct span s, struct mapping *ret)
 	    !text_skip(&s, " ") || s.len_bytes < PERMS_LEN || ret->end <= ret->start)
 		return false;
 	ret->shared = s.p[PERMS_LEN - 1] == 's';
+	ret->writable = s.p[1] == 'w';
 	s = SPAN(s.p + PERMS_LEN, s.len_bytes - PERMS_LEN);
 	if (!text_skip(&s, " ") || !text_hex(&s, &ret->file_off) || !text_skip(&s, " ") ||
 	    !text_hex(&s, &major) || !text_skip(&s, ":") || !text_hex(&s, &minor) ||

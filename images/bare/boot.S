@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * From the multiboot loader's 32-bit mode to 64-bit mode with our own page
+ * tables, on every processor, and from there to ring 3 unless the command line
+ * says ring0. Interrupts stay off for good; any exception is a triple fault.
+ */
+#include "bare.h"
+
+#define MB_MAGIC    0x1badb002
+#define MB_FLAGS    0x00010000 /* load addresses are given here */
+#define APIC_ICR    0xfee00300
+#define ICR_INIT    0x000c4500 /* to all but self */
+#define ICR_STARTUP (0x000c4600 | BARE_TRAMPOLINE >> 12)
+#define SEL_CODE64  0x08
+#define SEL_DATA    0x10
+#define SEL_CODE32  0x18
+
+	.section .text.boot, "ax"
+	.code32
+	.balign 4
+header:
+	.long MB_MAGIC, MB_FLAGS, -(MB_MAGIC + MB_FLAGS)
+	.long header, BARE_IMAGE, loaded_end, bss_end, start
+
+	.globl start
+start:
+	cli
+	cld
+	movl %ebx, mbi
+	lgdt gdt_ptr
+	/* Page tables: zeroed memory; identity for the first GiB, an empty table for the window. */
+	movl $BARE_PML4, %edi
+	xorl %eax, %eax
+	movl $(5 * 4096 / 4), %ecx
+1:	movl %eax, (%edi)
+	addl $4, %edi
+	decl %ecx
+	jnz 1b
+	movl $(BARE_PDPT + 7), BARE_PML4
+	movl $(BARE_PD + 7), BARE_PDPT
+	movl $(BARE_HOME_PD + 7), BARE_PDPT + 8
+	movl $(BARE_HOME_PT + 7), BARE_HOME_PD
+	movl $BARE_PD, %edi
+	movl $0x87, %eax
+	movl $512, %ecx
+1:	movl %eax, (%edi)
+	addl $8, %edi
+	addl $0x200000, %eax
+	decl %ecx
+	jnz 1b
+	/* Shared block. */
+	movl $BARE_SHARED, %edi
+	xorl %eax, %eax
+	movl $1024, %ecx
+1:	movl %eax, (%edi)
+	addl $4, %edi
+	decl %ecx
+	jnz 1b
+	/* Other processors: copy the trampoline, INIT, SIPI, SIPI. */
+	movl $trampoline, %esi
+	movl $BARE_TRAMPOLINE, %edi
+	movl $(trampoline_end - trampoline), %ecx
+1:	movb (%esi), %al
+	movb %al, (%edi)
+	incl %esi
+	incl %edi
+	decl %ecx
+	jnz 1b
+	movl $ICR_INIT, APIC_ICR
+	call pause_a_bit
+	movl $ICR_STARTUP, APIC_ICR
+	call pause_a_bit
+	movl $ICR_STARTUP, APIC_ICR
+	jmp common
+
+pause_a_bit:
+	movl $200, %ecx
+1:	outb %al, $0x80
+	decl %ecx
+	jnz 1b
+	ret
+
+	/* Every processor, 32-bit protected mode, flat segments. */
+	.globl common
+common:
+	movl %cr4, %eax
+	orl $0xa0, %eax /* PAE, PGE */
+	movl %eax, %cr4
+	movl $BARE_PML4, %eax
+	movl %eax, %cr3
+	movl $0xc0000080, %ecx /* EFER */
+	rdmsr
+	orl $0x100, %eax /* LME */
+	wrmsr
+	movl %cr0, %eax
+	orl $0x80000001, %eax
+	movl %eax, %cr0
+	ljmp $SEL_CODE64, $long_mode
+
+	.code64
+long_mode:
+	movl $SEL_DATA, %eax
+	movl %eax, %ds
+	movl %eax, %es
+	movl %eax, %ss
+	movl $1, %ebx
+	lock xaddl %ebx, next_cpu
+	cmpl $BARE_MAX_CPUS, %ebx
+	jae park
+	movl %ebx, %eax
+	incl %eax
+	shll $12, %eax
+	addl $BARE_STACKS, %eax
+	movl %eax, %esp
+	movl mbi, %edi
+	call wants_ring0
+	testl %eax, %eax
+	jnz ring0
+	/* I/O privilege level 3, interrupts off, then down to ring 3. */
+	pushq $0x3002
+	popfq
+	movl $0x174, %ecx /* SYSENTER_CS: sysexit goes to this + 32, 64-bit */
+	movl $(SEL_CODE64), %eax
+	xorl %edx, %edx
+	wrmsr
+	movl %ebx, %edi
+	movl $3, %esi
+	movl %esp, %ecx
+	subl $8, %ecx
+	movl $loop_here, %edx
+	sysexitq
+ring0:
+	movl %ebx, %edi
+	xorl %esi, %esi
+	call bare_loop
+park:
+	pause
+	jmp park
+
+loop_here:
+	call bare_loop
+	ud2
+
+	/* Copied to BARE_TRAMPOLINE; a processor starts here in real mode. */
+	.code16
+trampoline:
+	cli
+	xorw %ax, %ax
+	movw %ax, %ds
+	lgdtl BARE_TRAMPOLINE + (gdt_ptr_low - trampoline)
+	movl %cr0, %eax
+	orb $1, %al
+	movl %eax, %cr0
+	ljmpl $SEL_CODE32, $(BARE_TRAMPOLINE + (protected - trampoline))
+	.code32
+protected:
+	movl $SEL_DATA, %eax
+	movl %eax, %ds
+	movl %eax, %es
+	movl %eax, %ss
+	movl $common, %eax
+	jmp *%eax
+	.balign 4
+gdt_ptr_low:
+	.word gdt_end - gdt - 1
+	.long gdt
+trampoline_end:
+
+	.balign 8
+gdt:
+	.quad 0
+	.quad 0x00af9b000000ffff /* 08: code, 64-bit */
+	.quad 0x00cf93000000ffff /* 10: data */
+	.quad 0x00cf9b000000ffff /* 18: code, 32-bit */
+	.quad 0
+	.quad 0x00affb000000ffff /* 28: code for ring 3: SYSENTER_CS + 32 */
+	.quad 0x00cff3000000ffff /* 30: data for ring 3: SYSENTER_CS + 40 */
+gdt_end:
+gdt_ptr:
+	.word gdt_end - gdt - 1
+	.long gdt
+	.balign 8
+mbi:
+	.long 0
+next_cpu:
+	.long 0
+
+	.section .text.victim, "ax"
+	.code64
+	.globl victim
+victim:
+	.byte 0x0f, 0x1f, 0x44, 0x00, 0x00 /* the 5-byte nop that ftrace leaves */
+	movl $1, %eax
+	ret
+	.section .note.GNU-stack, "", @progbits

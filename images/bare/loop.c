@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The bare guest's only job: call victim() for ever, tell the host what it
+ * returns and how long the longest pause was. Kept to plain integer
+ * instructions, since a KVM without hardware beneath emulates ring 0.
+ */
+#include "bare.h"
+
+#define MB_FLAG_CMDLINE 4u
+#define COM1		0x3f8
+
+struct multiboot_info { /* Multiboot Specification 0.6.96, section 3.3 */
+	uint32_t flags, mem_lower, mem_upper, boot_device, cmdline;
+};
+
+int victim(void);
+int wants_ring0(const struct multiboot_info *mbi);
+void bare_loop(uint32_t index, uint32_t ring);
+
+int wants_ring0(const struct multiboot_info *mbi)
+{
+	static const char word[] = "ring0";
+	const volatile char *p;
+	unsigned int n = 0;
+
+	if (!(mbi->flags & MB_FLAG_CMDLINE))
+		return 0;
+	p = (const volatile char *)(uintptr_t)mbi->cmdline;
+	for (unsigned int i = 0; i < 256 && p[i]; i++) {
+		n = p[i] == word[n] ? n + 1 : p[i] == word[0];
+		if (n == sizeof(word) - 1)
+			return 1;
+	}
+	return 0;
+}
+
+static uint64_t tsc(void)
+{
+	uint32_t lo, hi;
+
+	__asm__ volatile("rdtsc" : "=a"(lo), "=d"(hi));
+	return (uint64_t)hi << 32 | lo;
+}
+
+static void put(char c)
+{
+	__asm__ volatile("outb %0, %1" : : "a"((uint8_t)c), "Nd"((uint16_t)COM1));
+}
+
+static void say(uint64_t value)
+{
+	char digits[20];
+	unsigned int n = 0;
+
+	for (const volatile char *p = "victim "; *p; p++)
+		put(*p);
+	do {
+		digits[n++] = (char)('0' + value % 10);
+		value /= 10;
+	} while (value && n < sizeof(digits));
+	while (n)
+		put(digits[--n]);
+	put('\n');
+}
+
+/* Return: now */
+static uint64_t note_gap(volatile struct bare_cpu *cpu, uint64_t last)
+{
+	uint64_t now = tsc();
+
+	if (now - last > cpu->max_gap_tsc)
+		cpu->max_gap_tsc = now - last;
+	return now;
+}
+
+void bare_loop(uint32_t index, uint32_t ring)
+{
+	volatile struct bare_shared *shared = (volatile struct bare_shared *)BARE_SHARED;
+	volatile struct bare_cpu *cpu = &shared->cpu[index];
+	uint64_t last;
+
+	__atomic_fetch_add(&shared->nr_cpus, 1, __ATOMIC_SEQ_CST);
+	if (index == 0) {
+		shared->ring = ring;
+		shared->magic = BARE_MAGIC;
+	}
+	last = tsc();
+	for (;;) {
+		uint64_t value;
+
+		last = note_gap(cpu, last);
+		if (cpu->reset) {
+			cpu->max_gap_tsc = 0;
+			cpu->reset = 0;
+			last = tsc();
+		}
+		value = (uint64_t)(uint32_t)victim();
+		cpu->iterations++;
+		if (value != cpu->value) {
+			cpu->value = value;
+			cpu->changes++;
+			if (index == 0) {
+				(void)note_gap(cpu, last);
+				say(value);
+				last = tsc(); /* talking is slow, but no gap */
+			}
+		}
+	}
+}

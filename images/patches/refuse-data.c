@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* To be refused: defines a writable variable with a value. */
+#include <linux/seq_file.h>
+
+static unsigned int calls = 1;
+
+static int __used cmdline_proc_show(struct seq_file *m, void *v)
+{
+	seq_printf(m, "%u\n", calls++);
+	return 0;
+}

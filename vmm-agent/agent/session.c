@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm-agent/agent/session.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/util.h"
+
+void session_progress(const struct session *s, const char *what)
+{
+	if (s->opts->progress)
+		s->opts->progress(s->opts->progress_arg, what);
+}
+
+/* A VM without a UUID is known by its process, which is as good for as long as it lives. */
+static void make_key(struct session *s)
+{
+	static const char none[] = "00000000-0000-0000-0000-000000000000";
+
+	if (s->vm->uuid[0] && strcmp(s->vm->uuid, none) != 0)
+		snprintf(s->vm_key, sizeof(s->vm_key), "uuid:%s", s->vm->uuid);
+	else
+		snprintf(s->vm_key, sizeof(s->vm_key), "process:%ld:%llu", (long)s->vm->pid,
+			 (unsigned long long)s->vm->start_time);
+}
+
+/* The lens sees RAM that has a file; blocks private to QEMU are read through the monitor. */
+static int describe_for_lens(struct session *s, struct lens_vm *lv, struct xerr *err)
+{
+	const struct tgt_info *vm = s->vm;
+
+	memset(lv, 0, sizeof(*lv));
+	for (size_t i = 0; i < vm->nr_backends; i++) {
+		int fd = tgt_backend_open(s->tgt, i, false, err);
+
+		if (fd < 0)
+			return fd;
+		lv->backend_fd[lv->nr_backends++] = fd;
+	}
+	for (size_t i = 0; i < vm->nr_regions; i++) {
+		const struct tgt_region *r = &vm->region[i];
+
+		if (r->backend < 0)
+			continue;
+		lv->region[lv->nr_regions++] = (struct lens_region){
+			.gpa = r->gpa,
+			.len_bytes = r->len_bytes,
+			.backend = (uint32_t)r->backend,
+			.backend_off = r->backend_off,
+			.rom = r->rom,
+		};
+	}
+	for (size_t i = 0; i < vm->nr_vcpus; i++) {
+		const struct tgt_vcpu *c = &vm->vcpu[i];
+
+		lv->vcpu[lv->nr_vcpus++] = (struct lens_vcpu_hint){
+			.cr0 = c->cr0, .cr3 = c->cr3, .cr4 = c->cr4, .efer = c->efer};
+	}
+	return 0;
+}
+
+static int start_lens(struct session *s, struct xerr *err)
+{
+	struct lens_vm lv;
+	int rc;
+
+	rc = describe_for_lens(s, &lv, err);
+	if (!rc)
+		rc = lens_start(&s->lens, &lv, err);
+	for (size_t i = 0; i < lv.nr_backends; i++)
+		close(lv.backend_fd[i]);
+	return rc;
+}
+
+/* What the lens cannot make sense of is the guest's doing: a reason, not a failure of ours. */
+static bool is_guest_fault(int code)
+{
+	switch (-code) {
+	case XO_ENOKERNEL:
+	case XO_EARCH:
+	case XO_EPAGETABLE:
+	case XO_ENOTMAPPED:
+	case XO_EKALLSYMS:
+	case XO_EBTF:
+	case XO_ETASKLIST:
+	case XO_EMODLIST:
+	case XO_ESHIMABI:
+	case XO_ECPUCOUNT:
+	case XO_ELIMIT:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static int discover(struct session *s, struct refusal *why, struct xerr *err)
+{
+	struct xerr found = {0};
+	int rc;
+
+	session_progress(s, "looking for the kernel in guest memory");
+	rc = lens_discover(s->lens, &s->kernel, &found);
+	if (!rc) {
+		s->discovered = true;
+		xo_hex(SPAN(s->kernel.build_id, s->kernel.build_id_bytes), s->build_id);
+		return 0;
+	}
+	if (!is_guest_fault(rc))
+		return xerr_set(err, rc, "%s", found.text);
+	refusal_add(why, rc, "%s", found.text);
+	return 0;
+}
+
+int session_open(struct session *s, const struct agent_opts *o, struct refusal *why,
+		 struct xerr *err)
+{
+	int rc;
+
+	s->opts = o;
+	s->opened_ns = xo_now_ns();
+	session_progress(s, "attaching");
+	rc = tgt_attach(&s->tgt, &o->target, why, err);
+	if (rc || !s->tgt)
+		return rc;
+	s->vm = tgt_info(s->tgt);
+	make_key(s);
+	if (why->nr)
+		return 0;
+	rc = start_lens(s, err);
+	return rc ? rc : discover(s, why, err);
+}
+
+int session_journal(struct session *s, struct xerr *err)
+{
+	const char *dir = s->opts->state_dir ? s->opts->state_dir : AGENT_STATE_DIR;
+	int rc = s->journal ? 0 : journal_open(&s->journal, dir, err);
+
+	if (rc)
+		return rc;
+	journal_rows_free(s->row, s->nr_rows);
+	s->row = NULL;
+	s->nr_rows = 0;
+	return journal_load(s->journal, s->vm_key, &s->row, &s->nr_rows, err);
+}
+
+bool session_same_kernel(const struct session *s, const struct jrow *row)
+{
+	uint64_t then = row->boot_token, now = s->kernel.boot_token;
+
+	return row->kernel_base.v == s->kernel.base.v && !strcmp(row->build_id, s->build_id) &&
+	       (!then || !now || then == now);
+}
+
+bool session_row_here(const struct session *s, const struct jrow *row)
+{
+	return jrow_live(row) && session_same_kernel(s, row);
+}
+
+int session_monitor(struct session *s, struct xerr *err)
+{
+	const struct tgt_info *vm = s->vm;
+	struct mon_vm mv = {.pid = vm->pid,
+			    .accel = vm->accel == TGT_KVM ? MON_KVM : MON_TCG,
+			    .nr_vcpus = vm->nr_vcpus};
+	int rc = 0;
+
+	if (s->mon)
+		return 0;
+	for (size_t i = 0; i < vm->nr_vcpus; i++)
+		mv.tid[i] = vm->vcpu[i].tid;
+	for (size_t i = 0; i < vm->nr_regions; i++) {
+		const struct tgt_region *r = &vm->region[i];
+
+		mv.region[mv.nr_regions++] = (struct mon_region){
+			.gpa = r->gpa,
+			.len_bytes = r->len_bytes,
+			.hva = r->hva,
+			.backend = r->backend,
+			.backend_off = r->backend_off,
+			.rom = r->rom,
+		};
+	}
+	for (size_t i = 0; i < vm->nr_backends && !rc; i++) {
+		int fd = tgt_backend_open(s->tgt, i, true, err);
+
+		if (fd < 0)
+			rc = fd;
+		else
+			mv.backend_fd[mv.nr_backends++] = fd;
+	}
+	if (!rc)
+		rc = mon_start(&s->mon, &mv, err);
+	for (size_t i = 0; i < mv.nr_backends; i++)
+		close(mv.backend_fd[i]);
+	return rc;
+}
+
+/* The region that holds all of [gpa, gpa + len), or NULL. */
+static const struct tgt_region *region_of(const struct tgt_info *vm, struct gpa gpa, size_t len)
+{
+	for (size_t i = 0; i < vm->nr_regions; i++) {
+		const struct tgt_region *r = &vm->region[i];
+		uint64_t off = gpa.v - r->gpa.v;
+
+		if (gpa.v >= r->gpa.v && off < r->len_bytes && len <= r->len_bytes - off)
+			return r;
+	}
+	return NULL;
+}
+
+int session_read(struct session *s, struct gpa gpa, void *buf, size_t len_bytes, struct xerr *err)
+{
+	const struct tgt_region *r = region_of(s->vm, gpa, len_bytes);
+	int rc;
+
+	if (!r)
+		return xerr_set(err, XO_ENOTMAPPED, "guest-physical 0x%llx: not RAM",
+				(unsigned long long)gpa.v);
+	if (r->backend >= 0)
+		return lens_read_phys(s->lens, gpa, buf, len_bytes, err);
+	rc = session_monitor(s, err);
+	return rc ? rc : mon_read(s->mon, gpa, buf, len_bytes, err);
+}
+
+static json_t *sharers_json(const struct tgt_info *vm)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < vm->nr_sharers; i++)
+		json_array_append_new(list, json_pack("{s:i,s:s}", "pid", (int)vm->sharer[i].pid,
+						      "what", vm->sharer[i].what));
+	return list;
+}
+
+static json_t *backends_json(const struct tgt_info *vm)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < vm->nr_backends; i++)
+		json_array_append_new(list, json_pack("{s:s,s:I}", "name", vm->backend[i].name,
+						      "page_bytes",
+						      (json_int_t)vm->backend[i].page_bytes));
+	return list;
+}
+
+static json_t *hex64(uint64_t v)
+{
+	return json_sprintf("0x%llx", (unsigned long long)v);
+}
+
+int session_vm_json(const struct session *s, json_t *doc)
+{
+	const struct tgt_info *vm = s->vm;
+	const struct lens_kernel *k = &s->kernel;
+	json_t *v;
+
+	if (!vm)
+		return 0;
+	v = json_pack("{s:s,s:s,s:i,s:s,s:s,s:s,s:s,s:b,s:b,s:i,s:I,s:o,s:o}", "name", vm->name,
+		      "uuid", vm->uuid, "pid", (int)vm->pid, "accelerator",
+		      vm->accel == TGT_KVM ? "kvm" : "tcg", "arch", vm->arch, "machine",
+		      vm->machine, "state", vm->state, "running", vm->running, "libvirt",
+		      vm->via_libvirt, "vcpus", (int)vm->nr_vcpus, "ram_bytes",
+		      (json_int_t)vm->ram_bytes, "ram_backends", backends_json(vm), "sharers",
+		      sharers_json(vm));
+	if (!v || json_object_set_new(v, "qemu_version",
+				      json_sprintf("%u.%u.%u", vm->qemu_version[0],
+						   vm->qemu_version[1], vm->qemu_version[2])))
+		return -ENOMEM;
+	if (json_object_set_new(doc, "vm", v))
+		return -ENOMEM;
+	if (!s->discovered)
+		return 0;
+	v = json_pack("{s:s,s:s,s:s,s:o,s:o,s:I,s:i,s:b,s:i,s:i,s:i,s:i,s:b}", "banner", k->banner,
+		      "release", k->release, "build_id", s->build_id, "base", hex64(k->base.v),
+		      "physical_base", hex64(k->phys_base.v), "text_bytes",
+		      (json_int_t)k->text_bytes, "paging_levels", (int)k->paging_levels,
+		      "page_table_isolation", k->pti, "symbols", (int)k->nr_symbols, "modules",
+		      (int)k->nr_modules, "tasks", (int)k->nr_tasks, "cpus", (int)k->nr_cpus,
+		      "shim", k->has_shim);
+	return v && !json_object_set_new(doc, "kernel", v) ? 0 : -ENOMEM;
+}
+
+void session_close(struct session *s)
+{
+	mon_free(s->mon);
+	lens_free(s->lens);
+	tgt_free(s->tgt);
+	journal_rows_free(s->row, s->nr_rows);
+	journal_close(s->journal);
+	memset(s, 0, sizeof(*s));
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* One attached VM with its helpers and journal: what every operation of the agent starts from. */
+#ifndef EXOPATCH_AGENT_SESSION_H
+#define EXOPATCH_AGENT_SESSION_H
+
+#include "vmm-agent/agent/agent.h"
+#include "vmm-agent/agent/journal.h"
+#include "vmm-agent/lens/lens.h"
+#include "vmm-agent/monitor/monitor.h"
+
+/** struct session - zero-initialise, session_close; members are NULL where not reached */
+struct session {
+	const struct agent_opts *opts;
+	struct tgt *tgt;
+	const struct tgt_info *vm; /* borrowed from @tgt */
+	struct lens *lens;
+	struct mon *mon; /* session_monitor starts it */
+	bool discovered;
+	struct lens_kernel kernel;
+	char build_id[41];
+	char vm_key[96];
+	struct journal *journal;
+	struct jrow *row; /* of this VM, oldest first */
+	size_t nr_rows;
+	uint64_t opened_ns; /* when this operation began */
+	/* Where a guard holds writers back, QEMU may not answer before they are let go: called
+	 * again and again while something waits for QEMU; NULL without a guard. */
+	int (*pump)(void *arg, struct xerr *err);
+	void *pump_arg;
+};
+
+/**
+ * session_open - attach, find the kernel
+ * @why: what makes the VM ineligible; the session is then filled as far as it went
+ * Return: 0, or a negative code (session_close it either way)
+ */
+int session_open(struct session *s, const struct agent_opts *o, struct refusal *why,
+		 struct xerr *err) XO_MUST_CHECK;
+
+/** session_journal - open the journal unless it is, and load this VM's rows as they are now */
+int session_journal(struct session *s, struct xerr *err) XO_MUST_CHECK;
+
+/** session_same_kernel - does the guest run the kernel, and the boot, that the row was made for? */
+bool session_same_kernel(const struct session *s, const struct jrow *row);
+
+/** session_row_here - may the row's patch have bytes in this guest? Not if it rebooted since */
+bool session_row_here(const struct session *s, const struct jrow *row);
+
+/** session_monitor - start the monitor unless it runs */
+int session_monitor(struct session *s, struct xerr *err) XO_MUST_CHECK;
+
+/** session_read - copy guest-physical bytes, wherever they are; bytes are hostile */
+int session_read(struct session *s, struct gpa gpa, void *buf, size_t len_bytes,
+		 struct xerr *err) XO_MUST_CHECK;
+
+/** session_progress - tell the caller what goes on */
+void session_progress(const struct session *s, const char *what);
+
+/** session_vm_json - what is known of the VM, as the "vm" and "kernel" members of @doc */
+int session_vm_json(const struct session *s, json_t *doc) XO_MUST_CHECK;
+
+void session_close(struct session *s);
+
+#define _cleanup_session_ XO_CLEANUP(session_close)
+
+#endif

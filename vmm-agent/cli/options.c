@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <argp.h>
+#include <errno.h>
+#include <string.h>
+
+#include "vmm-agent/cli/cli.h"
+
+#define MAX_TIMEOUT_S 86400
+
+enum { OPT_QMP = 256, OPT_DOMAIN, OPT_CONNECT, OPT_STATE, OPT_TRUST, OPT_HOME, OPT_TIMEOUT };
+
+static const struct argp_option options[] = {
+	{"qmp", OPT_QMP, "PATH", 0, "the VM's QMP socket", 1},
+	{"domain", OPT_DOMAIN, "NAME", 0, "the VM's libvirt domain, by name or UUID", 1},
+	{"connect", OPT_CONNECT, "URI", 0, "libvirt's URI (default: libvirt's own choice)", 1},
+	{"state", OPT_STATE, "DIR", 0, "journal directory (default: " AGENT_STATE_DIR ")", 2},
+	{"trust", OPT_TRUST, "DIR", 0, "trust directory (default: " AGENT_TRUST_DIR ")", 2},
+	{"home", OPT_HOME, "window|shim|auto", 0,
+	 "where new code goes (default: auto, the firmware window, else the shim)", 3},
+	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "how long to retry while functions are busy (30)",
+	 3},
+	{"json", 'j', NULL, 0, "print one JSON document", 4},
+	{0},
+};
+
+struct parse {
+	const struct cli_command *cmd;
+	struct cli_args *args;
+};
+
+static void parse_home(struct argp_state *st, const char *arg, enum agent_home *ret)
+{
+	if (!strcmp(arg, "window"))
+		*ret = AGENT_HOME_WINDOW;
+	else if (!strcmp(arg, "shim"))
+		*ret = AGENT_HOME_SHIM;
+	else if (!strcmp(arg, "auto"))
+		*ret = AGENT_HOME_AUTO;
+	else
+		argp_error(st, "--home: '%s' is none of window, shim, auto", arg);
+}
+
+static void parse_timeout(struct argp_state *st, const char *arg, uint64_t *ret_ns)
+{
+	char *end;
+	double s;
+
+	errno = 0;
+	s = strtod(arg, &end);
+	if (errno || end == arg || *end || !(s >= 0 && s <= MAX_TIMEOUT_S))
+		argp_error(st, "--timeout: '%s' is not a number of seconds from 0 to %d", arg,
+			   MAX_TIMEOUT_S);
+	else
+		*ret_ns = (uint64_t)(s * 1e9);
+}
+
+static void check_complete(struct argp_state *st, const struct parse *p)
+{
+	const struct tgt_spec *t = &p->args->agent.target;
+
+	if (!t->qmp_path == !t->domain)
+		argp_error(st, "name the VM with one of --qmp PATH and --domain NAME");
+	if (t->connect_uri && !t->domain)
+		argp_error(st, "--connect goes with --domain");
+	if (p->cmd->operand && !p->args->operand)
+		argp_error(st, "%s is missing", p->cmd->operand);
+}
+
+static error_t parse_one(int key, char *arg, struct argp_state *st)
+{
+	struct parse *p = st->input;
+	struct agent_opts *o = &p->args->agent;
+
+	switch (key) {
+	case OPT_QMP:
+		o->target.qmp_path = arg;
+		break;
+	case OPT_DOMAIN:
+		o->target.domain = arg;
+		break;
+	case OPT_CONNECT:
+		o->target.connect_uri = arg;
+		break;
+	case OPT_STATE:
+		o->state_dir = arg;
+		break;
+	case OPT_TRUST:
+		o->trust_dir = arg;
+		break;
+	case OPT_HOME:
+		parse_home(st, arg, &o->home);
+		break;
+	case OPT_TIMEOUT:
+		parse_timeout(st, arg, &o->timeout_ns);
+		break;
+	case 'j':
+		p->args->json = true;
+		break;
+	case ARGP_KEY_ARG:
+		if (!p->cmd->operand || p->args->operand)
+			argp_error(st, "'%s' is one argument too many", arg);
+		p->args->operand = arg;
+		break;
+	case ARGP_KEY_END:
+		check_complete(st, p);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+void cli_parse(const struct cli_command *cmd, int argc, char **argv, struct cli_args *ret)
+{
+	struct argp argp = {.options = options, .parser = parse_one};
+	struct parse p = {.cmd = cmd, .args = ret};
+	char name[64];
+
+	ret->agent.timeout_ns = AGENT_TIMEOUT_NS;
+	argp_err_exit_status = CLI_USAGE;
+	argp.args_doc = cmd->operand;
+	argp.doc = cmd->summary;
+	snprintf(name, sizeof(name), "exopatch %s", cmd->name);
+	argv[0] = name;
+	if (argp_parse(&argp, argc, argv, 0, NULL, &p))
+		exit(CLI_USAGE);
+}

@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Holding a process's vCPU threads for microseconds. Never stays attached
+ * between holds: a traced thread stops at every signal, and QEMU kicks KVM
+ * vCPUs by signal.
+ */
+#ifndef EXOPATCH_MONITOR_HOLD_H
+#define EXOPATCH_MONITOR_HOLD_H
+
+#include <sys/types.h>
+#include <sys/user.h>
+
+#include "vmm-agent/monitor/monitor.h"
+
+enum thread_state {
+	THREAD_FREE,	/* not ours */
+	THREAD_SEIZED,	/* attached, running */
+	THREAD_ASKED,	/* interrupted, not stopped yet */
+	THREAD_HELD,	/* stopped */
+	THREAD_LEAVING, /* to be let go as soon as it stops, or reaped if it ends */
+};
+
+/** struct thread - one vCPU thread */
+struct thread {
+	pid_t tid;
+	enum thread_state state;
+	int status_fd;	    /* /proc/PID/task/TID/status */
+	int signal;	    /* it is stopped on this signal, which DETACH passes on; or 0 */
+	uint64_t swallowed; /* bit N - 1: signal N, held back by a visit, sent again at the end */
+	bool injected;	    /* its registers are not its own: @own are */
+	struct user_regs_struct own;
+};
+
+/** struct hold - all the vCPU threads of one process */
+struct hold {
+	pid_t pid;
+	size_t nr;
+	struct thread thread[MON_MAX_VCPUS];
+	bool held;
+	uint64_t asked_ns, held_ns; /* first interrupt, all held */
+};
+
+/**
+ * hold_open - learn the threads of @pid, check that nobody traces them
+ * @h: zeroed; hold_close it, on error too
+ * Return: 0, -XO_EDEBUGGER, -XO_ETARGETGONE
+ */
+int hold_open(struct hold *h, pid_t pid, const pid_t *tid, size_t nr,
+	      struct xerr *err) XO_MUST_CHECK;
+void hold_close(struct hold *h);
+
+/** hold_init - once per process: the timer signal that bounds every wait. Return: 0 or -errno */
+int hold_init(void) XO_MUST_CHECK;
+
+/**
+ * hold_all - hold every thread of @h
+ * Return: 0; on any error nobody is held, or will be let go by hold_settle:
+ * -XO_EHOLD (not in time), -XO_ETARGETGONE, -XO_EDEBUGGER, -XO_EPRIVILEGE
+ */
+int hold_all(struct hold *h, struct xerr *err) XO_MUST_CHECK;
+
+/** hold_release - let everybody go; @times may be NULL. Return: 0, -XO_ETARGETGONE */
+int hold_release(struct hold *h, struct mon_times *times);
+
+/** hold_settle - look after threads that could not be let go at once. Return: how many are left */
+size_t hold_settle(struct hold *h);
+
+/** hold_wait - wait until @t stops, at most until @deadline_ns; for inject.c.
+ *  Return: the wait status, -XO_ETARGETGONE, -XO_ETIMEOUT, or -errno */
+int hold_wait(struct thread *t, uint64_t deadline_ns) XO_MUST_CHECK;
+
+/** hold_timer - tick from @after_ms on, so that waits wake up to look at the clock; 0: stop it */
+void hold_timer(unsigned int after_ms);
+
+#endif

@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * One request, one answer. Which operation is allowed when stands in one table;
+ * anything else ends the connection, and with it the monitor.
+ */
+#include "vmm-agent/monitor/server.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/fault.h"
+#include "base/msg.h"
+#include "base/util.h"
+#include "vmm-agent/monitor/kvmregs.h"
+#include "vmm-agent/monitor/sandbox.h"
+#include "vmm-agent/monitor/tcg.h"
+#include "vmm-agent/monitor/vm.h"
+#include "vmm-agent/monitor/wire.h"
+#include "vmm-agent/monitor/write.h"
+
+#define SETTLE_POLL_MS 5
+/* A caller that sleeps on a held guest would look like a crash of the guest. */
+#define MAX_HELD_MS 10000
+
+struct answer {
+	struct xerr err;
+	size_t bad; /* record of the plan, or WIRE_NO_RECORD */
+	const void *body;
+	size_t len_bytes;
+	struct mon_times times;
+	struct mon_regs regs[MON_MAX_VCPUS];
+	uint8_t bytes[MON_MAX_READ];
+};
+
+struct server {
+	int fd;
+	bool started;
+	struct vm vm;
+	struct hold hold;
+	struct kvm_fds kvm;
+	struct hva syscall_insn;
+	struct plan plan;
+	struct tcg tcg;
+	uint64_t held_since_ns;
+	struct answer answer;
+};
+
+static bool is_tcg(const struct server *s)
+{
+	return s->vm.desc.accel == MON_TCG;
+}
+
+static bool is_held(const struct server *s)
+{
+	return is_tcg(s) ? s->tcg.held : s->hold.held;
+}
+
+static int op_start(struct server *s, struct msg *req, struct answer *a)
+{
+	int rc = wire_get_start(msg_span(req), &s->vm.desc);
+
+	if (rc || req->head.nr_fds != s->vm.desc.nr_backends) {
+		s->vm.desc.nr_backends = 0;
+		return -XO_EPROTO;
+	}
+	for (size_t i = 0; i < req->head.nr_fds; i++)
+		s->vm.desc.backend_fd[i] = XO_TAKE_FD(req->fds[i]);
+	rc = vm_open(&s->vm, &a->err);
+	if (!rc)
+		rc = inject_find(s->vm.desc.pid, &s->syscall_insn, &a->err);
+	if (!rc)
+		rc = hold_open(&s->hold, s->vm.desc.pid, s->vm.desc.tid, s->vm.desc.nr_vcpus,
+			       &a->err);
+	if (!rc && !is_tcg(s)) {
+		rc = kvmregs_find(s->vm.desc.pid, &s->kvm);
+		if (rc)
+			xerr_set(&a->err, rc, "QEMU (pid %d): its open files: %s",
+				 (int)s->vm.desc.pid, xo_code_text(rc));
+	}
+	if (!rc)
+		rc = sandbox_enter(&a->err);
+	s->started = rc == 0;
+	return rc;
+}
+
+static int op_plan(struct server *s, struct msg *req, struct answer *a)
+{
+	struct span body = msg_span(req);
+	uint64_t off = sizeof(struct wire_plan);
+	struct wire_plan head;
+	struct mon_write w;
+	int rc = 0;
+
+	if (!span_copy(body, 0, &head, sizeof(head)))
+		return -XO_EPROTO;
+	if (head.flags & WIRE_PLAN_FIRST)
+		plan_clear(&s->plan);
+	for (uint32_t i = 0; i < head.nr && !rc; i++) {
+		rc = wire_next_write(body, &off, &w);
+		if (rc)
+			return rc;
+		a->bad = s->plan.nr;
+		rc = plan_add(&s->plan, &w, &a->err);
+	}
+	if (!rc && off != body.len_bytes)
+		return -XO_EPROTO;
+	if (!rc && head.flags & WIRE_PLAN_LAST) {
+		rc = plan_check(&s->plan, &s->vm.desc, &a->bad, &a->err);
+		if (!rc)
+			write_prepare(&s->plan, &s->vm);
+	}
+	return rc;
+}
+
+static int op_gdb(struct server *s, struct msg *req, struct answer *a)
+{
+	struct wire_gdb w;
+
+	if (!span_copy(msg_span(req), 0, &w, sizeof(w)) || req->head.nr_fds != 1)
+		return -XO_EPROTO;
+	if (!is_tcg(s))
+		return xerr_set(&a->err, XO_EGDBSTUB, "the VM runs under KVM: no gdb stub is used");
+	tcg_open(&s->tcg, XO_TAKE_FD(req->fds[0]), w.resume != 0);
+	return 0;
+}
+
+static int op_hold(struct server *s, struct msg *req, struct answer *a)
+{
+	int rc;
+
+	(void)req;
+	if (!vm_alive(&s->vm))
+		return xerr_set(&a->err, XO_ETARGETGONE, "QEMU (pid %d): ended",
+				(int)s->vm.desc.pid);
+	rc = is_tcg(s) ? tcg_hold(&s->tcg, &a->err) : hold_all(&s->hold, &a->err);
+	if (!rc)
+		s->held_since_ns = xo_now_ns();
+	return rc;
+}
+
+static int op_regs(struct server *s, struct msg *req, struct answer *a)
+{
+	size_t nr = s->vm.desc.nr_vcpus;
+	int rc = 0;
+
+	(void)req;
+	if (!is_tcg(s) && s->kvm.nr != nr)
+		return xerr_set(&a->err, XO_ECPUCOUNT,
+				"QEMU (pid %d): %zu vCPUs in KVM, %zu expected",
+				(int)s->vm.desc.pid, s->kvm.nr, nr);
+	if (is_tcg(s))
+		rc = tcg_regs(&s->tcg, nr, a->regs, &a->err);
+	for (size_t i = 0; i < nr && !rc && !is_tcg(s); i++)
+		rc = kvmregs_get(&s->hold, i, &s->vm, s->syscall_insn, s->kvm.fd[i], &a->regs[i],
+				 &a->err);
+	a->body = a->regs;
+	a->len_bytes = nr * sizeof(a->regs[0]);
+	return rc;
+}
+
+static int op_commit(struct server *s, struct msg *req, struct answer *a)
+{
+	struct commit_io io = {.ctx = &s->vm, .read = write_read, .write = write_records};
+	struct tcg_io tcg = {.tcg = &s->tcg, .vm = &s->vm};
+
+	(void)req;
+	if (!s->plan.ready)
+		return xerr_set(&a->err, XO_EPLAN, "no plan is loaded");
+	if (is_tcg(s))
+		io = (struct commit_io){.ctx = &tcg, .read = tcg_read, .write = tcg_write};
+	return commit_run(&io, &s->plan, &a->bad, &a->err);
+}
+
+static int let_go(struct server *s, struct mon_times *times, struct xerr *err)
+{
+	if (is_tcg(s))
+		return tcg_release(&s->tcg, times, err);
+	if (hold_release(&s->hold, times))
+		return xerr_set(err, XO_ETARGETGONE, "QEMU (pid %d): ended while it was held",
+				(int)s->vm.desc.pid);
+	return 0;
+}
+
+static int op_release(struct server *s, struct msg *req, struct answer *a)
+{
+	int rc = let_go(s, &a->times, &a->err);
+
+	(void)req;
+	if (!rc && !vm_alive(&s->vm))
+		rc = xerr_set(&a->err, XO_ETARGETGONE, "QEMU (pid %d): ended", (int)s->vm.desc.pid);
+	a->body = &a->times;
+	a->len_bytes = sizeof(a->times);
+	return rc;
+}
+
+static int op_run(struct server *s, struct msg *req, struct answer *a)
+{
+	int released, rc;
+
+	if (!s->plan.ready)
+		return xerr_set(&a->err, XO_EPLAN, "no plan is loaded");
+	rc = op_hold(s, req, a);
+	if (rc)
+		return rc;
+	rc = op_commit(s, req, a);
+	released = op_release(s, req, a);
+	return rc ? rc : released;
+}
+
+static int op_read(struct server *s, struct msg *req, struct answer *a)
+{
+	const struct mon_region *r;
+	struct wire_read w;
+	int rc;
+
+	if (!span_copy(msg_span(req), 0, &w, sizeof(w)) || w.zero || w.len_bytes > MON_MAX_READ)
+		return -XO_EPROTO;
+	r = vm_region(&s->vm.desc, (struct gpa){w.gpa}, w.len_bytes);
+	if (!r)
+		return xerr_set(&a->err, XO_EPLAN,
+				"guest-physical %#llx: not inside one region of guest memory",
+				(unsigned long long)w.gpa);
+	rc = vm_peek(&s->vm, (struct hva){r->hva.v + (w.gpa - r->gpa.v)}, a->bytes, w.len_bytes);
+	if (rc)
+		return xerr_set(&a->err, rc, "QEMU's memory: cannot be read: %s", xo_code_text(rc));
+	a->body = a->bytes;
+	a->len_bytes = w.len_bytes;
+	return 0;
+}
+
+enum when { FRESH = 1, FREE = 2, HELD = 4 };
+
+static const struct {
+	unsigned int when;
+	int (*run)(struct server *s, struct msg *req, struct answer *a);
+} ops[MON_OP_END] = {
+	[MON_OP_START] = {FRESH, op_start},	[MON_OP_PLAN] = {FREE | HELD, op_plan},
+	[MON_OP_GDB] = {FREE, op_gdb},		[MON_OP_HOLD] = {FREE, op_hold},
+	[MON_OP_REGS] = {HELD, op_regs},	[MON_OP_COMMIT] = {HELD, op_commit},
+	[MON_OP_RELEASE] = {HELD, op_release},	[MON_OP_RUN] = {FREE, op_run},
+	[MON_OP_READ] = {FREE | HELD, op_read},
+};
+
+/* A breach of the protocol is returned; anything else is the caller's answer. */
+static int serve(struct server *s, struct msg *req)
+{
+	struct answer *a = &s->answer;
+	enum when now = !s->started ? FRESH : is_held(s) ? HELD : FREE;
+	uint32_t op = req->head.op;
+	struct wire_error e = {0};
+	int rc;
+
+	if (op == 0 || op >= MON_OP_END || !(ops[op].when & now))
+		return -XO_EPROTO;
+	a->err = (struct xerr){0};
+	a->bad = WIRE_NO_RECORD;
+	a->body = NULL;
+	a->len_bytes = 0;
+	rc = ops[op].run(s, req, a);
+	if (rc == -XO_EPROTO)
+		return rc;
+	if (!rc)
+		return msg_send(s->fd, op, 0, a->body, a->len_bytes, NULL, 0);
+	e.record = (uint32_t)a->bad;
+	(void)snprintf(e.text, sizeof(e.text), "%s", a->err.text);
+	return msg_send(s->fd, op, rc, &e, sizeof(e), NULL, 0);
+}
+
+/* How long to wait for a request: threads to settle, or a hold not to outstay, come first. */
+static int patience_ms(struct server *s)
+{
+	uint64_t ms;
+
+	if (hold_settle(&s->hold))
+		return SETTLE_POLL_MS;
+	if (!is_held(s))
+		return -1;
+	ms = (xo_now_ns() - s->held_since_ns) / 1000000;
+	return ms < MAX_HELD_MS ? (int)(MAX_HELD_MS - ms) : 0;
+}
+
+static int loop(struct server *s)
+{
+	for (;;) {
+		_cleanup_msg_ struct msg req = {0};
+		int rc = msg_recv(s->fd, patience_ms(s), &req);
+
+		if (rc == -XO_ETIMEOUT) {
+			if (is_held(s) && !patience_ms(s))
+				return rc;
+			continue;
+		}
+		if (!rc)
+			rc = serve(s, &req);
+		if (rc)
+			return rc == -XO_EPEERDIED ? 0 : rc;
+	}
+}
+
+int server_run(int fd)
+{
+	_cleanup_free_ struct server *s = calloc(1, sizeof(*s));
+	int rc;
+
+	if (!s)
+		return -ENOMEM;
+	s->fd = fd;
+	s->vm.pidfd = -1;
+	s->tcg.fd = -1;
+	rc = hold_init();
+	if (!rc)
+		rc = loop(s);
+	if (is_held(s))
+		(void)let_go(s, NULL, NULL);
+	/* What cannot be let go yet is let go by the kernel when this process ends. */
+	(void)hold_settle(&s->hold);
+	tcg_close(&s->tcg);
+	plan_clear(&s->plan);
+	hold_close(&s->hold);
+	vm_close(&s->vm);
+	return rc;
+}
