@@ -95,7 +95,7 @@ static bool check_overlap(const struct session *s, const struct pkg_manifest *m,
 	for (size_t i = 0; i < s->nr_rows; i++) {
 		const struct jrow *r = &s->row[i];
 
-		if (!jrow_live(r) || !op_same_kernel(s, r) || !strcmp(r->patch_id, m->id))
+		if (!op_live(s, r) || !strcmp(r->patch_id, m->id))
 			continue;
 		for (size_t k = 0; k < r->nr_targets; k++) {
 			for (size_t t = 0; t < m->nr_targets; t++) {

@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "base/util.h"
 #include "vmm-agent/agent/hold.h"
+#include "vmm-agent/agent/ops.h"
 
 #define BACKOFF_FIRST_NS UINT64_C(1000000)
 #define BACKOFF_LAST_NS	 UINT64_C(100000000)
@@ -25,7 +26,7 @@ static bool used_by_other(const struct session *s, const struct jrow *row, const
 	for (size_t i = 0; i < s->nr_rows; i++) {
 		const struct jrow *other = &s->row[i];
 
-		if (other->id == row->id || !jrow_live(other))
+		if (other->id == row->id || !op_live(s, other))
 			continue;
 		for (size_t k = 0; k < other->nr_writes; k++)
 			if (other->write[k].kind == w->kind && other->write[k].gpa.v == w->gpa.v)

@@ -29,6 +29,11 @@ bool op_same_kernel(const struct session *s, const struct jrow *row)
 	return row->kernel_base.v == s->kernel.base.v && !strcmp(row->build_id, s->build_id);
 }
 
+bool op_live(const struct session *s, const struct jrow *row)
+{
+	return jrow_live(row) && op_same_kernel(s, row);
+}
+
 static json_t *targets_json(const struct jrow *row)
 {
 	json_t *list = json_array();

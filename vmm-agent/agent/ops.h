@@ -15,6 +15,9 @@ void op_pending(const struct session *s, struct refusal *why);
 /** op_same_kernel - is the guest's kernel the one the row was made for? */
 bool op_same_kernel(const struct session *s, const struct jrow *row);
 
+/** op_live - may the row's patch have bytes in this guest? Not if the guest rebooted since */
+bool op_live(const struct session *s, const struct jrow *row);
+
 /** op_row_json - a row's identity and state. NULL when out of memory */
 json_t *op_row_json(const struct jrow *row);
 

@@ -29,7 +29,7 @@ static void check_dependents(const struct session *s, const struct jrow *row, st
 	for (size_t i = 0; i < s->nr_rows; i++) {
 		const struct jrow *r = &s->row[i];
 
-		if (jrow_live(r) && r->id != row->id && has_word(r->requires_ids, row->patch_id))
+		if (op_live(s, r) && r->id != row->id && has_word(r->requires_ids, row->patch_id))
 			refusal_add(why, XO_EINUSE,
 				    "%s: active patch %s needs it; revert that first",
 				    row->patch_id, r->patch_id);
