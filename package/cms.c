@@ -121,7 +121,7 @@ static const char *form_fault(struct span sig, char *room, size_t size)
 	if (!p7 || p != sig.p + sig.len_bytes || !PKCS7_type_is_signed(p7) || !p7->d.sign)
 		return "it is not a DER-encoded CMS SignedData";
 	n = i2d_PKCS7(p7, &der);
-	if (n < 0 || (size_t)n != sig.len_bytes || memcmp(der, sig.p, sig.len_bytes))
+	if (n < 0 || (size_t)n != sig.len_bytes || memcmp(der, sig.p, sig.len_bytes) != 0)
 		return "it is not in DER";
 	sd = p7->d.sign;
 	if (ASN1_INTEGER_get(sd->version) != 1)
@@ -330,7 +330,7 @@ static int check_signature(CMS_ContentInfo *cms, struct span content, struct cms
 	if (subject_text(cert, v->signer.subject, sizeof(v->signer.subject)) ||
 	    cms_keyid(cert, keyid))
 		return -XO_EINTERNAL;
-	if (strcmp(keyid, v->signer.keyid))
+	if (strcmp(keyid, v->signer.keyid) != 0)
 		broken(v, "the member's name tells another key than the one that signed");
 	if (!cms_key_fits(X509_get0_pubkey(cert), kind, sizeof(kind))) {
 		snprintf(text, sizeof(text), "the key is %s; only ECDSA on P-256 is accepted",

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define BLOCK	  512
+#define BLOCK	  512u
+#define END_BYTES UINT64_C(1024)
 #define NAME_SIZE 101 /* the header's 100 bytes, and a NUL */
 
 /* POSIX.1-2017, pax: ustar Interchange Format. */
@@ -80,8 +81,8 @@ static bool sig_name_ok(const char *name, struct container_sig *sig)
 	size_t len = strlen(name), role_len;
 	const char *dot;
 
-	if (len < sizeof(head) + keyid_len + sizeof(tail) || strncmp(name, head, strlen(head)) ||
-	    strcmp(name + len - strlen(tail), tail))
+	if (len < sizeof(head) + keyid_len + sizeof(tail) ||
+	    strncmp(name, head, strlen(head)) != 0 || strcmp(name + len - strlen(tail), tail) != 0)
 		return false;
 	dot = name + len - strlen(tail) - keyid_len - 1;
 	role_len = (size_t)(dot - name) - strlen(head);
@@ -119,7 +120,7 @@ static bool read_header(struct span bytes, uint64_t off, char name[NAME_SIZE], u
 		size = size << 3 | (uint64_t)(got.size[i] - '0');
 	}
 	header_for(&want, name, size);
-	if (memcmp(&got, &want, sizeof(got))) {
+	if (memcmp(&got, &want, sizeof(got)) != 0) {
 		refusal_add(why, off ? XO_EARCHIVEPATH : XO_ENOTPACKAGE,
 			    "%s: the header at byte %llu is not in the one permitted form",
 			    xo_escape(SPAN(got.name, sizeof(got.name)), shown, sizeof(shown)),
@@ -174,7 +175,7 @@ static bool expect(const char *want, size_t max, const char *name, struct span s
 {
 	char shown[4 * NAME_SIZE];
 
-	if (strcmp(name, want)) {
+	if (strcmp(name, want) != 0) {
 		refusal_add(why, XO_EARCHIVEPATH, "%s: the member here must be %s",
 			    xo_escape(SPAN(name, strlen(name)), shown, sizeof(shown)), want);
 		return false;
@@ -184,13 +185,13 @@ static bool expect(const char *want, size_t max, const char *name, struct span s
 
 static bool read_end(struct span bytes, uint64_t off, struct refusal *why)
 {
-	if (!span_has(bytes, off, 2 * BLOCK)) {
+	if (!span_has(bytes, off, END_BYTES)) {
 		refusal_add(why, XO_ETRUNCATED, "the file ends at byte %zu, before its end mark",
 			    bytes.len_bytes);
 		return false;
 	}
 	for (uint64_t i = off; i < bytes.len_bytes; i++) {
-		if (bytes.p[i] || i >= off + 2 * (uint64_t)BLOCK) {
+		if (bytes.p[i] || i >= off + END_BYTES) {
 			refusal_add(why, XO_EARCHIVEPATH,
 				    "byte %llu: nothing may follow provenance.json",
 				    (unsigned long long)i);
@@ -300,7 +301,7 @@ static int write_sigs(struct xbuf *out, const struct container *a)
 
 int container_write(struct xbuf *out, const struct container *a)
 {
-	static const uint8_t end[2 * BLOCK];
+	static const uint8_t end[END_BYTES];
 	int rc;
 
 	rc = write_member(out, "manifest.json", a->manifest, CONTAINER_MANIFEST_MAX);

@@ -52,7 +52,7 @@ static bool object_keys(const struct at *at, const json_t *o, const char *const 
 	{
 		size_t i = 0;
 
-		while (keys[i] && strcmp(keys[i], key))
+		while (keys[i] && strcmp(keys[i], key) != 0)
 			i++;
 		if (!keys[i])
 			refusal_add(at->why, XO_EUNKNOWNKEY, "%s%s: this version does not know it",
@@ -187,7 +187,7 @@ static void parse_kernel(struct pkg_manifest *m, const json_t *o, struct refusal
 	if (!object_keys(&at, o, keys))
 		return;
 	word(&at, json_object_get(o, "arch"), "arch", CHARS_ID, m->arch, sizeof(m->arch));
-	if (m->arch[0] && strcmp(m->arch, "x86_64"))
+	if (m->arch[0] && strcmp(m->arch, "x86_64") != 0)
 		bad(&at, "arch", "x86_64");
 	word(&at, json_object_get(o, "release"), "release", CHARS_GRAPHIC, m->kernel_release,
 	     sizeof(m->kernel_release));
@@ -197,7 +197,7 @@ static void parse_kernel(struct pkg_manifest *m, const json_t *o, struct refusal
 	    !xo_unhex(s, m->build_id, m->build_id_bytes))
 		bad(&at, "build_id", "hex of 8 to 20 bytes");
 	s = json_string_value(json_object_get(o, "link_base"));
-	if (!s || strncmp(s, "0x", 2) || !xo_unhex(s + 2, be, sizeof(be))) {
+	if (!s || strncmp(s, "0x", 2) != 0 || !xo_unhex(s + 2, be, sizeof(be))) {
 		bad(&at, "link_base", "a string: 0x and 16 hex digits");
 		return;
 	}
@@ -385,7 +385,7 @@ static int parse_root(struct manifest *ret, const json_t *o, struct refusal *why
 	if (!object_keys(&at, o, keys))
 		return 0;
 	word(&at, json_object_get(o, "format"), "format", CHARS_GRAPHIC, format, sizeof(format));
-	if (strcmp(format, "xpatch/1"))
+	if (strcmp(format, "xpatch/1") != 0)
 		bad(&at, "format", "xpatch/1");
 	id(&at, json_object_get(o, "id"), "id", m->id, sizeof(m->id));
 	word(&at, json_object_get(o, "version"), "version", CHARS_VERSION, m->version,

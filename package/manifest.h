@@ -28,7 +28,7 @@ int manifest_parse(struct manifest *ret, struct span bytes, struct refusal *why)
 
 /**
  * manifest_format - append the JSON of @m to @out; m->m.summary is plain UTF-8 here
- * Return: 0, -XO_ELIMIT, -ENOMEM
+ * Return: 0, -XO_EMALFORMED (a text is not UTF-8), -XO_ELIMIT, -ENOMEM
  */
 int manifest_format(struct xbuf *out, const struct manifest *m) XO_MUST_CHECK;
 

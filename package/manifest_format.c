@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Writing manifest.json: keys in the order of docs/formats/xpatch.md, one line. */
-#include <errno.h>
 #include <jansson.h>
 #include <string.h>
 
@@ -113,7 +112,7 @@ int manifest_format(struct xbuf *out, const struct manifest *m)
 	text = root ? json_dumps(root, JSON_COMPACT) : NULL;
 	json_decref(root);
 	if (!text)
-		return -ENOMEM;
+		return -XO_EMALFORMED; /* text that is not UTF-8, or no memory */
 	rc = xbuf_addf(out, "%s\n", text);
 	free(text);
 	return rc;

@@ -97,7 +97,7 @@ static int check_pin(const char *name, const struct member_pin *want, struct spa
 	int rc = manifest_pin(&got, s);
 
 	if (!rc && (got.size_bytes != want->size_bytes ||
-		    memcmp(got.sha256, want->sha256, sizeof(got.sha256))))
+		    memcmp(got.sha256, want->sha256, sizeof(got.sha256)) != 0))
 		refusal_add(why, XO_EDIGEST, "%s: is not what the manifest pins", name);
 	return rc;
 }

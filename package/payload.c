@@ -152,7 +152,7 @@ static int parse_sections(struct parse *s)
 		refusal_add(s->why, XO_EOBJECT, "it has no code");
 	l->size_bytes = xo_align_up(l->size_bytes, CONST_ALIGN);
 	place(s, PAYLOAD_CONST);
-	if (s->why->nr)
+	if (s->why->nr || !l->size_bytes)
 		return 0;
 	s->p->image = calloc(1, l->size_bytes);
 	if (!s->p->image)
@@ -180,7 +180,7 @@ static int add_import(struct parse *s, size_t i, const char *name)
 	struct payload *p = s->p;
 
 	for (size_t k = 0; k < p->nr_imports; k++) {
-		if (!strcmp(p->import[k], name)) {
+		if (p->import[k] && !strcmp(p->import[k], name)) {
 			s->import_of[i] = (int32_t)k;
 			return 0;
 		}
@@ -278,7 +278,7 @@ static int parse_symbols(struct parse *s)
 /* The only use of the return thunk that can be turned into a return: a jump to it. */
 static bool thunk_use_ok(const struct parse *s, const struct payload_reloc *r, uint64_t in_section)
 {
-	if (r->import < 0 || strcmp(s->p->import[r->import], PAYLOAD_RETURN_THUNK))
+	if (r->import < 0 || strcmp(s->p->import[r->import], PAYLOAD_RETURN_THUNK) != 0)
 		return true;
 	return (r->type == R_X86_64_PC32 || r->type == R_X86_64_PLT32) && r->addend == -4 &&
 	       in_section >= 1 && s->p->image[r->off - 1] == 0xe9;

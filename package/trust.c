@@ -33,7 +33,7 @@ static int only_keys(const json_t *o, const char *const *known, struct xerr *err
 	{
 		size_t i = 0;
 
-		while (known[i] && strcmp(known[i], key))
+		while (known[i] && strcmp(known[i], key) != 0)
 			i++;
 		if (!known[i])
 			return xerr_set(err, XO_EMALFORMED, "trust.json: unknown key \"%s\"",
@@ -121,7 +121,7 @@ static int parse_json(struct pkg_trust *t, struct span bytes, struct xerr *err)
 		return rc;
 	format = json_string_value(json_object_get(root, "format"));
 	roles = json_object_get(root, "roles");
-	if (!format || strcmp(format, "xpatch-trust/1") || json_object_size(roles) < 1 ||
+	if (!format || strcmp(format, "xpatch-trust/1") != 0 || json_object_size(roles) < 1 ||
 	    json_object_size(roles) > TRUST_MAX_ROLES)
 		return xerr_set(err, XO_EMALFORMED,
 				"trust.json: format must be \"xpatch-trust/1\", and roles an "

@@ -204,12 +204,22 @@ static int set_created(struct pkg_manifest *m, struct xerr *err)
 	return 0;
 }
 
-static void set_summary(struct pkg_manifest *m, const char *summary)
+/* Take a text of the command line; manifest_parse() checks its characters later. */
+static void take_text(char *out, size_t size, const char *text, const char *option,
+		      struct refusal *why)
+{
+	if (strlen(text) >= size)
+		refusal_add(why, XO_EMANIFEST, "%s: is longer than %zu bytes", option, size - 1);
+	else
+		memcpy(out, text, strlen(text) + 1);
+}
+
+static void set_summary(struct pkg_manifest *m, const char *summary, struct refusal *why)
 {
 	size_t at;
 
 	if (summary) {
-		snprintf(m->summary, sizeof(m->summary), "%s", summary);
+		take_text(m->summary, sizeof(m->summary), summary, "--summary", why);
 		return;
 	}
 	at = (size_t)snprintf(m->summary, sizeof(m->summary), "Replaces");
@@ -219,29 +229,36 @@ static void set_summary(struct pkg_manifest *m, const char *summary)
 	m->summary[200] = '\0';
 }
 
-static int set_manifest(struct build *b, const struct build_options *o, struct xerr *err)
+static void set_options(struct pkg_manifest *m, const struct build_options *o, struct refusal *why)
+{
+	take_text(m->id, sizeof(m->id), o->id, "--id", why);
+	if (o->version)
+		take_text(m->version, sizeof(m->version), o->version, "--pkg-version", why);
+	else
+		snprintf(m->version, sizeof(m->version), "%llu", (unsigned long long)o->serial);
+	set_summary(m, o->summary, why);
+	m->serial = o->serial;
+	m->security_epoch = o->security_epoch;
+	for (size_t i = 0; i < o->nr_advisories; i++)
+		take_text(m->advisory[m->nr_advisories++], sizeof(m->advisory[0]), o->advisory[i],
+			  "--advisory", why);
+	for (size_t i = 0; i < o->nr_requires; i++)
+		take_text(m->prereq[m->nr_prereqs++], sizeof(m->prereq[0]), o->requires[i],
+			  "--requires", why);
+}
+
+static int set_manifest(struct build *b, const struct build_options *o, struct refusal *why,
+			struct xerr *err)
 {
 	struct pkg_manifest *m = &b->manifest.m;
 	int rc;
 
-	snprintf(m->id, sizeof(m->id), "%s", o->id);
-	if (o->version)
-		snprintf(m->version, sizeof(m->version), "%s", o->version);
-	else
-		snprintf(m->version, sizeof(m->version), "%llu", (unsigned long long)o->serial);
-	set_summary(m, o->summary);
-	m->serial = o->serial;
-	m->security_epoch = o->security_epoch;
+	set_options(m, o, why);
 	snprintf(m->arch, sizeof(m->arch), "x86_64");
 	memcpy(m->build_id, b->kernel->build_id, sizeof(m->build_id));
 	m->build_id_bytes = b->kernel->build_id_bytes;
 	snprintf(m->kernel_release, sizeof(m->kernel_release), "%s", b->kernel->release);
 	m->link_base = b->kernel->text;
-	for (size_t i = 0; i < o->nr_advisories; i++)
-		snprintf(m->advisory[m->nr_advisories++], sizeof(m->advisory[0]), "%s",
-			 o->advisory[i]);
-	for (size_t i = 0; i < o->nr_requires; i++)
-		snprintf(m->prereq[m->nr_prereqs++], sizeof(m->prereq[0]), "%s", o->requires[i]);
 	b->provenance = XBUF(CONTAINER_PROVENANCE_MAX);
 	rc = build_provenance(&b->provenance, o, xbuf_span(&b->kernel_file),
 			      xbuf_span(&b->object_file), xbuf_span(&b->payload_file));
@@ -360,7 +377,7 @@ int build_package(const struct build_options *o, struct xbuf *manifest, struct r
 		rc = resolve_imports(&b, o, why, err);
 	if (rc || why->nr)
 		return rc;
-	rc = set_manifest(&b, o, err);
+	rc = set_manifest(&b, o, why, err);
 	if (!rc)
 		rc = check_manifest(&b, why, err);
 	if (rc || why->nr)

@@ -6,7 +6,7 @@ int elf64_open(struct elf64 *ret, struct span file, uint16_t type, struct xerr *
 	struct elf64 e = {.file = file};
 	Elf64_Shdr sh;
 
-	if (!span_copy(file, 0, &e.eh, sizeof(e.eh)) || memcmp(e.eh.e_ident, ELFMAG, SELFMAG))
+	if (!span_copy(file, 0, &e.eh, sizeof(e.eh)) || memcmp(e.eh.e_ident, ELFMAG, SELFMAG) != 0)
 		return xerr_set(err, XO_EOBJECT, "it is not an ELF file");
 	if (e.eh.e_ident[EI_CLASS] != ELFCLASS64 || e.eh.e_ident[EI_DATA] != ELFDATA2LSB ||
 	    e.eh.e_machine != EM_X86_64)

@@ -23,7 +23,7 @@
 
 #define NR_TOKENS	 256
 #define SYMS_PER_MARKER	 256
-#define MAX_CANDIDATES	 64 /* places that look like a token table */
+#define MAX_CANDIDATES	 16 /* places that look like a token table */
 #define MARKER_MAX_BYTES (SYMS_PER_MARKER * (2u + 0x3fffu) + 8)
 #define WALK_BUDGET	 (64u << 20) /* bytes of names looked at in all */
 

@@ -479,7 +479,8 @@ int ksites_read(struct ksites *ret, const struct kfile *k, struct xerr *err)
 		free(r.site);
 		return rc;
 	}
-	qsort(r.site, r.nr, sizeof(*r.site), by_addr);
+	if (r.nr)
+		qsort(r.site, r.nr, sizeof(*r.site), by_addr);
 	*ret = (struct ksites){.nr = r.nr, .site = r.site};
 	return 0;
 }

@@ -14,9 +14,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void change(struct fake *f, const uint8_t *r)
 {
-	uint32_t off = r[0] | (uint32_t)r[1] << 8 | (uint32_t)r[2] << 16;
+	size_t off = r[0] | (size_t)r[1] << 8 | (size_t)r[2] << 16;
 
-	off = off % (FAKE_BYTES - LISTS_PAGE * 4096 - 8) + LISTS_PAGE * 4096;
+	off = off % (FAKE_BYTES - LISTS_PAGE * 4096ul - 8) + LISTS_PAGE * 4096ul;
 	memcpy(f->ram + off, r + 3, 8);
 }
 
@@ -55,7 +55,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		if (!s.found)
 			abort();
 	}
-	memcpy(f.ram + LISTS_PAGE * 4096, ram + LISTS_PAGE * 4096, FAKE_BYTES - LISTS_PAGE * 4096);
+	memcpy(f.ram + LISTS_PAGE * 4096ul, ram + LISTS_PAGE * 4096ul,
+	       FAKE_BYTES - LISTS_PAGE * 4096ul);
 	for (size_t i = 0; i < nr / 2; i++)
 		change(&f, data + i * RECORD_BYTES);
 	ask(&s, WIRE_PREPARE, &range, sizeof(range));

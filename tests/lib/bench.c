@@ -174,6 +174,24 @@ double bench_add(struct bench *b, const struct bench_figure *f)
 	return median;
 }
 
+void bench_note(struct bench_series *s, double v)
+{
+	if (s->nr < BENCH_MAX_SAMPLES)
+		s->v[s->nr++] = v;
+}
+
+double bench_series(struct bench *b, struct bench_series *s, const char *name, const char *unit,
+		    const struct bench_figure *rest)
+{
+	struct bench_figure f = rest ? *rest : (struct bench_figure){0};
+
+	f.name = name;
+	f.unit = unit;
+	f.samples = s->v;
+	f.nr = s->nr;
+	return bench_add(b, &f);
+}
+
 void bench_skip(struct bench *b, const char *name, const char *why)
 {
 	json_t *j = json_object();

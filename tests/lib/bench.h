@@ -26,6 +26,17 @@ struct bench_figure {
 
 struct bench;
 
+#define BENCH_MAX_SAMPLES 256
+
+/** struct bench_series - samples of one figure; zero-initialise */
+struct bench_series {
+	size_t nr;
+	double v[BENCH_MAX_SAMPLES];
+};
+
+/** bench_note - one more sample; those past BENCH_MAX_SAMPLES are dropped */
+void bench_note(struct bench_series *s, double v);
+
 /**
  * bench_open - begin; the argument "--table" prints what is in bench.json and exits
  * @program: name that groups the figures
@@ -34,6 +45,10 @@ struct bench *bench_open(int argc, char **argv, const char *program);
 
 /** bench_add - add a figure. Return: its median */
 double bench_add(struct bench *b, const struct bench_figure *f);
+
+/** bench_series - add a series as a figure: what @rest says, but for its samples. Return: median */
+double bench_series(struct bench *b, struct bench_series *s, const char *name, const char *unit,
+		    const struct bench_figure *rest);
 
 /** bench_skip - a figure that this machine cannot show, with the reason */
 void bench_skip(struct bench *b, const char *name, const char *why);

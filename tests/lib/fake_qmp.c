@@ -21,6 +21,7 @@ struct fake_qmp {
 	const struct fake_opts *opts;
 	char dir[96], path[108];
 	int listener, client;
+	int passed;  /* the last descriptor received, until closefd or the next */
 	int stop[2]; /* written to by fake_qmp_free */
 	atomic_int fds;
 	char got[4096];
@@ -55,7 +56,7 @@ static bool say(const struct fake_qmp *f, const char *text)
 	return true;
 }
 
-/* Read more, counting and closing descriptors. Return: bytes, 0 at the end */
+/* Read more, counting descriptors. Return: bytes, 0 at the end */
 static size_t hear(struct fake_qmp *f, char *buf, size_t size)
 {
 	char control[CMSG_SPACE(sizeof(int))] __attribute__((aligned(8)));
@@ -71,10 +72,16 @@ static size_t hear(struct fake_qmp *f, char *buf, size_t size)
 		int fd;
 
 		memcpy(&fd, CMSG_DATA(c), sizeof(fd));
-		close(fd);
+		xo_close_ptr(&f->passed);
+		f->passed = fd;
 		atomic_fetch_add(&f->fds, 1);
 	}
 	return n > 0 ? (size_t)n : 0;
+}
+
+static bool answers_line(const struct fake_answer *a, const char *line)
+{
+	return !strncmp(a->command, "hmp:", 4) && strstr(line, a->command + 4) == line;
 }
 
 static const struct fake_answer *find(const struct fake_opts *o, const char *command,
@@ -82,9 +89,7 @@ static const struct fake_answer *find(const struct fake_opts *o, const char *com
 {
 	for (size_t l = 0; o->answers && o->answers[l]; l++) {
 		for (const struct fake_answer *a = o->answers[l]; a->command; a++) {
-			if (line ? !strncmp(a->command, "hmp:", 4) &&
-					    !strncmp(line, a->command + 4, strlen(a->command + 4))
-				 : !strcmp(a->command, command))
+			if (line ? answers_line(a, line) : !strcmp(a->command, command))
 				return a;
 		}
 	}
@@ -131,6 +136,10 @@ static bool serve_one(struct fake_qmp *f, const json_t *request)
 	if (!command)
 		return false;
 	note(f, command);
+	if (!strcmp(command, "closefd")) {
+		xo_close_ptr(&f->passed);
+		f->passed = -1;
+	}
 	handshake = !strcmp(command, "qmp_capabilities");
 	if (o->hang_up_at && !strcmp(command, o->hang_up_at))
 		return false;
@@ -189,7 +198,7 @@ struct fake_qmp *fake_qmp_start(const struct fake_opts *opts)
 	if (!f)
 		return NULL;
 	f->opts = opts;
-	f->client = f->listener = f->stop[0] = f->stop[1] = -1;
+	f->passed = f->client = f->listener = f->stop[0] = f->stop[1] = -1;
 	f->joined = true;
 	snprintf(f->dir, sizeof(f->dir), "%s/exopatch-fake-XXXXXX", tmp ? tmp : "/tmp");
 	if (mkdtemp(f->dir)) {
@@ -242,6 +251,7 @@ void fake_qmp_free(struct fake_qmp *f)
 		close(f->client);
 	if (f->listener >= 0)
 		close(f->listener);
+	xo_close_ptr(&f->passed);
 	unlink(f->path);
 	rmdir(f->dir);
 	free(f);

@@ -29,6 +29,8 @@ struct guest {
 	struct xbuf qmp_in;
 	struct xbuf channel_in;
 	unsigned long next_id;
+	double stop_us; /* of the last STOP event, QEMU's clock; 0: none yet */
+	double stopped_us;
 };
 
 static int complain(int code, const char *what)
@@ -88,6 +90,25 @@ static int write_all(int fd, const char *s, size_t len)
 
 /* ---- QMP ---- */
 
+/* Remember when the guest was stopped, and for how long. */
+static void note_event(struct guest *g, json_t *msg)
+{
+	const char *event;
+	json_int_t s, us;
+	double now;
+
+	if (json_unpack(msg, "{s:s, s:{s:I, s:I}}", "event", &event, "timestamp", "seconds", &s,
+			"microseconds", &us))
+		return;
+	now = (double)s * 1e6 + (double)us;
+	if (!strcmp(event, "STOP")) {
+		g->stop_us = now;
+		g->stopped_us = -1;
+	} else if (!strcmp(event, "RESUME") && g->stop_us > 0) {
+		g->stopped_us = now - g->stop_us;
+	}
+}
+
 /* The next message that is not an event; a reference for the caller. */
 static int qmp_receive(struct guest *g, json_t **ret)
 {
@@ -113,6 +134,7 @@ static int qmp_receive(struct guest *g, json_t **ret)
 			*ret = msg;
 			return 0;
 		}
+		note_event(g, msg);
 		json_decref(msg);
 	}
 }
@@ -193,6 +215,12 @@ bool guest_is_running(struct guest *g)
 	running = json_is_true(json_object_get(answer, "running"));
 	json_decref(answer);
 	return running;
+}
+
+double guest_stopped_us(struct guest *g)
+{
+	/* Events that went before the answer have been read then. */
+	return guest_is_running(g) && g->stop_us > 0 ? g->stopped_us : -1;
 }
 
 /* ---- the command channel ---- */

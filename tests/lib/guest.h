@@ -117,6 +117,10 @@ int guest_resume(struct guest *g) XO_MUST_CHECK;
 /** guest_is_running - whether QEMU says so; false also if it is gone */
 bool guest_is_running(struct guest *g);
 
+/** guest_stopped_us - by QEMU's own clock, how long the guest stood still when it last did, from
+ *  the STOP to the RESUME event; negative if it never did or still does */
+double guest_stopped_us(struct guest *g);
+
 /** guest_image_file - path of a file of a built image: "vmlinuz", "initramfs.cpio.gz", "release"
  * @package: as in struct guest_opts. Return: @path, or NULL (explained) if there is none */
 char *guest_image_file(const char *package, const char *file, char *path,

@@ -82,7 +82,7 @@ static void threads_are_made(void **state)
 {
 	_cleanup_free_ char *out =
 		guest_sh(*state, "spawn-threads 200 >/tmp/threads & "
-				 "while ! grep -q ready /tmp/threads; do usleep 10000; done; "
+				 "while ! grep -qs ready /tmp/threads; do usleep 10000; done; "
 				 "ls /proc/$(pidof spawn-threads)/task | wc -l");
 
 	assert_non_null(out);

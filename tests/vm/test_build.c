@@ -166,6 +166,9 @@ static void test_refused(void **state)
 		 "type_show@N"},
 		{"cmdline", "--target jiffies=cmdline_proc_show", "unsupported-section", "jiffies"},
 		{"cmdline", "--requires Bad", "bad-manifest", "requires"},
+		{"cmdline",
+		 "--advisory 1234567890123456789012345678901234567890123456789012345678901234",
+		 "bad-manifest", "--advisory"},
 	};
 
 	(void)state;

@@ -194,13 +194,16 @@ static void check_sleeper(struct vm *v)
 	assert_int_equal(count_kind(v, "hrtimer_nanosleep", LENS_BUSY_STACK, pid), 0);
 }
 
-/* Return addresses that tracers took away from the stack are found where they put them. */
+/*
+ * Return addresses that tracers took away from the stack are found where they put them. Only one
+ * function is traced: to rewrite them all takes TCG many seconds.
+ */
 static void check_traced(struct vm *v)
 {
 	int32_t pid;
 
 	ask_number(v,
-		   "cd /sys/kernel/tracing; echo hrtimer_nanosleep > set_graph_function; "
+		   "cd /sys/kernel/tracing; echo do_nanosleep > set_ftrace_filter; "
 		   "echo function_graph > current_tracer; echo 0",
 		   10);
 	pid = start_sleep(v);
@@ -208,7 +211,7 @@ static void check_traced(struct vm *v)
 	stop_sleep(v, pid);
 	ask_number(v,
 		   "cd /sys/kernel/tracing; echo nop > current_tracer; "
-		   "echo > set_graph_function; echo r:x do_nanosleep > kprobe_events; "
+		   "echo > set_ftrace_filter; echo r:x do_nanosleep > kprobe_events; "
 		   "echo 1 > events/kprobes/x/enable; echo 0",
 		   10);
 	pid = start_sleep(v);
@@ -305,7 +308,7 @@ static void check_shim(struct vm *v, bool loaded)
 	if (lens_shim(v->l, &s, &v->err))
 		fail_msg("lens_shim: %s", v->err.text);
 	assert_int_equal(s.abi_version, 1);
-	assert_int_equal(s.refcnt_now, 1);
+	assert_true(s.exit_now != 0);
 }
 
 static void load_modules(struct vm *v)
@@ -360,10 +363,14 @@ static void test_large(void **state)
 	struct vm v;
 
 	(void)state;
-	boot(&v, &(struct guest_opts){.mem_mib = 2560, .numa_nodes = 2, .vcpus = 4});
+	boot(&v, &(struct guest_opts){.mem_mib = 2560,
+				      .numa_nodes = 2,
+				      .vcpus = 4,
+				      .append = "pti=on no_timer_check"});
 	ask_number(&v, "spawn-threads 1000 >/dev/null 2>&1 & usleep 2000000; echo 0", 10);
 	compare(&v, 4, 4);
 	assert_true(v.k.nr_tasks > 1000);
+	assert_true(v.k.pti);
 	assert_int_equal(busy_in(&v, "cmdline_proc_show", &b, &stats), 0);
 	print_message("%u tasks checked in %.0f us, %u of them looked at again\n", stats.nr_tasks,
 		      (double)stats.ns / 1e3, stats.nr_rescanned);
@@ -384,6 +391,7 @@ static void test_no_kernel(void **state)
 	guest_free(v.g);
 	/* The memory is still there, held by the lens. */
 	assert_int_equal(lens_read(v.l, v.k.base, &byte, 1, &v.err), 0);
+	assert_true(lens_pid(v.l) > 1);
 	kill(lens_pid(v.l), SIGKILL);
 	assert_int_equal(lens_read(v.l, v.k.base, &byte, 1, &v.err), -XO_EPEERDIED);
 	lens_free(v.l);

@@ -135,7 +135,7 @@ static void test_rom_that_no_vcpu_maps(void **state)
 	(void)state;
 	bareplan_make(&p, NEW_VALUE, BARE_ROM_GPA);
 	p.apply[BAREPLAN_CODE].gva.v = BARE_HOME_GVA; /* its entry comes later in the plan */
-	assert_int_equal(visit(m, p.apply, BAREPLAN_RECORDS, true, NULL, &err), -XO_EGDBSTUB);
+	assert_int_equal(visit(m, p.apply, BAREPLAN_RECORDS, true, NULL, &err), -XO_EHOLD);
 	assert_non_null(strstr(err.text, "no vCPU maps"));
 	for (size_t i = 0; i < BAREPLAN_RECORDS; i++)
 		assert_int_equal(bareplan_state(&p, guest, i), 0);
@@ -207,6 +207,25 @@ static void test_expected_differs(void **state)
 	mon_free(m);
 }
 
+/* A page that looks the same but is another one: found out, and left as it was. */
+static void test_rom_mapped_elsewhere(void **state)
+{
+	static const uint8_t zero[BAREPLAN_CODE_BYTES];
+	struct xerr err = {0};
+	struct mon *m = start();
+	struct bareplan p;
+
+	(void)state;
+	bareplan_make(&p, NEW_VALUE, BARE_ROM_GPA);
+	p.apply[BAREPLAN_CODE].gva.v = BARE_HOME_GPA; /* zero, as the ROM page is */
+	assert_int_equal(visit(m, p.apply, BAREPLAN_RECORDS, true, NULL, &err), -XO_EPLAN);
+	assert_memory_equal(bare_mem(guest, BARE_HOME_GPA), zero, sizeof(zero));
+	for (size_t i = 0; i < BAREPLAN_RECORDS; i++)
+		assert_int_equal(bareplan_state(&p, guest, i), 0);
+	assert_true(bare_runs(guest, WAIT_MS));
+	mon_free(m);
+}
+
 /* More than the stub takes in one packet, and than its socket holds unread. */
 static void test_large_plan(void **state)
 {
@@ -230,7 +249,7 @@ static void test_large_plan(void **state)
 		w[i].replacement = zero;
 	}
 	must(visit(m, w, 96, true, NULL, &err), &err);
-	assert_memory_equal(bare_mem(guest, base + 95 * 4096), zero, 4096);
+	assert_memory_equal(bare_mem(guest, base + UINT64_C(95) * 4096), zero, 4096);
 	mon_free(m);
 }
 
@@ -283,10 +302,12 @@ static void test_monitor_killed_anywhere(void **state)
 
 int main(void)
 {
+	const char *build = getenv("BUILD");
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_translated_code_is_replaced),
 		cmocka_unit_test(test_rom_window),
 		cmocka_unit_test(test_rom_that_no_vcpu_maps),
+		cmocka_unit_test(test_rom_mapped_elsewhere),
 		cmocka_unit_test(test_registers),
 		cmocka_unit_test(test_paused_vm_stays_paused),
 		cmocka_unit_test(test_expected_differs),
@@ -294,6 +315,6 @@ int main(void)
 		cmocka_unit_test(test_monitor_killed_anywhere),
 	};
 
-	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
+	setenv("EXOPATCH_LIBEXEC", build ? build : "build", 0);
 	return cmocka_run_group_tests(tests, boot, stop);
 }

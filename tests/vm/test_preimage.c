@@ -57,6 +57,7 @@ static void map_ram(struct pair *p, struct guest *g)
 	free(answer);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	assert_true(fd >= 0);
+	assert_int_equal(unlink(path), 0); /* the guest's directory must end empty */
 	p->ram = mmap(NULL, MEM_BYTES, PROT_READ, MAP_PRIVATE, fd, 0);
 	assert_true(p->ram != MAP_FAILED);
 	close(fd);
@@ -86,7 +87,10 @@ static void find_kernel(struct pair *p)
 	assert_int_equal(ksyms_lookup(&k->syms, "linux_banner", &i, 1), 1);
 	banner = k->syms.sym[i].addr;
 	field = shifted_field(p, banner);
-	assert_true(kfile_at(k, banner, BANNER_SIZE, &text) && kfile_at(k, field, 8, &value));
+	if (!kfile_at(k, banner, BANNER_SIZE, &text) || !kfile_at(k, field, 8, &value)) {
+		fail();
+		return;
+	}
 	memcpy(&linked, value.p, 8);
 	while ((at = memmem(at, MEM_BYTES - (size_t)(at - p->ram), text.p, BANNER_SIZE))) {
 		p->phys = (uint64_t)(at - p->ram) - (banner - k->text);
@@ -117,6 +121,12 @@ static void show_difference(const struct pkg_target *t, const uint8_t *file, con
 	print_message("\n");
 }
 
+/* The calls in ftrace's own trampoline, which no list names: they change while it traces. */
+static bool is_ftrace_slot(const char *name)
+{
+	return !strcmp(name, "ftrace_call") || !strcmp(name, "ftrace_regs_call");
+}
+
 static void compare(struct pair *p, size_t i)
 {
 	const struct kfile *k = p->k;
@@ -139,7 +149,8 @@ static void compare(struct pair *p, size_t i)
 	assert_int_equal(pkg_preimage_digest(&t, ram, p->shift, got), 0);
 	p->nr++;
 	p->nr_rewritten += memcmp(file.p, ram, t.size_bytes) != 0;
-	if (memcmp(want, got, sizeof(want)) && p->nr_differ++ < 40)
+	if (memcmp(want, got, sizeof(want)) != 0 && !is_ftrace_slot(t.symbol) &&
+	    p->nr_differ++ < 40)
 		show_difference(&t, file.p, ram);
 	free(t.mask);
 }
@@ -187,11 +198,13 @@ static void test_6_1_max_up(void **state)
 		NULL);
 }
 
-/* ftrace and a kprobe at work: nothing outside the masks of any function but their own. */
+/* While ftrace traces every function, and a kprobe one. */
 static void test_6_12(void **state)
 {
 	(void)state;
-	check(&(struct guest_opts){.package = GUEST_6_12, .mem_mib = MEM_MIB}, NULL);
+	check(&(struct guest_opts){.package = GUEST_6_12, .mem_mib = MEM_MIB},
+	      "cd /sys/kernel/tracing; echo function >current_tracer; "
+	      "echo p:x cmdline_proc_show >kprobe_events; echo 1 >events/kprobes/x/enable");
 }
 
 static void test_6_12_max_up(void **state)

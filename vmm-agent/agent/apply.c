@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/fault.h"
 #include "base/util.h"
+#include "vmm-agent/agent/facts.h"
 #include "vmm-agent/agent/ops.h"
 #include "vmm-agent/agent/resolve.h"
 
@@ -35,98 +36,6 @@ static int load_package(const struct agent_opts *o, const char *path, struct pkg
 	if (rc)
 		return rc;
 	return pkg_open(ret, xbuf_span(&file), trust, time(NULL), why, err);
-}
-
-/* ---- what the journal has to say ---- */
-
-static const struct jrow *active_row(const struct session *s, const char *id)
-{
-	for (size_t i = 0; i < s->nr_rows; i++)
-		if (s->row[i].state == J_ACTIVE && !strcmp(s->row[i].patch_id, id) &&
-		    op_same_kernel(s, &s->row[i]))
-			return &s->row[i];
-	return NULL;
-}
-
-static int check_rollback(struct session *s, const struct pkg_manifest *m, const char *subject,
-			  struct refusal *why, struct xerr *err)
-{
-	uint64_t serial = 0, epoch = 0;
-	int rc = journal_newest(s->journal, s->build_id, subject, &serial, &epoch, err);
-
-	if (rc)
-		return rc;
-	if (m->security_epoch < epoch)
-		refusal_add(why, XO_ESERIAL, "%s: security epoch %llu, but %llu was applied before",
-			    subject, (unsigned long long)m->security_epoch,
-			    (unsigned long long)epoch);
-	else if (m->security_epoch == epoch && m->serial < serial)
-		refusal_add(why, XO_ESERIAL, "%s: serial %llu, but %llu was applied before",
-			    subject, (unsigned long long)m->serial, (unsigned long long)serial);
-	return 0;
-}
-
-static int check_journal(struct session *s, const struct pkg_manifest *m, struct refusal *why,
-			 struct xerr *err)
-{
-	const struct jrow *same = active_row(s, m->id);
-	int rc;
-
-	op_pending(s, why);
-	if (same)
-		refusal_add(why, XO_EAPPLIED, "%s: version %s is active; revert it first", m->id,
-			    same->version);
-	for (size_t i = 0; i < m->nr_prereqs; i++)
-		if (!active_row(s, m->prereq[i]))
-			refusal_add(why, XO_EPREREQ, "%s: needs %s, which is not active", m->id,
-				    m->prereq[i]);
-	rc = check_rollback(s, m, m->id, why, err);
-	for (size_t i = 0; i < m->nr_advisories && !rc; i++)
-		rc = check_rollback(s, m, m->advisory[i], why, err);
-	return rc;
-}
-
-/* A function that another active patch has taken: its preimage differs, so say why. */
-static bool check_overlap(const struct session *s, const struct pkg_manifest *m,
-			  struct refusal *why)
-{
-	bool overlap = false;
-
-	for (size_t i = 0; i < s->nr_rows; i++) {
-		const struct jrow *r = &s->row[i];
-
-		if (!op_live(s, r) || !strcmp(r->patch_id, m->id))
-			continue;
-		for (size_t k = 0; k < r->nr_targets; k++) {
-			for (size_t t = 0; t < m->nr_targets; t++) {
-				if (strcmp(r->target[k].symbol, m->target[t].symbol) != 0)
-					continue;
-				refusal_add(why, XO_EINUSE,
-					    "%s: replaced by active patch %s; revert that first",
-					    m->target[t].symbol, r->patch_id);
-				overlap = true;
-			}
-		}
-	}
-	return overlap;
-}
-
-static bool check_kernel(const struct session *s, const struct pkg_manifest *m, struct refusal *why)
-{
-	char want[41];
-
-	if (strcmp(m->arch, s->vm->arch) != 0) {
-		refusal_add(why, XO_EARCH, "package is for %s, the guest is %s", m->arch,
-			    s->vm->arch);
-		return false;
-	}
-	xo_hex(SPAN(m->build_id, m->build_id_bytes), want);
-	if (!strcmp(want, s->build_id))
-		return true;
-	refusal_add(why, XO_EBUILDID,
-		    "package is for %s (build-id %s), the guest runs %s (build-id %s)",
-		    m->kernel_release, want, s->kernel.release, s->build_id);
-	return false;
 }
 
 /* ---- homes ---- */
@@ -180,26 +89,39 @@ static void describe_row(const struct session *s, const struct pkg *p, struct jr
 	row->kernel_base = s->kernel.base;
 }
 
+/* In another kernel, or where a patch stands already, the code differs of course: no need to say
+ * so. */
+static bool worth_resolving(const struct refusal *why)
+{
+	for (size_t i = 0; i < why->nr; i++) {
+		int code = why->reason[i].code;
+
+		if (code == XO_EARCH || code == XO_EBUILDID || code == XO_EAPPLIED ||
+		    code == XO_EINUSE)
+			return false;
+	}
+	return true;
+}
+
 /* Everything that can be refused is refused here, before the first write. */
 static int prepare(struct session *s, const struct pkg *p, struct jrow *row, struct refusal *why,
 		   struct xerr *err)
 {
 	const struct pkg_manifest *m = pkg_manifest(p);
 	_cleanup_resolved_ struct resolved r = {0};
+	_cleanup_facts_ struct facts facts = {0};
 	_cleanup_home_ struct home home = {0};
 	int rc;
 
-	if (!check_kernel(s, m, why))
-		return 0;
-	rc = check_journal(s, m, why, err);
+	op_pending(s, why);
+	rc = facts_gather(s, m, &facts, err);
 	if (rc)
 		return rc;
-	if (!active_row(s, m->id) && !check_overlap(s, m, why)) {
+	facts_admit(&facts, m, why);
+	if (worth_resolving(why))
 		rc = resolve_package(s, p, &r, why, err);
-		if (rc)
-			return rc;
-	}
-	rc = find_home(s, &home, why, err);
+	if (!rc)
+		rc = find_home(s, &home, why, err);
 	if (rc || why->nr)
 		return rc;
 	describe_row(s, p, row);
@@ -273,43 +195,36 @@ static json_t *signers_json(const struct pkg *p)
 	return list;
 }
 
-int agent_apply(const struct agent_opts *o, const char *path, json_t **ret, struct refusal *why,
-		struct xerr *err)
+int op_apply(struct session *s, const char *path, json_t **ret, struct refusal *why,
+	     struct xerr *err)
 {
 	XO_CLEANUP(pkg_free_ptr) struct pkg *p = NULL;
-	_cleanup_session_ struct session s = {0};
 	_cleanup_jrow_ struct jrow row = {0};
 	_cleanup_json_ json_t *doc = NULL;
 	struct change_result result = {0};
-	uint64_t start = xo_now_ns(), verified, opened;
+	uint64_t start = xo_now_ns(), verified;
 	int rc;
 
-	s.opts = o;
-	rc = load_package(o, path, &p, why, err);
-	if (rc || !p)
-		return rc;
+	rc = load_package(s->opts, path, &p, why, err);
 	verified = xo_now_ns();
-	rc = op_begin(&s, o, why, err);
+	if (!rc && p)
+		rc = prepare(s, p, &row, why, err);
+	/* Before the first byte is written: whoever dies then must not forget it. */
+	if (!rc && !why->nr)
+		rc = remember(s, pkg_manifest(p), err);
+	if (!rc && !why->nr)
+		rc = carry_out(s, &row, &result, why, err);
 	if (rc)
 		return rc;
-	opened = xo_now_ns();
-	if (!why->nr)
-		rc = prepare(&s, p, &row, why, err);
-	if (!rc && !why->nr)
-		rc = carry_out(&s, &row, &result, why, err);
-	if (!rc && !why->nr)
-		rc = remember(&s, pkg_manifest(p), err);
-	if (rc)
-		return rc;
-	doc = op_doc(&s, "apply");
-	if (!doc || json_object_set_new(doc, "signers", signers_json(p)) ||
+	doc = op_doc(s, "apply");
+	if (!doc || (p && json_object_set_new(doc, "signers", signers_json(p))) ||
 	    (row.id && json_object_set_new(doc, "patch", op_row_json(&row))) ||
 	    (result.attempts && json_object_set_new(doc, "hold", change_result_json(&result))) ||
 	    json_object_set_new(doc, "times_ms",
 				json_pack("{s:f,s:f,s:f}", "verify",
 					  (double)(verified - start) / 1e6, "attach",
-					  (double)(opened - verified) / 1e6, "total",
-					  (double)(xo_now_ns() - start) / 1e6)))
+					  (double)(start - s->opened_ns) / 1e6, "total",
+					  (double)(xo_now_ns() - s->opened_ns) / 1e6)))
 		return xerr_set(err, ENOMEM, "out of memory");
 	*ret = XO_TAKE_PTR(doc);
 	return 0;

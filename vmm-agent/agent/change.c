@@ -7,7 +7,6 @@
 #include "base/fault.h"
 #include "base/util.h"
 #include "vmm-agent/agent/hold.h"
-#include "vmm-agent/agent/ops.h"
 
 #define BACKOFF_FIRST_NS UINT64_C(1000000)
 #define BACKOFF_LAST_NS	 UINT64_C(100000000)
@@ -26,7 +25,7 @@ static bool used_by_other(const struct session *s, const struct jrow *row, const
 	for (size_t i = 0; i < s->nr_rows; i++) {
 		const struct jrow *other = &s->row[i];
 
-		if (other->id == row->id || !op_live(s, other))
+		if (other->id == row->id || !session_row_here(s, other))
 			continue;
 		for (size_t k = 0; k < other->nr_writes; k++)
 			if (other->write[k].kind == w->kind && other->write[k].gpa.v == w->gpa.v)
@@ -146,9 +145,22 @@ static int plan_writes(struct plan *p, const struct jrow *row, const struct surv
 	return 0;
 }
 
+/* What is written over and executed by the guest: no kprobe may stand there. */
+static void plan_written(struct plan *p)
+{
+	for (size_t i = 0; i < p->nr; i++)
+		if (p->write[i].gva.v)
+			p->range[p->nr_ranges++] = (struct lens_range){
+				.start = p->write[i].gva,
+				.len_bytes = p->write[i].len_bytes,
+				.kind = LENS_RANGE_WRITTEN,
+			};
+}
+
+/* The ranges of the row's targets come first, so that findings can be named by their index. */
 static int plan_ranges(struct plan *p, const struct jrow *row, enum side toward)
 {
-	p->range = calloc(row->nr_targets + 1, sizeof(*p->range));
+	p->range = calloc(row->nr_targets + 1 + p->nr, sizeof(*p->range));
 	if (!p->range)
 		return -ENOMEM;
 	if (toward == SIDE_OLD) {
@@ -157,6 +169,7 @@ static int plan_ranges(struct plan *p, const struct jrow *row, enum side toward)
 			.len_bytes = row->home_bytes,
 			.safe_off = {NO_SAFE_OFFSET, NO_SAFE_OFFSET},
 		};
+		plan_written(p);
 		return 0;
 	}
 	for (size_t i = 0; i < row->nr_targets; i++) {
@@ -170,6 +183,7 @@ static int plan_ranges(struct plan *p, const struct jrow *row, enum side toward)
 				     whole ? t->detour_off : NO_SAFE_OFFSET},
 		};
 	}
+	plan_written(p);
 	return 0;
 }
 
@@ -254,6 +268,8 @@ static const char *busy_text(enum lens_busy_kind k)
 		return "is traced through";
 	case LENS_BUSY_IRQ_STACK:
 		return "was interrupted in";
+	case LENS_BUSY_KPROBE:
+		break;
 	}
 	return "is in";
 }
@@ -265,7 +281,14 @@ static void name_busy(const struct jrow *row, enum side toward, const struct len
 				    ? row->target[b->range].symbol
 				    : row->patch_id;
 
-	if (b->pid >= 0)
+	if (b->kind == LENS_BUSY_KPROBE && b->addr.v)
+		snprintf(out, size,
+			 "a kprobe stands at 0x%llx, on bytes to be written; take it out "
+			 "(/sys/kernel/debug/kprobes/list in the guest)",
+			 (unsigned long long)b->addr.v);
+	else if (b->kind == LENS_BUSY_KPROBE)
+		snprintf(out, size, "the guest is changing its kprobes");
+	else if (b->pid >= 0)
 		snprintf(out, size, "task %d (%s) %s %s, 0x%llx", (int)b->pid, b->comm,
 			 busy_text(b->kind), where, (unsigned long long)b->addr.v);
 	else

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "base/util.h"
-#include "vmm-agent/agent/ops.h"
 
 /* One byte after each patch that is not free, so that its trailing zeroes are never taken. */
 #define END_MARK_BYTES 1
@@ -22,7 +21,8 @@ static bool taken(const struct session *s, uint64_t at, uint64_t len)
 	for (size_t i = 0; i < s->nr_rows; i++) {
 		const struct jrow *r = &s->row[i];
 
-		if (op_live(s, r) && at < r->home.v + r->home_bytes && r->home.v < at + len)
+		if (session_row_here(s, r) &&
+		    (at - r->home.v < r->home_bytes || r->home.v - at < len))
 			return true;
 	}
 	return false;

@@ -10,6 +10,7 @@
 #define MAX_FUNCTION_BYTES (1u << 20)
 #define JMP_REL32	   0xe9 /* Intel SDM volume 2, JMP */
 #define JMP_BYTES	   5
+#define STORE_BYTES	   8 /* what the monitor writes in one instruction */
 
 /* Recommended multi-byte nops, Intel SDM volume 2, NOP. */
 static const uint8_t nops[9][8] = {
@@ -310,6 +311,28 @@ static int add_virtual(struct session *s, struct jrow *row, enum jkind kind, str
 	return 0;
 }
 
+/*
+ * The jump is a record that one store writes, within its page; a kill cannot split it. What does
+ * not fit with it comes behind it, where nobody gets to any more, and leaves before it.
+ */
+static int add_detour(struct session *s, struct jrow *row, struct gva at, const uint8_t *before,
+		      const uint8_t *after, size_t len, struct refusal *why, struct xerr *err)
+{
+	size_t head = len <= STORE_BYTES ? len : JMP_BYTES;
+	int rc;
+
+	if (head > XO_PAGE_SIZE - (at.v & XO_PAGE_MASK)) {
+		refusal_add(why, XO_ENOROOM, "0x%llx: the detour would cross a page",
+			    (unsigned long long)at.v);
+		return 0;
+	}
+	rc = add_virtual(s, row, J_DETOUR, at, before, after, head, err);
+	if (rc || head == len)
+		return rc;
+	return add_virtual(s, row, J_DETOUR, (struct gva){at.v + head}, before + head, after + head,
+			   len - head, err);
+}
+
 static int add_target(struct session *s, const struct pkg_target *t,
 		      const struct resolved_target *rt, struct gva replacement, struct jrow *row,
 		      struct refusal *why, struct xerr *err)
@@ -337,7 +360,7 @@ static int add_target(struct session *s, const struct pkg_target *t,
 		refusal_add(why, XO_ERELOCRANGE, "%s: its home is more than 2 GiB away", t->symbol);
 		return 0;
 	}
-	return add_virtual(s, row, J_DETOUR, at, rt->before, after, rt->site.len_bytes, err);
+	return add_detour(s, row, at, rt->before, after, rt->site.len_bytes, why, err);
 }
 
 static int link_code(const struct pkg *p, const struct resolved *r, struct gva home,

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "vmm-agent/agent/facts.h"
 #include "vmm-agent/agent/ops.h"
 
 static struct jrow *newest_active(struct session *s, const char *id)
@@ -11,29 +12,6 @@ static struct jrow *newest_active(struct session *s, const char *id)
 		if (s->row[i].state == J_ACTIVE && !strcmp(s->row[i].patch_id, id))
 			return &s->row[i];
 	return NULL;
-}
-
-/* Is @id one of the words in @list? */
-static bool has_word(const char *list, const char *id)
-{
-	size_t n = strlen(id);
-
-	for (const char *p = list; (p = strstr(p, id)); p += n)
-		if ((p == list || p[-1] == ' ') && (p[n] == '\0' || p[n] == ' '))
-			return true;
-	return false;
-}
-
-static void check_dependents(const struct session *s, const struct jrow *row, struct refusal *why)
-{
-	for (size_t i = 0; i < s->nr_rows; i++) {
-		const struct jrow *r = &s->row[i];
-
-		if (op_live(s, r) && r->id != row->id && has_word(r->requires_ids, row->patch_id))
-			refusal_add(why, XO_EINUSE,
-				    "%s: active patch %s needs it; revert that first",
-				    row->patch_id, r->patch_id);
-	}
 }
 
 /* The guest that held the patch is no more. */
@@ -75,19 +53,22 @@ static int revert(struct session *s, const char *id, struct jrow **ret_row,
 		  struct change_result *result, struct refusal *why, struct xerr *err)
 {
 	_cleanup_survey_ struct survey sv = {0};
+	_cleanup_facts_ struct facts facts = {0};
 	struct jrow *row = newest_active(s, id);
 	int rc;
 
 	op_pending(s, why);
-	if (!row)
-		refusal_add(why, XO_ENOTAPPLIED, "%s: not active on this VM; see exopatch status",
-			    id);
+	if (row && !why->nr && !session_same_kernel(s, row)) {
+		*ret_row = row;
+		return lost(s, row, why, err);
+	}
+	rc = facts_gather(s, NULL, &facts, err);
+	if (rc)
+		return rc;
+	pol_retire(&facts.f, id, why);
 	if (why->nr || !row)
 		return 0;
 	*ret_row = row;
-	if (!op_same_kernel(s, row))
-		return lost(s, row, why, err);
-	check_dependents(s, row, why);
 	rc = change_survey(s, row, &sv, err);
 	if (rc)
 		return rc;
@@ -95,21 +76,17 @@ static int revert(struct session *s, const char *id, struct jrow **ret_row,
 	return why->nr ? 0 : carry_out(s, row, &sv, result, why, err);
 }
 
-int agent_revert(const struct agent_opts *o, const char *id, json_t **ret, struct refusal *why,
-		 struct xerr *err)
+int op_revert(struct session *s, const char *id, json_t **ret, struct refusal *why,
+	      struct xerr *err)
 {
-	_cleanup_session_ struct session s = {0};
 	_cleanup_json_ json_t *doc = NULL;
 	struct change_result result = {0};
 	struct jrow *row = NULL;
-	int rc;
+	int rc = revert(s, id, &row, &result, why, err);
 
-	rc = op_begin(&s, o, why, err);
-	if (!rc && !why->nr)
-		rc = revert(&s, id, &row, &result, why, err);
 	if (rc)
 		return rc;
-	doc = op_doc(&s, "revert");
+	doc = op_doc(s, "revert");
 	if (!doc || (row && json_object_set_new(doc, "patch", op_row_json(row))) ||
 	    (result.attempts && json_object_set_new(doc, "hold", change_result_json(&result))))
 		return xerr_set(err, ENOMEM, "out of memory");

@@ -7,7 +7,6 @@
 
 #include "base/util.h"
 #include "guest-shim/shim_abi.h"
-#include "vmm-agent/agent/ops.h"
 
 /* A record at a kernel-virtual address of the shim's data; it lies inside one page. */
 static struct jwrite *add_at(struct session *s, struct jrow *row, enum jkind kind, struct gva at,
@@ -36,7 +35,7 @@ static bool all_zero(const void *p, size_t len)
 static bool slot_taken(const struct session *s, struct gpa gpa)
 {
 	for (size_t i = 0; i < s->nr_rows; i++)
-		for (size_t k = 0; op_live(s, &s->row[i]) && k < s->row[i].nr_writes; k++)
+		for (size_t k = 0; session_row_here(s, &s->row[i]) && k < s->row[i].nr_writes; k++)
 			if (s->row[i].write[k].kind == J_SHIM && s->row[i].write[k].gpa.v == gpa.v)
 				return true;
 	return false;
@@ -100,7 +99,7 @@ static uint64_t pinned_value(const struct session *s, struct gpa gpa)
 	for (size_t i = 0; i < s->nr_rows; i++) {
 		const struct jrow *r = &s->row[i];
 
-		for (size_t k = 0; op_live(s, r) && k < r->nr_writes; k++)
+		for (size_t k = 0; session_row_here(s, r) && k < r->nr_writes; k++)
 			if (r->write[k].kind == J_PIN && r->write[k].gpa.v == gpa.v)
 				memcpy(&v, r->write[k].before, sizeof(v));
 	}

@@ -140,8 +140,9 @@ void cli_print_status(FILE *out, const json_t *doc)
 	{
 		fprintf(out, "  %-24s %-10s %-10s %s%s\n", str(patch, "id"), str(patch, "version"),
 			str(patch, "state"), str(patch, "updated"),
-			json_is_true(json_object_get(patch, "consistent"))
-				? ""
+			json_is_true(json_object_get(patch, "consistent")) ? ""
+			: json_is_true(json_object_get(patch, "redirected"))
+				? ", BUT THE GUEST LEADS AROUND IT (A LIVEPATCH?)"
 				: ", BUT THE GUEST'S MEMORY DIFFERS");
 	}
 }

@@ -14,12 +14,14 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "vmm-agent/lens/places.h"
 #include "vmm-agent/lens/tasks.h"
 
 #define PREPARE_TRIES	5
-#define MAX_RUNNING	(2 * GKERNEL_MAX_CPUS) /* two per CPU amid a switch */
+#define MAX_RUNNING	(2ul * GKERNEL_MAX_CPUS) /* two per CPU amid a switch */
 #define MAX_TRACE_BYTES 8192 /* SHADOW_STACK_SIZE is 4096; 50 entries of 40 bytes before 6.11 */
-#define MAX_RETHOOKS	1024
+#define MAX_STACK_BYTES (UINT64_C(512) << 20) /* looked at in one pass */
+#define MAX_RETHOOKS	(1u << 20)
 #define KERNEL_HALF	(UINT64_C(1) << 63)
 
 struct gcheck_task {
@@ -48,6 +50,8 @@ struct pass {
 	struct gstack stack[MAX_RUNNING];
 	size_t nr_running;
 	uint32_t nr_rescanned;
+	uint32_t hooks_left;   /* of kretprobes, over all tasks */
+	struct gplaces places; /* during: kprobes */
 	uint8_t scratch[GKERNEL_MAX_TASK];
 };
 
@@ -149,14 +153,15 @@ static int scan_rethooks(struct pass *p, const struct state *st)
 
 	if (!off->rethook_llist.known || !off->rethook_ret_addr.known)
 		return 0;
-	for (int i = 0; node; i++) {
+	while (node) {
 		uint64_t hook = node - off->rethook_llist.off;
 		const struct grange *r;
 		uint64_t addr;
 		int rc;
 
-		if (i == MAX_RETHOOKS)
+		if (!p->hooks_left)
 			return -XO_ELIMIT;
+		p->hooks_left--;
 		hook += off->rethook_ret_addr.off;
 		rc = gspace_u64(p->k->space, (struct gva){hook}, &addr);
 		if (!rc)
@@ -180,6 +185,8 @@ static int scan_task(struct pass *p, const struct state *st, uint64_t from, stru
 	if (r)
 		gfindings_add(&p->found, &o, r, st->restart_fn,
 			      st->id.task + p->k->off.task_restart_fn.off);
+	if (p->found.stack_bytes > MAX_STACK_BYTES)
+		return broken(err, st, "there are more stacks than there can be");
 	o.kind = LENS_BUSY_STACK;
 	rc = gstack_scan(p->k->space, &p->c->ranges, from, st->id.stack + p->k->thread_bytes, &o,
 			 &p->found);
@@ -205,7 +212,7 @@ static int scan_sleeper(struct pass *p, const struct state *st, struct xerr *err
 static int look_before(void *ctx, uint64_t task, struct xerr *err)
 {
 	struct pass *p = ctx;
-	struct state st, after;
+	struct state st = {0}, after = {0};
 	int rc = read_state(p, task, &st, err);
 
 	if (rc)
@@ -260,7 +267,9 @@ int gcheck_prepare(struct gcheck *c, const struct gkernel *k, const struct lens_
 	gcheck_free(c);
 	if (!p || !busy)
 		return xerr_set(err, ENOMEM, "stack check: out of memory");
-	rc = granges_set(&c->ranges, r, nr);
+	rc = granges_set(&c->ranges, r, nr, LENS_RANGE_CODE);
+	if (!rc)
+		rc = granges_set(&c->written, r, nr, LENS_RANGE_WRITTEN);
 	if (rc)
 		return xerr_set(err, rc, "stack check: the ranges are malformed");
 	for (int i = 0; i < PREPARE_TRIES; i++) {
@@ -268,8 +277,9 @@ int gcheck_prepare(struct gcheck *c, const struct gkernel *k, const struct lens_
 
 		p->c = c;
 		p->k = k;
-		p->found.busy = busy;
-		p->seen = XBUF(2 * GTASK_MAX * sizeof(struct gcheck_task));
+		p->found = (struct gfindings){.busy = busy};
+		p->hooks_left = MAX_RETHOOKS;
+		p->seen = XBUF(2ul * GTASK_MAX * sizeof(struct gcheck_task));
 		last = (struct xerr){0};
 		rc = gtask_walk(k, look_before, p, &nr_tasks, &last);
 		if (!rc)
@@ -302,7 +312,7 @@ static int look_during(void *ctx, uint64_t task, struct xerr *err)
 {
 	struct pass *p = ctx;
 	const struct gcheck_task *was = recall(p, task);
-	struct state st;
+	struct state st = {0};
 	int rc = read_state(p, task, &st, err);
 
 	if (rc)
@@ -397,13 +407,42 @@ static void look_at_vcpus(struct pass *p, const struct lens_check_regs *regs, si
 {
 	for (size_t i = 0; i < nr; i++) {
 		const struct gowner o = {.kind = LENS_BUSY_VCPU, .pid = -1, .cpu = (int32_t)i};
-		const struct grange *r = granges_hit(&p->c->ranges, regs[i].rip);
+		const struct grange *r = granges_cover(&p->c->ranges, regs[i].rip);
 
 		if (r)
 			gfindings_add(&p->found, &o, r, regs[i].rip, 0);
 		if (!in_user(&regs[i]) && !follow_vcpu(p, &regs[i], (int32_t)i))
 			*ret_lost = true;
 	}
+}
+
+/*
+ * A kprobe works on a copy of the instruction it stands on, and puts the copied
+ * byte back when it is taken out. So nothing may be written under one, armed or
+ * not, nor while the kernel sets one up: the copy is made before kprobe_table
+ * has it, but after kprobe_mutex is taken (kernel/kprobes.c).
+ */
+static int look_at_kprobes(struct pass *p, struct xerr *err)
+{
+	const struct gowner o = {.kind = LENS_BUSY_KPROBE, .pid = -1, .cpu = -1};
+	const struct granges *g = &p->c->written;
+	uint64_t mutex = gkernel_symbol(p->k, "kprobe_mutex"), owner = 0;
+
+	if (!g->nr)
+		return 0;
+	/* Its owner is the first word of struct mutex; the low bits are flags. */
+	if (mutex && !gspace_u64(p->k->space, (struct gva){mutex}, &owner) && owner & ~UINT64_C(7))
+		gfindings_add(&p->found, &o, &g->r[0], 0, mutex);
+	for (size_t i = 0; i < g->nr; i++) {
+		const struct grange *r = &g->r[i];
+		int rc = gplaces_kprobes(&p->places, p->k, r->start, r->end, err);
+
+		if (rc)
+			return rc;
+		for (size_t n = 0; n < p->places.nr; n++)
+			gfindings_add(&p->found, &o, r, p->places.place[n].addr, 0);
+	}
+	return 0;
 }
 
 int gcheck_run(struct gcheck *c, const struct gkernel *k, const struct lens_check_regs *regs,
@@ -423,11 +462,14 @@ int gcheck_run(struct gcheck *c, const struct gkernel *k, const struct lens_chec
 	p->c = c;
 	p->k = k;
 	p->found.busy = busy;
+	p->hooks_left = MAX_RETHOOKS;
 	rc = gtask_walk(k, look_during, p, &nr_tasks, err);
 	if (rc)
 		return rc;
 	look_at_vcpus(p, regs, nr_regs, &lost);
 	rc = look_at_running(p, lost, err);
+	if (!rc)
+		rc = look_at_kprobes(p, err);
 	if (rc)
 		return rc;
 	*ret_nr = p->found.nr;

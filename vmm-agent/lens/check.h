@@ -12,7 +12,8 @@
 
 /** struct gcheck - what is remembered; zero-initialise, gcheck_free it */
 struct gcheck {
-	struct granges ranges;
+	struct granges ranges;	/* nobody may be inside */
+	struct granges written; /* no kprobe may stand there */
 	bool prepared;
 	size_t nr; /* tasks, in the order of the walk */
 	struct gcheck_task *task;

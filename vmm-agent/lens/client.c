@@ -219,7 +219,7 @@ int lens_start(struct lens **ret, const struct lens_vm *vm, struct xerr *err)
 
 int lens_discover(struct lens *l, struct lens_kernel *ret, struct xerr *err)
 {
-	struct wire_kernel w;
+	struct wire_kernel w = {0};
 	struct lens_kernel k;
 	int rc = ask(l, WIRE_DISCOVER, NULL, 0, &w, sizeof(w), err);
 
@@ -291,7 +291,7 @@ int lens_symbolize(struct lens *l, struct gva addr, struct lens_symbol *ret, uin
 		   struct xerr *err)
 {
 	const struct wire_addr q = {.addr = addr.v};
-	struct wire_symbol w;
+	struct wire_symbol w = {0};
 	int rc = ask(l, WIRE_SYMBOLIZE, &q, sizeof(q), &w, sizeof(w), err);
 
 	if (rc)
@@ -338,7 +338,7 @@ int lens_translate(struct lens *l, struct gva addr, struct gpa *ret, uint64_t *r
 		   struct xerr *err)
 {
 	const struct wire_addr q = {.addr = addr.v};
-	struct wire_place w;
+	struct wire_place w = {0};
 	int rc = ask(l, WIRE_TRANSLATE, &q, sizeof(q), &w, sizeof(w), err);
 
 	if (rc)
@@ -357,7 +357,8 @@ static int take_reasons(struct span body, struct refusal *why)
 		struct wire_reason r;
 		char text[512] = {0};
 
-		if (!span_copy(body, off, &r, sizeof(r)) || r.code != XO_ENOROOM ||
+		if (!span_copy(body, off, &r, sizeof(r)) ||
+		    (r.code != XO_ENOROOM && r.code != XO_EREDIRECTED) ||
 		    !span_has(body, off + sizeof(r), r.len_bytes))
 			return -XO_EPROTO;
 		off += sizeof(r);
@@ -472,7 +473,7 @@ int lens_check(struct lens *l, const struct lens_check_regs *regs, size_t nr_reg
 
 pid_t lens_pid(const struct lens *l)
 {
-	return l->pid;
+	return l->pid > 0 ? l->pid : 0;
 }
 
 void lens_free(struct lens *l)

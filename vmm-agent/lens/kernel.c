@@ -16,9 +16,10 @@
 
 uint64_t gkernel_symbol(const struct gkernel *k, const char *name)
 {
-	size_t i;
+	const struct ksym *sym = k->syms.sym;
+	size_t i = 0;
 
-	return ksyms_lookup(&k->syms, name, &i, 1) == 1 ? k->syms.sym[i].addr : 0;
+	return sym && ksyms_lookup(&k->syms, name, &i, 1) == 1 ? sym[i].addr : 0;
 }
 
 int gkernel_need(const struct gkernel *k, const char *name, uint64_t *ret, struct xerr *err)
@@ -131,7 +132,7 @@ static int load_banner(struct gkernel *k, struct xerr *err)
 {
 	static const char start[] = "Linux version ";
 	char text[512] = {0};
-	uint64_t addr;
+	uint64_t addr = 0;
 	int rc = gkernel_need(k, "linux_banner", &addr, err);
 
 	if (rc)
@@ -215,6 +216,7 @@ static int load_types(struct gkernel *k, struct xerr *err)
 		{"ftrace_page", "index", &o->ftrace_index, false},
 		{"dyn_ftrace", "", &o->dyn_ftrace_size, false},
 		{"dyn_ftrace", "ip", &o->dyn_ftrace_ip, false},
+		{"dyn_ftrace", "flags", &o->dyn_ftrace_flags, false},
 		{"cpuinfo_x86", "x86_capability", &o->cpuinfo_caps, true},
 	};
 	_cleanup_free_ uint8_t *raw = NULL;
@@ -244,7 +246,7 @@ static uint32_t count_bits(const uint8_t *map, uint32_t nr)
 static int load_cpus(struct gkernel *k, struct xerr *err)
 {
 	uint8_t possible[GKERNEL_MAX_CPUS / 8], online[GKERNEL_MAX_CPUS / 8];
-	uint64_t ids, possible_at, online_at, percpu_at;
+	uint64_t ids = 0, possible_at = 0, online_at = 0, percpu_at = 0;
 	int rc;
 
 	if (gkernel_need(k, "nr_cpu_ids", &ids, err) ||
@@ -276,7 +278,7 @@ static int load_cpus(struct gkernel *k, struct xerr *err)
 static int load_root(struct gkernel *k, struct xerr *err)
 {
 	struct gpa root, phys;
-	uint64_t addr, left;
+	uint64_t addr = 0, left;
 	int rc = gkernel_need(k, "init_top_pgt", &addr, err);
 
 	if (rc)
@@ -299,7 +301,7 @@ static int load_root(struct gkernel *k, struct xerr *err)
 
 static int load_features(struct gkernel *k, struct xerr *err)
 {
-	uint64_t cpu, size = k->off.thread_union_size.size_bytes;
+	uint64_t cpu = 0, size = k->off.thread_union_size.size_bytes;
 	uint32_t word;
 	int rc = gkernel_need(k, "boot_cpu_data", &cpu, err);
 

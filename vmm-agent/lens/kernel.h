@@ -20,6 +20,7 @@ struct goffs {
 	struct gmember mks_symtab, mks_num, mks_strtab, mks_typetab;
 	struct gmember kprobe_hlist, kprobe_addr;
 	struct gmember ftrace_next, ftrace_records, ftrace_index, dyn_ftrace_ip, dyn_ftrace_size;
+	struct gmember dyn_ftrace_flags;
 	struct gmember cpuinfo_caps;
 };
 

@@ -83,11 +83,20 @@ struct lens_lookup {
 	bool valid;
 };
 
-/** struct lens_range - code that nobody may be inside of */
+/** enum lens_range_kind - what must not be there when code changes hands */
+enum lens_range_kind {
+	LENS_RANGE_CODE,    /* a task or vCPU inside; see safe_off */
+	LENS_RANGE_WRITTEN, /* a kprobe, armed or not: it keeps a copy of what it stands on */
+};
+
+/** struct lens_range - code that changes hands, or bytes that are written over */
 struct lens_range {
 	struct gva start;
 	uint64_t len_bytes;
-	uint64_t safe_off[2]; /* offsets at which an address is harmless: the entry, the detour */
+	/* Offsets at which a return address is harmless: the entry, the detour. A vCPU's
+	 * instruction pointer never is: KVM may have begun to emulate the instruction there. */
+	uint64_t safe_off[2];
+	uint64_t kind; /* enum lens_range_kind */
 };
 
 enum lens_busy_kind {
@@ -96,6 +105,7 @@ enum lens_busy_kind {
 	LENS_BUSY_RESTART,   /* restart_block.fn */
 	LENS_BUSY_TRACE,     /* a return address parked by ftrace or a kretprobe */
 	LENS_BUSY_IRQ_STACK, /* an interrupt or exception stack */
+	LENS_BUSY_KPROBE, /* a kprobe on bytes that are written over; address 0: kprobes change */
 };
 
 /** struct lens_busy - somebody inside a range */
@@ -140,7 +150,8 @@ struct lens_window_page {
 	struct gpa pte;	   /* address of its entry in level1_fixmap_pgt */
 	uint64_t pte_old;  /* what the entry holds now */
 	uint64_t pte_new;  /* what maps it; equal to pte_old if mapped already */
-	uint32_t free_off; /* first byte of the longest run of zero bytes to the page's end */
+	uint32_t free_off; /* first byte of the run of zero bytes to the page's end; 4096, none, if
+			      the page has no backend file (OVMF's pc.rom): ask the monitor then */
 	bool usable;	   /* entry free or already ours */
 };
 
@@ -202,7 +213,8 @@ struct lens_avoid {
  * @avoid:      @nr_avoid places, ascending, at most LENS_MAX_AVOID (alternatives, call sites: lists
  *              that the guest frees after boot); jump labels, static calls, ftrace entries and
  *              kprobes are also looked up in the guest
- * @why:        filled when the answer is -XO_ENOROOM
+ * @why:        filled when the answer is -XO_ENOROOM; XO_EREDIRECTED among the reasons: calls do
+ *              not get as far as the function's body
  * Return: 0, -XO_ENOROOM (too short, patched site in the way, branch target inside, ...), ...
  */
 int lens_site(struct lens *l, struct gva addr, uint64_t size_bytes, const struct lens_avoid *avoid,
@@ -236,7 +248,7 @@ int lens_check(struct lens *l, const struct lens_check_regs *regs, size_t nr_reg
 	       struct lens_busy *busy, size_t *ret_nr, struct lens_check_stats *stats,
 	       struct xerr *err) XO_MUST_CHECK;
 
-/** lens_pid - process id, for accounting and tests */
+/** lens_pid - process id, for accounting and tests; 0 once it has ended */
 pid_t lens_pid(const struct lens *l);
 
 /** lens_free - end the process and wait for it. NULL is fine */

@@ -7,7 +7,7 @@
 
 #define GMODULE_MAX	4096
 #define GMODULE_PARTS	7	   /* MOD_MEM_NUM_TYPES, include/linux/module.h; two before 6.4 */
-#define GMODULE_SYMS	(1u << 18) /* of one module */
+#define GMODULE_SYMS	(1u << 16) /* of one module */
 #define GMODULE_STRINGS (8u << 20)
 
 /** struct gmodule - one module */

@@ -9,7 +9,8 @@
 #define KPROBE_TABLE_SIZE 64 /* kernel/kprobes.c */
 #define MAX_KPROBES	  (1u << 16)
 #define MAX_FTRACE_PAGES  (1u << 12)
-#define MAX_FTRACE_BYTES  (16u << 20) /* records in all */
+#define MAX_FTRACE_BYTES  (16u << 20)	      /* records in all */
+#define FTRACE_IPMODIFY	  (UINT64_C(1) << 26) /* FTRACE_FL_IPMODIFY, include/linux/ftrace.h */
 
 /* struct jump_entry, include/linux/jump_label.h: addresses relative to their own place */
 struct jump_entry {
@@ -147,12 +148,17 @@ static int ftrace_records(struct search *s, uint64_t records, int32_t nr, uint32
 	rc = gkernel_copy(s->k, records, records + (uint64_t)nr * unit, MAX_FTRACE_BYTES, &copy,
 			  err);
 	for (int32_t i = 0; !rc && i < nr; i++) {
-		uint64_t ip = 0;
+		uint64_t ip = 0, flags = 0;
 
 		if (!span_u64(SPAN(copy, (size_t)nr * unit),
 			      (uint64_t)i * unit + o->dyn_ftrace_ip.off, &ip))
 			return -XO_EBTF;
 		rc = found(s, GPLACE_FTRACE, ip);
+		if (!rc && o->dyn_ftrace_flags.known &&
+		    span_u64(SPAN(copy, (size_t)nr * unit),
+			     (uint64_t)i * unit + o->dyn_ftrace_flags.off, &flags) &&
+		    flags & FTRACE_IPMODIFY)
+			rc = found(s, GPLACE_REDIRECTED, ip);
 	}
 	return rc;
 }
@@ -208,4 +214,13 @@ int gplaces_find(struct gplaces *ret, const struct gkernel *k, uint64_t start, u
 	if (!rc)
 		rc = ftrace(&s, err);
 	return rc ? xerr_set(err, rc, "places in the function: %s", xo_code_text(rc)) : 0;
+}
+
+int gplaces_kprobes(struct gplaces *ret, const struct gkernel *k, uint64_t start, uint64_t end,
+		    struct xerr *err)
+{
+	struct search s = {.places = ret, .k = k, .start = start, .end = end};
+
+	ret->nr = 0;
+	return kprobes(&s, err);
 }

@@ -11,7 +11,8 @@ enum gplace_kind {
 	GPLACE_STATIC_CALL,
 	GPLACE_FTRACE,
 	GPLACE_KPROBE,
-	GPLACE_FIXUP, /* where an exception-table entry continues */
+	GPLACE_FIXUP,	   /* where an exception-table entry continues */
+	GPLACE_REDIRECTED, /* an ftrace entry that leads elsewhere: livepatch */
 };
 
 #define GPLACES_MAX 1024 /* in one function */
@@ -29,5 +30,9 @@ struct gplaces {
 /** gplaces_find - all of them in [@start, @end), in vmlinux. Return: 0, -XO_ELIMIT, ... */
 int gplaces_find(struct gplaces *ret, const struct gkernel *k, uint64_t start, uint64_t end,
 		 struct xerr *err) XO_MUST_CHECK;
+
+/** gplaces_kprobes - only the kprobes in [@start, @end), armed or not */
+int gplaces_kprobes(struct gplaces *ret, const struct gkernel *k, uint64_t start, uint64_t end,
+		    struct xerr *err) XO_MUST_CHECK;
 
 #endif

@@ -163,26 +163,46 @@ static struct wire_found look_up(const struct ksyms *k, const char *name, uint32
 	return f;
 }
 
-static int look_up_in_module(const struct lserver *s, const struct wire_name *n,
+/* The symbols of the module asked for last: most requests name one module. */
+struct last_module {
+	bool fresh; /* the module list was read for this request */
+	const struct gmodule *module;
+	struct ksyms syms;
+};
+
+static void free_last_module(struct last_module *l)
+{
+	ksyms_free(&l->syms);
+}
+
+static int look_up_in_module(struct lserver *s, const struct wire_name *n, struct last_module *last,
 			     struct wire_found *ret, struct xerr *err)
 {
-	const struct gmodule *m = gmodules_named(&s->modules, n->module);
-	struct ksyms syms;
-	int rc;
+	const struct gmodule *m;
+	int rc = last->fresh ? 0 : load_modules(s, err);
 
-	*ret = (struct wire_found){0};
-	if (!m)
-		return 0;
-	rc = gmodule_syms(&syms, m, &s->kernel, err);
 	if (rc)
 		return rc;
-	*ret = look_up(&syms, n->name, n->sympos);
-	ksyms_free(&syms);
+	last->fresh = true;
+	*ret = (struct wire_found){0};
+	m = gmodules_named(&s->modules, n->module);
+	if (!m)
+		return 0;
+	if (m != last->module) {
+		ksyms_free(&last->syms);
+		last->module = NULL;
+		rc = gmodule_syms(&last->syms, m, &s->kernel, err);
+	}
+	if (rc)
+		return rc;
+	last->module = m;
+	*ret = look_up(&last->syms, n->name, n->sympos);
 	return 0;
 }
 
 static int do_lookup(struct lserver *s, struct span body, struct xbuf *reply, struct xerr *err)
 {
+	XO_CLEANUP(free_last_module) struct last_module last = {0};
 	size_t nr = body.len_bytes / sizeof(struct wire_name);
 
 	if (body.len_bytes % sizeof(struct wire_name) || nr > LENS_MAX_LOOKUP)
@@ -196,7 +216,7 @@ static int do_lookup(struct lserver *s, struct span body, struct xbuf *reply, st
 		if (!memchr(n.name, 0, sizeof(n.name)) || !memchr(n.module, 0, sizeof(n.module)))
 			return bad(err, "lookup: a name does not end");
 		if (n.module[0]) {
-			rc = look_up_in_module(s, &n, &f, err);
+			rc = look_up_in_module(s, &n, &last, &f, err);
 			if (rc)
 				return rc;
 		} else {
@@ -222,6 +242,9 @@ static int do_symbolize(struct lserver *s, struct span body, struct xbuf *reply,
 	if (body.len_bytes != sizeof(q))
 		return bad(err, "symbolize: wrong length");
 	memcpy(&q, body.p, sizeof(q));
+	rc = load_modules(s, err);
+	if (rc)
+		return rc;
 	m = gmodules_at(&s->modules, q.addr);
 	if (m) {
 		rc = gmodule_syms(&own, m, &s->kernel, err);

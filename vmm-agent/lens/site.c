@@ -23,6 +23,7 @@
 #define JUMP_BYTES   5
 #define ENDBR_BYTES  4
 #define FTRACE_BYTES 5
+#define MAX_ALIASES  16
 #define MAX_COLD     8
 #define MAX_TARGETS  65536
 
@@ -130,20 +131,24 @@ static int decode_cold(struct choice *c, struct xerr *err)
 	const struct ksyms *syms = &c->k->syms;
 	ssize_t at = ksyms_at(syms, c->addr);
 
-	for (; at >= 0 && syms->sym[at].addr == c->addr; at--) {
+	for (int i = 0; at >= 0 && syms->sym[at].addr == c->addr; i++, at--) {
 		char name[KSYM_MAX_NAME];
 		size_t cold[MAX_COLD];
 		size_t nr;
 
+		if (i == MAX_ALIASES) {
+			refusal_add(c->why, XO_ENOROOM, "it has too many names");
+			break;
+		}
 		snprintf(name, sizeof(name), "%s.cold", ksyms_name(syms, &syms->sym[at]));
 		nr = ksyms_lookup(syms, name, cold, MAX_COLD);
 		if (nr > MAX_COLD)
 			refusal_add(c->why, XO_ENOROOM, "it has too many .cold parts");
-		for (size_t i = 0; i < nr && i < MAX_COLD; i++) {
-			uint64_t start = syms->sym[cold[i]].addr;
-			uint64_t bytes = ksyms_size(syms, cold[i]);
+		for (size_t j = 0; j < nr && j < MAX_COLD; j++) {
+			uint64_t start = syms->sym[cold[j]].addr;
+			uint64_t bytes = ksyms_size(syms, cold[j]);
 			_cleanup_free_ uint8_t *code = NULL;
-			uint32_t bad;
+			uint32_t bad = 0;
 			int rc = gkernel_copy(c->k, start, start + bytes, GSITE_MAX_FUNCTION, &code,
 					      err);
 
@@ -202,6 +207,11 @@ static void check_places(struct choice *c, const struct gplaces *places)
 			if (off > c->site.off && off < c->end)
 				refusal_add(c->why, XO_ENOROOM,
 					    "a jump label leads to +%#x, inside the detour", at);
+			break;
+		case GPLACE_REDIRECTED:
+			refusal_add(c->why, XO_EREDIRECTED,
+				    "its ftrace entry leads elsewhere (a livepatch?), so a detour "
+				    "behind it would have no effect; disable that first");
 			break;
 		case GPLACE_FIXUP:
 			if (off > c->site.off && off < c->end)

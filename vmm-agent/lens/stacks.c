@@ -15,24 +15,27 @@ static int by_start(const void *a, const void *b)
 	return x->start < y->start ? -1 : x->start > y->start;
 }
 
-int granges_set(struct granges *g, const struct lens_range *r, size_t nr)
+int granges_set(struct granges *g, const struct lens_range *r, size_t nr, enum lens_range_kind kind)
 {
 	uint64_t max_end = 0;
 
 	if (nr > LENS_MAX_RANGES)
 		return -XO_ELIMIT;
+	g->nr = 0;
 	for (size_t i = 0; i < nr; i++) {
-		if (!r[i].len_bytes || r[i].len_bytes > UINT64_MAX - r[i].start.v)
+		if (!r[i].len_bytes || r[i].len_bytes > UINT64_MAX - r[i].start.v ||
+		    r[i].kind > LENS_RANGE_WRITTEN)
 			return -XO_EMALFORMED;
-		g->r[i] = (struct grange){
+		if (r[i].kind != kind)
+			continue;
+		g->r[g->nr++] = (struct grange){
 			.start = r[i].start.v,
 			.end = r[i].start.v + r[i].len_bytes,
 			.safe = {r[i].start.v + r[i].safe_off[0], r[i].start.v + r[i].safe_off[1]},
 			.index = (uint32_t)i};
 	}
-	g->nr = nr;
-	qsort(g->r, nr, sizeof(g->r[0]), by_start);
-	for (size_t i = 0; i < nr; i++) {
+	qsort(g->r, g->nr, sizeof(g->r[0]), by_start);
+	for (size_t i = 0; i < g->nr; i++) {
 		if (g->r[i].end > max_end)
 			max_end = g->r[i].end;
 		g->r[i].max_end = max_end;
@@ -40,7 +43,7 @@ int granges_set(struct granges *g, const struct lens_range *r, size_t nr)
 	return 0;
 }
 
-const struct grange *granges_hit(const struct granges *g, uint64_t addr)
+static const struct grange *find(const struct granges *g, uint64_t addr, bool or_safe)
 {
 	size_t lo = 0, hi = g->nr;
 
@@ -55,9 +58,20 @@ const struct grange *granges_hit(const struct granges *g, uint64_t addr)
 			hi = mid;
 	}
 	for (size_t i = lo; i-- > 0 && addr < g->r[i].max_end;)
-		if (addr < g->r[i].end && addr != g->r[i].safe[0] && addr != g->r[i].safe[1])
+		if (addr < g->r[i].end &&
+		    (or_safe || (addr != g->r[i].safe[0] && addr != g->r[i].safe[1])))
 			return &g->r[i];
 	return NULL;
+}
+
+const struct grange *granges_hit(const struct granges *g, uint64_t addr)
+{
+	return find(g, addr, false);
+}
+
+const struct grange *granges_cover(const struct granges *g, uint64_t addr)
+{
+	return find(g, addr, true);
 }
 
 void gfindings_add(struct gfindings *f, const struct gowner *o, const struct grange *r,
@@ -86,10 +100,13 @@ static void scan_piece(const uint8_t *p, size_t nr_words, uint64_t at, const str
 		       struct gfindings *f)
 {
 	const volatile uint64_t *word = (const volatile uint64_t *)(const void *)p;
+	uint64_t low = g->nr ? g->r[0].start : 0;
+	uint64_t span_bytes = g->nr ? g->r[g->nr - 1].max_end - low : 0;
 
 	for (size_t i = 0; i < nr_words; i++) {
 		uint64_t v = word[i];
-		const struct grange *r = granges_hit(g, v);
+		/* Nearly no word is near the ranges: tell those apart with one comparison. */
+		const struct grange *r = v - low < span_bytes ? granges_hit(g, v) : NULL;
 
 		if (r)
 			gfindings_add(f, o, r, v, at + i * sizeof(v));

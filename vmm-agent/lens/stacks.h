@@ -16,11 +16,16 @@ struct granges {
 	} r[LENS_MAX_RANGES];
 };
 
-/** granges_set - Return: 0, -XO_ELIMIT (too many), -XO_EMALFORMED (empty, wraps) */
-int granges_set(struct granges *g, const struct lens_range *r, size_t nr) XO_MUST_CHECK;
+/** granges_set - those of @kind among @r. Return: 0, -XO_ELIMIT (too many), -XO_EMALFORMED (empty,
+ *  wraps, of no kind) */
+int granges_set(struct granges *g, const struct lens_range *r, size_t nr,
+		enum lens_range_kind kind) XO_MUST_CHECK;
 
 /** granges_hit - the range that @addr is inside of, unless it is harmless there; or NULL */
 const struct grange *granges_hit(const struct granges *g, uint64_t addr);
+
+/** granges_cover - the range that @addr is inside of, harmless or not; or NULL */
+const struct grange *granges_cover(const struct granges *g, uint64_t addr);
 
 /** struct gfindings - what was found; more than LENS_MAX_BUSY are counted only */
 struct gfindings {

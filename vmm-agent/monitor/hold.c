@@ -14,7 +14,8 @@
 #include "base/fault.h"
 #include "base/util.h"
 
-#define TICK_MS 10
+#define TICK_MS	  10
+#define NS_PER_MS UINT64_C(1000000)
 
 /* The tracer of a thread, or 0. */
 static pid_t tracer_of(const struct thread *t)
@@ -84,7 +85,7 @@ void hold_timer(unsigned int after_ms)
 	if (after_ms) {
 		it.it_value.tv_sec = after_ms / 1000;
 		it.it_value.tv_usec = (suseconds_t)(after_ms % 1000) * 1000;
-		it.it_interval.tv_usec = TICK_MS * 1000;
+		it.it_interval.tv_usec = TICK_MS * INT64_C(1000);
 	}
 	(void)setitimer(ITIMER_REAL, &it, NULL);
 }
@@ -123,8 +124,8 @@ static void let_go(struct hold *h, struct thread *t)
 {
 	if (t->injected && !ptrace(PTRACE_SETREGS, t->tid, NULL, &t->own))
 		t->injected = false;
-	for (int sig = 1; t->swallowed && sig < 64; sig++)
-		if (t->swallowed & UINT64_C(1) << sig)
+	for (int sig = 1; t->swallowed && sig <= 64; sig++)
+		if (t->swallowed & UINT64_C(1) << (sig - 1))
 			(void)syscall(SYS_tgkill, h->pid, t->tid, sig);
 	t->swallowed = 0;
 	if (ptrace(PTRACE_DETACH, t->tid, NULL, (void *)(uintptr_t)t->signal) && errno == ESRCH)
@@ -132,6 +133,13 @@ static void let_go(struct hold *h, struct thread *t)
 	else
 		t->state = THREAD_FREE;
 	t->signal = 0;
+}
+
+/* A thread that is to be let go has stopped. */
+static void leave(struct hold *h, struct thread *t, int status)
+{
+	t->signal = stop_signal(status);
+	let_go(h, t);
 }
 
 size_t hold_settle(struct hold *h)
@@ -146,21 +154,21 @@ size_t hold_settle(struct hold *h)
 		if (t->state != THREAD_LEAVING)
 			continue;
 		p = waitpid(t->tid, &status, __WALL | WNOHANG);
-		if (p == t->tid && WIFSTOPPED(status)) {
-			t->signal = stop_signal(status);
-			let_go(h, t);
-		} else if (p != 0) {
+		if (p == t->tid && WIFSTOPPED(status))
+			leave(h, t, status);
+		else if (p != 0)
 			t->state = THREAD_FREE;
-		}
 		left += t->state == THREAD_LEAVING;
 	}
 	return left;
 }
 
 /* Nobody stays held. A thread can only be detached while it is stopped, so one that runs is told
- * to stop and left to hold_settle. */
+ * to stop; one that does not hear soon is left to hold_settle. */
 static void give_up(struct hold *h)
 {
+	uint64_t deadline_ns;
+
 	for (size_t i = 0; i < h->nr; i++) {
 		struct thread *t = &h->thread[i];
 
@@ -172,6 +180,15 @@ static void give_up(struct hold *h)
 		}
 	}
 	(void)hold_settle(h);
+	hold_timer(TICK_MS);
+	deadline_ns = xo_now_ns() + 2 * (TICK_MS * NS_PER_MS);
+	for (size_t i = 0; i < h->nr; i++) {
+		struct thread *t = &h->thread[i];
+		int rc = t->state == THREAD_LEAVING ? hold_wait(t, deadline_ns) : -1;
+
+		if (rc >= 0)
+			leave(h, t, rc);
+	}
 	hold_timer(0);
 }
 
@@ -242,7 +259,7 @@ int hold_all(struct hold *h, struct xerr *err)
 			t->state = THREAD_ASKED;
 	}
 	if (!rc)
-		rc = wait_all(h, h->asked_ns + MON_HOLD_TIMEOUT_MS * UINT64_C(1000000), err);
+		rc = wait_all(h, h->asked_ns + MON_HOLD_TIMEOUT_MS * NS_PER_MS, err);
 	if (rc) {
 		give_up(h);
 		return rc;

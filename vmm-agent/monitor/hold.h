@@ -26,7 +26,7 @@ struct thread {
 	enum thread_state state;
 	int status_fd;	    /* /proc/PID/task/TID/status */
 	int signal;	    /* it is stopped on this signal, which DETACH passes on; or 0 */
-	uint64_t swallowed; /* bit N: signal N was held back by a visit; sent again at the end */
+	uint64_t swallowed; /* bit N - 1: signal N, held back by a visit, sent again at the end */
 	bool injected;	    /* its registers are not its own: @own are */
 	struct user_regs_struct own;
 };

@@ -150,13 +150,11 @@ static int op_regs(struct server *s, struct msg *req, struct answer *a)
 		return xerr_set(&a->err, XO_ECPUCOUNT,
 				"QEMU (pid %d): %zu vCPUs in KVM, %zu expected",
 				(int)s->vm.desc.pid, s->kvm.nr, nr);
-	for (size_t i = 0; i < nr && !rc; i++) {
-		if (is_tcg(s))
-			rc = tcg_regs(&s->tcg, i, &a->regs[i], &a->err);
-		else
-			rc = kvmregs_get(&s->hold, i, &s->vm, s->syscall_insn, s->kvm.fd[i],
-					 &a->regs[i], &a->err);
-	}
+	if (is_tcg(s))
+		rc = tcg_regs(&s->tcg, nr, a->regs, &a->err);
+	for (size_t i = 0; i < nr && !rc && !is_tcg(s); i++)
+		rc = kvmregs_get(&s->hold, i, &s->vm, s->syscall_insn, s->kvm.fd[i], &a->regs[i],
+				 &a->err);
 	a->body = a->regs;
 	a->len_bytes = nr * sizeof(a->regs[0]);
 	return rc;
@@ -199,9 +197,11 @@ static int op_release(struct server *s, struct msg *req, struct answer *a)
 
 static int op_run(struct server *s, struct msg *req, struct answer *a)
 {
-	int released;
-	int rc = op_hold(s, req, a);
+	int released, rc;
 
+	if (!s->plan.ready)
+		return xerr_set(&a->err, XO_EPLAN, "no plan is loaded");
+	rc = op_hold(s, req, a);
 	if (rc)
 		return rc;
 	rc = op_commit(s, req, a);

@@ -14,8 +14,8 @@
 
 #define STUB_TIMEOUT_MS	  2000
 #define MAX_NOISE_PACKETS 16 /* stop replies that nobody asked for */
-#define MAX_BATCH_BYTES	  262144
-#define MAX_BATCH_PACKETS 64 /* QEMU's answers to so many fit its socket unread */
+#define MAX_OUT_BYTES	  262144
+#define MAX_OWED	  64 /* QEMU's answers to so many fit its socket unread */
 #define READ_CHUNK_BYTES  1024u
 
 /* A `g` answer of QEMU for x86-64 without a target description: sixteen registers of eight bytes
@@ -44,22 +44,35 @@ static int stub_error(struct xerr *err, const char *what)
 void tcg_open(struct tcg *t, int fd, bool resume)
 {
 	tcg_close(t);
-	*t = (struct tcg){.fd = fd, .resume = resume, .phy_mode = -1, .asked_ns = xo_now_ns()};
+	*t = (struct tcg){.fd = fd,
+			  .resume = resume,
+			  .phy_mode = -1,
+			  .asked_ns = xo_now_ns(),
+			  .out = XBUF(MAX_OUT_BYTES)};
 }
 
 void tcg_close(struct tcg *t)
 {
 	xo_close_ptr(&t->fd);
+	xbuf_free(&t->out);
 	t->fd = -1;
+	t->owed = 0;
 	t->held = false;
 }
 
-static int send_all(struct tcg *t, const struct xbuf *out, struct xerr *err)
+static int post(struct tcg *t, const char *packet, struct xerr *err)
+{
+	int rc = gdb_add(&t->out, packet);
+
+	return rc ? xerr_set(err, rc, "gdb stub: packet: %s", xo_code_text(rc)) : 0;
+}
+
+static int send_all(struct tcg *t, struct xerr *err)
 {
 	size_t off = 0;
 
-	while (off < out->len_bytes) {
-		ssize_t n = send(t->fd, out->data + off, out->len_bytes - off, MSG_NOSIGNAL);
+	while (off < t->out.len_bytes) {
+		ssize_t n = send(t->fd, t->out.data + off, t->out.len_bytes - off, MSG_NOSIGNAL);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -67,6 +80,7 @@ static int send_all(struct tcg *t, const struct xbuf *out, struct xerr *err)
 			return stub_error(err, "the connection broke");
 		off += (size_t)n;
 	}
+	t->out.len_bytes = 0;
 	return 0;
 }
 
@@ -113,65 +127,93 @@ static int receive_answer(struct tcg *t, struct xerr *err)
 	return stub_error(err, "it does not stop talking");
 }
 
-static int ask(struct tcg *t, const char *question, struct xerr *err)
+static int receive_ok(struct tcg *t, struct xerr *err)
 {
-	_cleanup_xbuf_ struct xbuf out = XBUF(GDB_MAX_PACKET);
-	int rc = gdb_add(&out, question);
-
-	if (rc)
-		return xerr_set(err, rc, "gdb stub: question too long");
-	rc = send_all(t, &out, err);
-	return rc ? rc : receive_answer(t, err);
-}
-
-static int ask_ok(struct tcg *t, const char *question, struct xerr *err)
-{
-	int rc = ask(t, question, err);
+	int rc = receive_answer(t, err);
 
 	if (rc)
 		return rc;
 	return strcmp(t->in.payload, "OK") != 0 ? stub_error(err, "a command was refused") : 0;
 }
 
+/* Send what was posted and take the answers owed: all of them, so as to stay in step with QEMU. */
+static int flush(struct tcg *t, struct xerr *err)
+{
+	struct xerr refused = {0};
+	int rc = send_all(t, err);
+
+	for (; t->owed > 0 && !rc; t->owed--) {
+		rc = receive_answer(t, err);
+		if (!rc && strcmp(t->in.payload, "OK") != 0)
+			(void)stub_error(&refused, "a command was refused");
+	}
+	if (!rc && !refused.code)
+		return 0;
+	t->out.len_bytes = 0;
+	t->owed = 0;
+	t->phy_mode = -1;
+	return rc ? rc : xerr_set(err, XO_EGDBSTUB, "%s", refused.text);
+}
+
+static int ask(struct tcg *t, const char *question, struct xerr *err)
+{
+	int rc = post(t, question, err);
+
+	if (!rc)
+		rc = flush(t, err);
+	return rc ? rc : receive_answer(t, err);
+}
+
+/* Switches go out with the next question: one round trip less while the guest stands still. */
 static int set_mode(struct tcg *t, int phy_mode, struct xerr *err)
 {
 	int rc;
 
 	if (t->phy_mode == phy_mode)
 		return 0;
-	rc = ask_ok(t, phy_mode ? "Qqemu.PhyMemMode:1" : "Qqemu.PhyMemMode:0", err);
-	t->phy_mode = rc ? -1 : phy_mode;
-	return rc;
+	rc = post(t, phy_mode ? "Qqemu.PhyMemMode:1" : "Qqemu.PhyMemMode:0", err);
+	if (rc)
+		return rc;
+	t->phy_mode = phy_mode;
+	t->owed++;
+	return 0;
+}
+
+static int post_cpu(struct tcg *t, size_t i, struct xerr *err)
+{
+	char question[32];
+
+	(void)snprintf(question, sizeof(question), "Hg%zx", i + 1);
+	t->cpu = i;
+	return post(t, question, err);
 }
 
 static int set_cpu(struct tcg *t, size_t i, struct xerr *err)
 {
-	char question[32];
-	int rc;
+	int rc = post_cpu(t, i, err);
 
-	(void)snprintf(question, sizeof(question), "Hg%zx", i + 1);
-	rc = ask_ok(t, question, err);
 	if (!rc)
-		t->cpu = i;
+		t->owed++;
 	return rc;
 }
 
 int tcg_hold(struct tcg *t, struct xerr *err)
 {
-	_cleanup_xbuf_ struct xbuf out = XBUF(GDB_MAX_PACKET);
 	int rc;
 
 	if (t->fd < 0)
 		return stub_error(err, "no connection to it was handed over");
-	if (gdb_add(&out, "?"))
-		return stub_error(err, "out of memory");
-	rc = send_all(t, &out, err);
+	rc = post(t, "?", err);
+	if (!rc)
+		rc = post_cpu(t, 0, err);
+	if (!rc)
+		rc = send_all(t, err);
 	if (!rc)
 		rc = receive(t, err);
 	if (!rc && t->in.payload[0] != 'T' && t->in.payload[0] != 'S')
 		rc = stub_error(err, "it does not say that the guest is stopped");
 	if (!rc)
-		rc = set_cpu(t, 0, err);
+		rc = receive_ok(t, err);
 	if (rc) {
 		tcg_close(t);
 		return rc;
@@ -201,14 +243,14 @@ static int unhex_answer(struct tcg *t, uint8_t *ret, size_t len_bytes, struct xe
 						       : stub_error(err, "an answer is not hex");
 }
 
-int tcg_regs(struct tcg *t, size_t i, struct mon_regs *ret, struct xerr *err)
+static int take_regs(struct tcg *t, struct mon_regs *ret, struct xerr *err)
 {
-	uint8_t regs[REG_BYTES];
+	uint8_t regs[REG_BYTES] = {0};
 	uint32_t eflags;
-	int rc = set_cpu(t, i, err);
+	int rc = receive_ok(t, err);
 
 	if (!rc)
-		rc = ask(t, "g", err);
+		rc = receive_answer(t, err);
 	if (!rc)
 		rc = unhex_answer(t, regs, sizeof(regs), err);
 	if (rc)
@@ -226,6 +268,22 @@ int tcg_regs(struct tcg *t, size_t i, struct mon_regs *ret, struct xerr *err)
 		.cpl = regs[REG_CS] & 3,
 	};
 	return 0;
+}
+
+int tcg_regs(struct tcg *t, size_t nr, struct mon_regs *ret, struct xerr *err)
+{
+	int rc = flush(t, err);
+
+	for (size_t i = 0; i < nr && !rc; i++) {
+		rc = post_cpu(t, i, err);
+		if (!rc)
+			rc = post(t, "g", err);
+	}
+	if (!rc)
+		rc = send_all(t, err);
+	for (size_t i = 0; i < nr && !rc; i++)
+		rc = take_regs(t, &ret[i], err);
+	return rc;
 }
 
 /* Whether @gva, seen by the vCPU chosen, shows @bytes. Return: 1, 0, or a negative code */
@@ -261,16 +319,14 @@ static int shows(struct tcg *t, struct gva gva, const uint8_t *bytes, uint32_t l
  * space maps the record where the plan says, which is when it shows what the memory holds. The
  * mapping may be a record of the same plan, so this is for when the records before are written.
  */
-static int choose_cpu(struct tcg_io *io, const struct plan_rec *r, struct xerr *err)
+static int choose_cpu(struct tcg_io *io, const struct plan_rec *r, const uint8_t *bytes,
+		      struct xerr *err)
 {
-	uint8_t bytes[MON_MAX_WRITE_BYTES];
 	struct tcg *t = io->tcg;
 	size_t nr = io->vm->desc.nr_vcpus;
 	size_t first = t->cpu;
-	int rc = tcg_read(io, r, bytes, err);
+	int rc = set_mode(t, 0, err);
 
-	if (!rc)
-		rc = set_mode(t, 0, err);
 	for (size_t i = 0; i < nr && !rc; i++) {
 		if (i)
 			rc = set_cpu(t, (first + i) % nr, err);
@@ -295,48 +351,74 @@ int tcg_read(void *tcg_io, const struct plan_rec *r, uint8_t *buf, struct xerr *
 	return write_read(vm, r, buf, err);
 }
 
-/* Send a batch, take an "OK" for each of its packets. */
-static int flush(struct tcg *t, struct xbuf *out, int *packets, struct xerr *err)
+static int post_write(struct tcg *t, uint64_t addr, const uint8_t *bytes, uint32_t len_bytes,
+		      struct xerr *err)
 {
-	int rc = send_all(t, out, err);
+	int packets = gdb_add_write(&t->out, addr, bytes, len_bytes);
 
-	for (; *packets > 0 && !rc; (*packets)--) {
-		rc = receive_answer(t, err);
-		if (!rc && strcmp(t->in.payload, "OK") != 0)
-			rc = stub_error(err, "a write was refused");
-	}
-	out->len_bytes = 0;
-	return rc;
+	if (packets < 0)
+		return xerr_set(err, packets, "gdb stub: packet: %s", xo_code_text(packets));
+	t->owed += (unsigned int)packets;
+	return 0;
+}
+
+static int write_at(struct tcg *t, uint64_t addr, const uint8_t *bytes, uint32_t len_bytes,
+		    struct xerr *err)
+{
+	int rc = post_write(t, addr, bytes, len_bytes, err);
+
+	return rc ? rc : flush(t, err);
+}
+
+/* Bytes alike do not prove a mapping right, so look where they went, and take them back if it was
+ * somewhere else. */
+static int write_rom(struct tcg_io *io, const struct plan_rec *r, const uint8_t *bytes,
+		     struct xerr *err)
+{
+	uint8_t before[MON_MAX_WRITE_BYTES];
+	uint8_t after[MON_MAX_WRITE_BYTES];
+	int rc = tcg_read(io, r, before, err);
+
+	if (!rc)
+		rc = choose_cpu(io, r, before, err);
+	if (!rc)
+		rc = write_at(io->tcg, r->gva.v, bytes, r->len_bytes, err);
+	if (!rc)
+		rc = tcg_read(io, r, after, err);
+	if (rc || !memcmp(after, bytes, r->len_bytes))
+		return rc;
+	rc = write_at(io->tcg, r->gva.v, before, r->len_bytes, err);
+	if (rc)
+		return rc;
+	return xerr_set(err, XO_EPLAN,
+			"guest-virtual %#" PRIx64 " does not lead to guest-physical %#" PRIx64,
+			r->gva.v, r->gpa.v);
 }
 
 int tcg_write(void *tcg_io, const struct plan_rec *r, size_t nr, enum commit_bytes what,
 	      struct xerr *err)
 {
-	_cleanup_xbuf_ struct xbuf out = XBUF(MAX_BATCH_BYTES);
 	struct tcg_io *io = tcg_io;
 	struct tcg *t = io->tcg;
-	int packets = 0;
 	int rc = 0;
 
 	for (size_t i = 0; i < nr && !rc; i++) {
 		bool rom = io->vm->desc.region[r[i].region].rom;
 		const uint8_t *bytes =
 			what == COMMIT_REPLACEMENT ? r[i].replacement : r[i].expected;
-		int more;
 
-		if (rom || t->phy_mode != 1 || packets > MAX_BATCH_PACKETS) {
-			rc = flush(t, &out, &packets, err);
-			if (!rc)
-				rc = rom ? choose_cpu(io, &r[i], err) : set_mode(t, 1, err);
-			if (rc)
-				return rc;
+		if (rom || t->owed > MAX_OWED)
+			rc = flush(t, err);
+		if (!rc && rom) {
+			rc = write_rom(io, &r[i], bytes, err);
+			continue;
 		}
-		more = gdb_add_write(&out, rom ? r[i].gva.v : r[i].gpa.v, bytes, r[i].len_bytes);
-		if (more < 0)
-			return xerr_set(err, more, "gdb stub: out of memory");
-		packets += more;
+		if (!rc)
+			rc = set_mode(t, 1, err);
+		if (!rc)
+			rc = post_write(t, r[i].gpa.v, bytes, r[i].len_bytes, err);
 	}
-	return flush(t, &out, &packets, err);
+	return rc ? rc : flush(t, err);
 }
 
 int tcg_release(struct tcg *t, struct mon_times *times, struct xerr *err)
@@ -346,8 +428,12 @@ int tcg_release(struct tcg *t, struct mon_times *times, struct xerr *err)
 	int rc = set_mode(t, 0, err); /* as the stub is when it starts */
 
 	fault_pass(FAULT_monitor_release_some);
-	if (!rc && t->resume)
-		rc = ask_ok(t, "D", err);
+	if (!rc && t->resume) {
+		rc = post(t, "D", err);
+		t->owed++;
+	}
+	if (!rc)
+		rc = flush(t, err);
 	tcg_close(t);
 	end_ns = xo_now_ns();
 	if (times && !rc)

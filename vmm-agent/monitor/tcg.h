@@ -20,6 +20,8 @@ struct tcg {
 	size_t cpu;   /* the vCPU whose eyes virtual addresses are seen through */
 	uint64_t asked_ns, held_ns;
 	struct gdb_in in;
+	struct xbuf out;       /* packets not sent yet; QEMU answers them in order */
+	unsigned int owed;     /* answers "OK" that come before any other */
 	size_t rx_off, rx_len; /* received, not yet fed to @in */
 	uint8_t rx[4096];
 };
@@ -30,8 +32,8 @@ void tcg_open(struct tcg *t, int fd, bool resume);
 /** tcg_hold - wait until the stub answers: the guest is stopped then. Return: 0 or -XO_EGDBSTUB */
 int tcg_hold(struct tcg *t, struct xerr *err) XO_MUST_CHECK;
 
-/** tcg_regs - registers of vCPU @i. Return: 0 or -XO_EGDBSTUB */
-int tcg_regs(struct tcg *t, size_t i, struct mon_regs *ret, struct xerr *err) XO_MUST_CHECK;
+/** tcg_regs - registers of the first @nr vCPUs. Return: 0 or -XO_EGDBSTUB */
+int tcg_regs(struct tcg *t, size_t nr, struct mon_regs *ret, struct xerr *err) XO_MUST_CHECK;
 
 /** tcg_release - let the guest run if it is to, and drop the stub; @times may be NULL.
  *  Return: 0 or -XO_EGDBSTUB (the guest may still be stopped) */

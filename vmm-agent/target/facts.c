@@ -60,6 +60,9 @@ static int read_identity(struct tgt *t, struct refusal *why, struct xerr *err)
 		return rc;
 	take_string(name, "name", info->name, sizeof(info->name));
 	take_string(uuid, "UUID", info->uuid, sizeof(info->uuid));
+	/* The journal goes by it: one VM must not pass for another. */
+	if (t->chan->uuid[0])
+		memcpy(info->uuid, t->chan->uuid, sizeof(info->uuid));
 	take_string(target, "arch", info->arch, sizeof(info->arch));
 	info->accel = json_is_true(json_object_get(kvm, "enabled")) ? TGT_KVM : TGT_TCG;
 	if (strcmp(info->arch, ARCH) != 0)

@@ -25,6 +25,10 @@ int facts_read(struct tgt *t, struct refusal *why, struct xerr *err) XO_MUST_CHE
 /** facts_refresh - run state and control registers anew. -XO_ETARGETGONE if the VM ended */
 int facts_refresh(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 
+/** process_prove - whether info.pid is the process behind the channel. Return: 0, -XO_ENOTQEMU if
+ * not, -XO_EPRIVILEGE if that cannot be seen, or another code */
+int process_prove(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+
 /** layout_read - regions and backends of guest memory */
 int layout_read(struct tgt *t, struct refusal *why, struct xerr *err) XO_MUST_CHECK;
 

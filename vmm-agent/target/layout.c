@@ -7,7 +7,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
-#include <sys/stat.h>
 #include <sys/vfs.h>
 
 #include "base/util.h"
@@ -100,7 +99,6 @@ static int backend_of(struct layout *l, const struct mapping *map, struct xerr *
 	struct tgt_info *info = &l->t->info;
 	struct tgt_backend *b = &info->backend[info->nr_backends];
 	_cleanup_close_ int fd = -1;
-	struct stat st;
 	int rc;
 
 	for (size_t i = 0; i < info->nr_backends; i++) {
@@ -113,13 +111,19 @@ static int backend_of(struct layout *l, const struct mapping *map, struct xerr *
 	rc = proc_backing_path(info->pid, map, b->proc_path, sizeof(b->proc_path), err);
 	if (rc)
 		return rc;
-	fd = open(b->proc_path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || fstat(fd, &st))
-		return xerr_set(err, errno == ENOENT ? XO_ETARGETGONE : XO_EPRIVILEGE,
-				"%s: %s; run as root", b->proc_path, strerrordesc_np(errno));
+	fd = proc_open_file(b->proc_path, map->dev, map->ino, O_PATH);
+	if (fd == -ESTALE)
+		return xerr_set(
+			err, XO_ENOTQEMU,
+			"%s: is not the file that process %d maps as guest memory (%s); use a "
+			"memfd, tmpfs or hugetlbfs backend",
+			b->proc_path, (int)info->pid, map->name);
+	if (fd < 0)
+		return xerr_set(err, fd == -ENOENT ? XO_ETARGETGONE : XO_EPRIVILEGE,
+				"%s: %s; run as root", b->proc_path, strerrordesc_np(-fd));
 	copy_name(b->name, map->name);
-	b->dev = st.st_dev;
-	b->ino = st.st_ino;
+	b->dev = map->dev;
+	b->ino = map->ino;
 	b->page_bytes = page_bytes(fd);
 	l->t->map_dev[info->nr_backends] = map->dev;
 	return (int)info->nr_backends++;
@@ -167,7 +171,7 @@ static int add_region(struct tgt_info *info, const struct tgt_region *r, struct 
 static int add_range(struct layout *l, const struct mtree_range *range, struct xerr *err)
 {
 	bool ram = is_guest_ram(l, range->block);
-	uint64_t hva, done = 0;
+	uint64_t hva = 0, done = 0;
 	int rc = gpa2hva(l, range->block, range->gpa.v, &hva, err);
 
 	while (!rc && done < range->len_bytes) {
@@ -184,11 +188,15 @@ static int add_range(struct layout *l, const struct mtree_range *range, struct x
 		r.len_bytes = map->end - r.hva.v < left ? map->end - r.hva.v : left;
 		memcpy(r.block, range->block, sizeof(r.block));
 		r.backend = -1;
-		if (map->shared && map->ino) {
+		/* What QEMU may not write through a file, root must not write for it. */
+		if (map->shared && map->writable && map->ino) {
 			r.backend = backend_of(l, map, err);
 			if (r.backend < 0)
 				return r.backend;
 			r.backend_off = map->file_off + (r.hva.v - map->start);
+		} else if (ram && map->shared && map->ino) {
+			refusal_add(l->why, XO_ENOTSHARED, "%s is mapped read-only by QEMU",
+				    range->block);
 		} else if (ram) {
 			refuse_private(l, range->block);
 		}

@@ -137,7 +137,7 @@ static int find_domain(struct lv *lv, const char *domain, struct xerr *err)
 		return lv_error(err, domain);
 	if (!active)
 		return xerr_set(err, XO_ESHUTOFF, "%s: the domain is shut off; start it", domain);
-	return 0;
+	return virDomainGetUUIDString(lv->dom, lv->chan.uuid) ? lv_error(err, domain) : 0;
 }
 
 int lv_open(const char *domain, const char *uri, struct qchan **ret, struct xerr *err)

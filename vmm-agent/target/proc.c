@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <sys/stat.h>
 
@@ -88,33 +89,51 @@ int proc_maps(pid_t pid, struct procmaps *ret, struct xerr *err)
 	return rc ? rc : procmaps_parse(xbuf_span(&buf), ret, err);
 }
 
-/* Whether the descriptor link at @path leads to the file that @map maps. */
-static bool leads_to(const char *path, const struct mapping *map)
+static bool leads_to(const char *path, dev_t dev, ino_t ino)
 {
 	struct stat st;
 
-	return !stat(path, &st) && st.st_dev == map->dev && st.st_ino == map->ino;
+	return !stat(path, &st) && st.st_dev == dev && st.st_ino == ino;
+}
+
+/* The first descriptor of @pid that leads to the file @dev, @ino; its link is then in @path. */
+static int find_descriptor(pid_t pid, dev_t dev, ino_t ino, char path[64], bool *ret,
+			   struct xerr *err)
+{
+	struct dirent *d;
+	DIR *dir;
+
+	*ret = false;
+	snprintf(path, 64, "/proc/%d/fd", (int)pid);
+	dir = opendir(path);
+	if (!dir)
+		return proc_error(pid, "fd", errno, err);
+	while (!*ret && (d = readdir(dir))) {
+		if (!isdigit((unsigned char)d->d_name[0]))
+			continue;
+		snprintf(path, 64, "/proc/%d/fd/%.10s", (int)pid, d->d_name);
+		*ret = leads_to(path, dev, ino);
+	}
+	closedir(dir);
+	return 0;
+}
+
+int proc_has_file(pid_t pid, dev_t dev, ino_t ino, bool *ret, struct xerr *err)
+{
+	char path[64];
+
+	return find_descriptor(pid, dev, ino, path, ret, err);
 }
 
 int proc_backing_path(pid_t pid, const struct mapping *map, char *ret, size_t size,
 		      struct xerr *err)
 {
 	char path[64];
-	struct dirent *d;
-	bool found = false;
-	DIR *dir;
+	bool found;
+	int rc = find_descriptor(pid, map->dev, map->ino, path, &found, err);
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	dir = opendir(path);
-	if (!dir)
-		return proc_error(pid, "fd", errno, err);
-	while (!found && (d = readdir(dir))) {
-		if (!isdigit((unsigned char)d->d_name[0]))
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/fd/%.10s", (int)pid, d->d_name);
-		found = leads_to(path, map);
-	}
-	closedir(dir);
+	if (rc)
+		return rc;
 	if (!found)
 		snprintf(path, sizeof(path), "/proc/%d/map_files/%" PRIx64 "-%" PRIx64, (int)pid,
 			 map->start, map->end);
@@ -122,4 +141,22 @@ int proc_backing_path(pid_t pid, const struct mapping *map, char *ret, size_t si
 		return xerr_set(err, XO_ELIMIT, "%s: path too long", path);
 	memcpy(ret, path, strlen(path) + 1);
 	return 0;
+}
+
+int proc_open_file(const char *path, dev_t dev, ino_t ino, int flags)
+{
+	_cleanup_close_ int pin = open(path, O_PATH | O_CLOEXEC);
+	char self[32];
+	struct stat st;
+	int fd;
+
+	if (pin < 0 || fstat(pin, &st))
+		return -errno;
+	if (!S_ISREG(st.st_mode) || st.st_dev != dev || st.st_ino != ino)
+		return -ESTALE;
+	if (flags == O_PATH)
+		return XO_TAKE_FD(pin);
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", pin);
+	fd = open(self, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
 }

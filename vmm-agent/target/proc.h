@@ -3,6 +3,7 @@
 #ifndef EXOPATCH_TARGET_PROC_H
 #define EXOPATCH_TARGET_PROC_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -30,5 +31,17 @@ int proc_maps(pid_t pid, struct procmaps *ret, struct xerr *err) XO_MUST_CHECK;
  */
 int proc_backing_path(pid_t pid, const struct mapping *map, char *ret, size_t size,
 		      struct xerr *err) XO_MUST_CHECK;
+
+/** proc_has_file - whether @pid has a descriptor of file @dev, @ino. Return: likewise */
+int proc_has_file(pid_t pid, dev_t dev, ino_t ino, bool *ret, struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * proc_open_file - open what @path leads to, if it is the regular file @dev and @ino
+ * @path:  QEMU may make it lead elsewhere at any moment: the file is pinned, then looked at, then
+ *         opened, so that no other file, device or pipe ever is
+ * @flags: O_PATH, O_RDONLY or O_RDWR
+ * Return: a descriptor, -ESTALE if it is another file, or -errno
+ */
+int proc_open_file(const char *path, dev_t dev, ino_t ino, int flags) XO_MUST_CHECK;
 
 #endif

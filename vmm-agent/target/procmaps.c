@@ -17,6 +17,7 @@ static bool take_line(struct span s, struct mapping *ret)
 	    !text_skip(&s, " ") || s.len_bytes < PERMS_LEN || ret->end <= ret->start)
 		return false;
 	ret->shared = s.p[PERMS_LEN - 1] == 's';
+	ret->writable = s.p[1] == 'w';
 	s = SPAN(s.p + PERMS_LEN, s.len_bytes - PERMS_LEN);
 	if (!text_skip(&s, " ") || !text_hex(&s, &ret->file_off) || !text_skip(&s, " ") ||
 	    !text_hex(&s, &major) || !text_skip(&s, ":") || !text_hex(&s, &minor) ||
@@ -54,7 +55,7 @@ static size_t count_lines(struct span text)
 int procmaps_parse(struct span text, struct procmaps *ret, struct xerr *err)
 {
 	size_t room = count_lines(text);
-	_cleanup_procmaps_ struct procmaps m = {0};
+	struct procmaps m = {0};
 
 	if (!room)
 		return 0;
@@ -64,12 +65,13 @@ int procmaps_parse(struct span text, struct procmaps *ret, struct xerr *err)
 	for (; m.nr < room; m.nr++) {
 		struct mapping *this = &m.map[m.nr];
 
-		if (procmaps_next(&text, this) != 1 || (m.nr && this->start < this[-1].end))
+		if (procmaps_next(&text, this) != 1 || (m.nr && this->start < this[-1].end)) {
+			free(m.map);
 			return xerr_set(err, XO_EMALFORMED, "process mappings: line %zu is odd",
 					m.nr + 1);
+		}
 	}
 	*ret = m;
-	m = (struct procmaps){0};
 	return 0;
 }
 

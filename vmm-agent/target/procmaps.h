@@ -19,6 +19,7 @@ struct mapping {
 	dev_t dev; /* of the file system's superblock */
 	ino_t ino; /* 0: anonymous */
 	bool shared;
+	bool writable;
 	char name[64]; /* escaped, cut to fit */
 };
 

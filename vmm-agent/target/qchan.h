@@ -28,6 +28,7 @@ struct qchan_ops {
 /** struct qchan - first member of an implementation's own struct */
 struct qchan {
 	const struct qchan_ops *ops;
+	char uuid[37]; /* of the VM, where somebody more trusted than QEMU knows it; else "" */
 };
 
 /**

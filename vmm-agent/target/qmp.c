@@ -107,6 +107,8 @@ static int next_message(struct qmp *q, uint64_t deadline_ns, json_t **ret)
 	size_t len;
 	int rc;
 
+	if (xo_now_ns() >= deadline_ns)
+		return -XO_ETIMEOUT; /* messages that came all at once are not waited for */
 	while (!qmp_split(xbuf_span(&q->in), &len)) {
 		rc = receive(q, deadline_ns);
 		if (rc)

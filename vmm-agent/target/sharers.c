@@ -4,7 +4,6 @@
  * same files (vhost-user back ends, virtiofsd), and devices that QEMU hands to
  * the guest (vfio, vhost-vdpa), which write by DMA.
  */
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -122,7 +121,7 @@ static void look_at_descriptor(struct tgt *t, const char *target)
 	if (!strncmp(target, group, sizeof(group) - 1)) {
 		const char *name = target + sizeof(group) - 1;
 
-		if (isdigit((unsigned char)name[0]))
+		if (*name && !name[strspn(name, "0123456789")])
 			add_vfio_group(t, name);
 		else if (!strncmp(name, "devices/", 8))
 			add(&t->info, t->info.pid, "vfio device %.64s", name + 8);
@@ -133,7 +132,7 @@ static void look_at_descriptor(struct tgt *t, const char *target)
 
 static void look_at_descriptors(struct tgt *t)
 {
-	char path[64], target[128];
+	char path[64], target[128], shown[128];
 	struct dirent *d;
 	DIR *dir;
 
@@ -146,8 +145,8 @@ static void look_at_descriptors(struct tgt *t)
 
 		if (n <= 0)
 			continue;
-		target[n] = '\0';
-		look_at_descriptor(t, target);
+		/* QEMU has a file system of its own, with whatever names in it. */
+		look_at_descriptor(t, xo_escape(SPAN(target, (size_t)n), shown, sizeof(shown)));
 	}
 	closedir(dir);
 }

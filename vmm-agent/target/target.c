@@ -4,10 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 
 #include "vmm-agent/target/internal.h"
 #include "vmm-agent/target/libvirt.h"
+#include "vmm-agent/target/proc.h"
 #include "vmm-agent/target/qmp.h"
 
 static int open_channel(struct tgt *t, const struct tgt_spec *spec, struct xerr *err)
@@ -56,6 +56,8 @@ static int examine(struct tgt *t, struct refusal *why, struct xerr *err)
 	int rc = facts_read(t, why, &own);
 
 	if (!rc)
+		rc = privilege_is_reason(process_prove(t, &own), &own, why);
+	if (!rc)
 		rc = privilege_is_reason(layout_read(t, why, &own), &own, why);
 	if (!rc)
 		rc = debugger_check(t, why, &own);
@@ -98,23 +100,22 @@ int tgt_refresh(struct tgt *t, struct xerr *err)
 int tgt_backend_open(struct tgt *t, size_t i, bool writable, struct xerr *err)
 {
 	const struct tgt_backend *b;
-	_cleanup_close_ int fd = -1;
-	struct stat st;
+	int fd;
 
 	if (i >= t->info.nr_backends)
 		return xerr_set(err, XO_EINTERNAL, "no backend %zu", i);
 	b = &t->info.backend[i];
-	fd = open(b->proc_path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC);
-	if (fd < 0 && errno == ENOENT)
+	fd = proc_open_file(b->proc_path, b->dev, b->ino, writable ? O_RDWR : O_RDONLY);
+	if (fd == -ENOENT)
 		return xerr_set(err, XO_ETARGETGONE, "QEMU process %d: ended", (int)t->info.pid);
-	if (fd < 0)
-		return xerr_set(err, XO_EPRIVILEGE, "%s: %s; run as root", b->proc_path,
-				strerrordesc_np(errno));
-	if (fstat(fd, &st) || st.st_dev != b->dev || st.st_ino != b->ino)
+	if (fd == -ESTALE)
 		return xerr_set(err, XO_ETARGETGONE,
 				"%s: no longer the guest's memory; QEMU process %d has ended",
 				b->proc_path, (int)t->info.pid);
-	return XO_TAKE_FD(fd);
+	if (fd < 0)
+		return xerr_set(err, XO_EPRIVILEGE, "%s: %s; run as root", b->proc_path,
+				strerrordesc_np(-fd));
+	return fd;
 }
 
 int tgt_resume(struct tgt *t, struct xerr *err)

@@ -89,6 +89,37 @@ static void the_journal_keeps_bytes_that_look_free(void **state)
 	assert_true(at.v == VA + 320);
 }
 
+/* After a reboot the home is as empty as it looks. */
+static void an_earlier_boots_patch_takes_no_room(void **state)
+{
+	_cleanup_refusal_ struct refusal why = {0};
+	_cleanup_home_ struct home h;
+	struct jrow row = {.state = J_ACTIVE, .kernel_base = {1}, .home = {VA}, .home_bytes = 300};
+	struct session s = {.row = &row, .nr_rows = 1};
+	struct gva at = {0};
+
+	(void)state;
+	make_home(&h, 0);
+	assert_int_equal(home_find(&s, &h, 10, 16, &at, &why), 0);
+	assert_true(at.v == VA);
+}
+
+static void an_address_at_the_end_does_not_wrap(void **state)
+{
+	_cleanup_refusal_ struct refusal why = {0};
+	_cleanup_home_ struct home h;
+	struct jrow row = {
+		.state = J_ACTIVE, .home = {0 - XO_PAGE_SIZE}, .home_bytes = XO_PAGE_SIZE};
+	struct session s = {.row = &row, .nr_rows = 1};
+	struct gva at = {0};
+
+	(void)state;
+	make_home(&h, 0);
+	h.nr_pages = 1;
+	h.page[0].gva.v = 0 - XO_PAGE_SIZE;
+	assert_int_equal(home_find(&s, &h, 10, 16, &at, &why), -XO_EHOMEFULL);
+}
+
 static void records_fill_the_place_page_by_page(void **state)
 {
 	_cleanup_jrow_ struct jrow row = {0};
@@ -138,6 +169,8 @@ int main(void)
 		cmocka_unit_test(the_first_free_run_is_taken),
 		cmocka_unit_test(a_run_crosses_only_neighbouring_pages),
 		cmocka_unit_test(the_journal_keeps_bytes_that_look_free),
+		cmocka_unit_test(an_earlier_boots_patch_takes_no_room),
+		cmocka_unit_test(an_address_at_the_end_does_not_wrap),
 		cmocka_unit_test(records_fill_the_place_page_by_page),
 		cmocka_unit_test(places_outside_are_a_bug_of_ours),
 	};

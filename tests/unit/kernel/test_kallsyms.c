@@ -24,7 +24,7 @@ static size_t make_table(uint8_t *out, bool modern)
 	assert_int_equal(ksyms_add(&b, FAKE_BASE, 'T', "_text"), 0);
 	for (unsigned int i = 0; i < 600; i++) {
 		snprintf(name, sizeof(name), "%0*u_fn", i % 200 + 1, i % 150);
-		assert_int_equal(ksyms_add(&b, FAKE_BASE + 16 + i / 2 * 32, 't', name), 0);
+		assert_int_equal(ksyms_add(&b, FAKE_BASE + 16 + i / 2 * 32ul, 't', name), 0);
 	}
 	assert_int_equal(ksyms_build(&k, &b), 0);
 	memset(out, 0x55, 64);

@@ -16,12 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "guest-shim/shim_abi.h"
 #include "vmm-agent/lens/server.h"
 
 #define FAKE_BASE   UINT64_C(0xffffffff81000000)
 #define FAKE_GPA    UINT64_C(0x200000)
 #define FAKE_PAGES  256u
-#define FAKE_BYTES  (FAKE_PAGES * 4096u)
+#define FAKE_BYTES  (FAKE_PAGES * 4096ul)
 #define FAKE_RODATA 4u /* first page of read-only data */
 #define FAKE_DATA   72u
 #define FAKE_STACKS 160u /* four pages each */
@@ -51,7 +52,8 @@ enum {
 	FAKE_CPU_DATA = 0x100,
 	FAKE_MODULES = 0x200,
 	FAKE_FTRACE = 0x210,
-	FAKE_KPROBES = 0x300,
+	FAKE_KPROBES = 0x300, /* 64 heads */
+	FAKE_KPROBE_MUTEX = 0x580,
 	FAKE_PERCPU_AREA = 0x800, /* CPU 0, then CPU 1 at +0x100 */
 };
 
@@ -73,7 +75,7 @@ struct fake_module {
 	uint64_t list[2];
 	uint32_t state, refcnt;
 	char name[56];
-	uint64_t kallsyms;
+	uint64_t kallsyms, exit;
 	struct {
 		uint64_t base;
 		uint32_t size, zero;
@@ -260,13 +262,13 @@ static inline uint8_t *fake_btf(uint32_t *ret_bytes)
 	FAKE_STRUCT(b, "rethook_node", 24, {"llist", 8, u64}, {"ret_addr", 16, u64});
 	FAKE_STRUCT(b, "module", sizeof(struct fake_module), {"list", M(list), u64},
 		    {"name", M(name), u64}, {"state", M(state), u32}, {"refcnt", M(refcnt), u32},
-		    {"kallsyms", M(kallsyms), u64}, {"mem", M(mem), mems});
+		    {"kallsyms", M(kallsyms), u64}, {"exit", M(exit), u64}, {"mem", M(mem), mems});
 	FAKE_STRUCT(b, "mod_kallsyms", 32, {"symtab", 0, u64}, {"num_symtab", 8, u32},
 		    {"strtab", 16, u64}, {"typetab", 24, u64});
 	FAKE_STRUCT(b, "kprobe", 24, {"hlist", 0, u64}, {"addr", 16, u64});
 	FAKE_STRUCT(b, "ftrace_page", 24, {"next", 0, u64}, {"records", 8, u64},
 		    {"index", 16, u32});
-	FAKE_STRUCT(b, "dyn_ftrace", 16, {"ip", 0, u64});
+	FAKE_STRUCT(b, "dyn_ftrace", 16, {"ip", 0, u64}, {"flags", 8, u64});
 	FAKE_STRUCT(b, "cpuinfo_x86", 128, {"x86_capability", 16, caps});
 #undef T
 #undef M
@@ -376,6 +378,53 @@ static inline void fake_modules(struct fake *f)
 	fake_copy(f, tables + 0x100, "\0mod_fn", 8);
 }
 
+/* ---- the shim instead: ABI object, text and rodata arenas, one behind the other ---- */
+
+#define FAKE_SHIM 210u /* first page */
+
+static inline struct exoshim_abi *fake_shim(struct fake *f)
+{
+	struct fake_module *m = fake_module(f);
+	const uint64_t abi = fake_gva(FAKE_SHIM);
+	const uint64_t text = fake_gva(FAKE_SHIM + 5), rodata = fake_gva(FAKE_SHIM + 21);
+	const uint64_t tables = fake_gva(FAKE_MODULE) + 0x400;
+	const char strings[] =
+		"\0" EXOSHIM_SYMBOL "\0" EXOSHIM_TEXT_SYMBOL "\0" EXOSHIM_RODATA_SYMBOL;
+	const uint64_t at[] = {abi, text, rodata};
+	uint64_t *pt = fake_u64(f, fake_gva(FAKE_PT));
+	struct exoshim_abi *a = (struct exoshim_abi *)(void *)fake_at(f, abi);
+	Elf64_Word name = 1;
+
+	snprintf(m->name, sizeof(m->name), EXOSHIM_MODULE);
+	m->exit = text;
+	m->mem[0].base = abi;
+	m->mem[0].size = 25 * 4096;
+	m->mks.num = 3;
+	for (unsigned int i = 0; i < 3; i++) {
+		const Elf64_Sym sym = {.st_name = name, .st_shndx = 1, .st_value = at[i]};
+
+		fake_copy(f, tables + i * sizeof(sym), &sym, sizeof(sym));
+		name += (Elf64_Word)strlen(strings + name) + 1;
+	}
+	fake_copy(f, tables + 0x80, "ddd", 3);
+	fake_copy(f, tables + 0x100, strings, sizeof(strings));
+	for (unsigned int i = 0; i < 25; i++) {
+		pt[FAKE_SHIM + i] &= ~GPTE_WRITE;
+		if (i >= 5 && i < 21)
+			pt[FAKE_SHIM + i] &= ~GPTE_NX;
+	}
+	memset(a, 0, sizeof(*a));
+	memcpy(a->magic, EXOSHIM_MAGIC, strlen(EXOSHIM_MAGIC));
+	a->abi_version = EXOSHIM_ABI_VERSION;
+	a->size_bytes = sizeof(*a);
+	a->patch_off_bytes = offsetof(struct exoshim_abi, patch);
+	a->patch_size_bytes = sizeof(a->patch[0]);
+	a->patch_max = EXOSHIM_MAX_PATCHES;
+	a->text = (struct exoshim_range){text, EXOSHIM_TEXT_BYTES};
+	a->rodata = (struct exoshim_range){rodata, EXOSHIM_RODATA_BYTES};
+	return a;
+}
+
 /* ---- text: nop5; push %rbp; mov %rsp,%rbp; xor %eax,%eax; pop; ret ---- */
 
 static inline void fake_text(struct fake *f)
@@ -384,7 +433,7 @@ static inline void fake_text(struct fake *f)
 					 0x89, 0xe5, 0x31, 0xc0, 0x5d, 0xc3};
 	uint64_t trace = fake_gva(FAKE_TRACE);
 
-	memset(f->ram, 0xcc, FAKE_RODATA * 4096);
+	memset(f->ram, 0xcc, FAKE_RODATA * 4096ul);
 	fake_copy(f, FAKE_BASE + FAKE_VICTIM, victim, sizeof(victim));
 	fake_copy(f, FAKE_BASE + FAKE_COLD, "\xc3", 1);
 	/* ftrace: one page of records, one record */
@@ -422,6 +471,7 @@ static inline void fake_symbols(struct fake *f, uint64_t btf, uint64_t btf_end)
 	fake_sym(f, "modules", vars + FAKE_MODULES);
 	fake_sym(f, "ftrace_pages_start", vars + FAKE_FTRACE);
 	fake_sym(f, "kprobe_table", vars + FAKE_KPROBES);
+	fake_sym(f, "kprobe_mutex", vars + FAKE_KPROBE_MUTEX);
 	fake_sym(f, "init_task", fake_task_gva(0));
 	fake_sym(f, "_end", FAKE_BASE + FAKE_BYTES);
 }

@@ -90,7 +90,7 @@ static size_t check(struct fixture *x, const struct lens_check_regs *r, struct l
 	assert_int_equal(ask(x, WIRE_CHECK, r, 2 * sizeof(*r)), 0);
 	assert_true(x->reply.len_bytes >= sizeof(struct lens_check_stats));
 	nr = (x->reply.len_bytes - sizeof(struct lens_check_stats)) / sizeof(struct lens_busy);
-	if (nr)
+	if (nr && first)
 		memcpy(first, x->reply.data + sizeof(struct lens_check_stats), sizeof(*first));
 	return nr;
 }
@@ -237,7 +237,7 @@ static void test_sleeper(void **state)
 	struct fixture *x = *state;
 	uint64_t slot = fake_gva(FAKE_STACKS + 12) + FAKE_STACK - 64;
 	struct lens_check_regs r[2];
-	struct lens_busy b;
+	struct lens_busy b = {0};
 
 	idle_regs(r);
 	*fake_u64(&x->guest, slot) = FAKE_BASE + FAKE_VICTIM + 9;
@@ -266,7 +266,7 @@ static void test_ran_since(void **state)
 {
 	struct fixture *x = *state;
 	struct lens_check_regs r[2];
-	struct lens_busy b;
+	struct lens_busy b = {0};
 
 	idle_regs(r);
 	assert_int_equal(discover(x), 0);
@@ -282,7 +282,7 @@ static void test_vcpu_and_restart(void **state)
 {
 	struct fixture *x = *state;
 	struct lens_check_regs r[2];
-	struct lens_busy b;
+	struct lens_busy b = {0};
 
 	idle_regs(r);
 	assert_int_equal(discover(x), 0);
@@ -298,12 +298,65 @@ static void test_vcpu_and_restart(void **state)
 	assert_int_equal(b.kind, LENS_BUSY_RESTART);
 }
 
+/* A vCPU at the entry or at the detour may be amid the instruction there. */
+static void test_vcpu_at_safe_place(void **state)
+{
+	static const unsigned int off[] = {0, 5};
+	struct fixture *x = *state;
+	struct lens_check_regs r[2];
+	struct lens_busy b;
+
+	assert_int_equal(discover(x), 0);
+	assert_int_equal(prepare(x), 0);
+	for (int i = 0; i < 2; i++) {
+		idle_regs(r);
+		r[1].rip = FAKE_BASE + FAKE_VICTIM + off[i];
+		assert_int_equal(check(x, r, &b), 1);
+		assert_int_equal(b.kind, LENS_BUSY_VCPU);
+	}
+}
+
+/* Nothing is written under a kprobe, armed or not, nor while kprobes change. */
+static void test_kprobe_on_written_bytes(void **state)
+{
+	const struct lens_range ranges[] = {victim_range(),
+					    {.start = {FAKE_BASE + FAKE_VICTIM + 5},
+					     .len_bytes = 5,
+					     .kind = LENS_RANGE_WRITTEN}};
+	static const struct {
+		unsigned int off;
+		int busy;
+	} places[] = {{4, 0}, {5, 1}, {9, 1}, {10, 0}};
+	struct fixture *x = *state;
+	uint64_t probe = fake_gva(FAKE_TRACE) + 0x800;
+	struct lens_check_regs r[2];
+	struct lens_busy b;
+
+	idle_regs(r);
+	*fake_u64(&x->guest, fake_gva(FAKE_VARS) + FAKE_KPROBES + 24) = probe;
+	assert_int_equal(discover(x), 0);
+	assert_int_equal(ask(x, WIRE_PREPARE, ranges, sizeof(ranges)), 0);
+	for (size_t i = 0; i < XO_ARRAY_SIZE(places); i++) {
+		fake_u64(&x->guest, probe)[2] = FAKE_BASE + FAKE_VICTIM + places[i].off;
+		assert_int_equal(check(x, r, &b), places[i].busy);
+		if (places[i].busy)
+			assert_int_equal(b.kind, LENS_BUSY_KPROBE);
+	}
+	*fake_u64(&x->guest, fake_gva(FAKE_VARS) + FAKE_KPROBE_MUTEX) = fake_task_gva(1) | 1;
+	assert_int_equal(check(x, r, &b), 1);
+	assert_int_equal(b.kind, LENS_BUSY_KPROBE);
+	assert_true(b.addr.v == 0);
+	/* Where nothing is written, kprobes may do what they like. */
+	assert_int_equal(prepare(x), 0);
+	assert_int_equal(check(x, r, &b), 0);
+}
+
 /* A return address below the stack pointer of a vCPU does not count, one above does. */
 static void test_running(void **state)
 {
 	struct fixture *x = *state;
 	struct lens_check_regs r[2];
-	struct lens_busy b;
+	struct lens_busy b = {0};
 
 	idle_regs(r);
 	assert_int_equal(discover(x), 0);
@@ -325,7 +378,7 @@ static void test_irq_stack(void **state)
 	uint64_t irq = fake_gva(FAKE_STACKS + 40);
 	struct lens_check_regs r[2];
 	uint64_t task_sp;
-	struct lens_busy b;
+	struct lens_busy b = {0};
 
 	idle_regs(r);
 	task_sp = r[1].rsp;
@@ -352,7 +405,7 @@ static void test_traced(void **state)
 	struct fixture *x = *state;
 	uint64_t page = fake_gva(FAKE_STACKS + 40);
 	struct lens_check_regs r[2];
-	struct lens_busy b;
+	struct lens_busy b = {0};
 
 	idle_regs(r);
 	assert_int_equal(discover(x), 0);
@@ -512,7 +565,7 @@ static bool says(const struct fixture *x, const char *what)
 static void test_site(void **state)
 {
 	struct fixture *x = *state;
-	struct wire_site s;
+	struct wire_site s = {0};
 	struct lens_avoid a = {.off = 10, .len_bytes = 2, .kind = KSITE_ALTERNATIVE};
 
 	assert_int_equal(discover(x), 0);
@@ -541,7 +594,7 @@ static void test_site(void **state)
 static void test_site_refused(void **state)
 {
 	struct fixture *x = *state;
-	struct wire_site s;
+	struct wire_site s = {0};
 
 	assert_int_equal(discover(x), 0);
 	/* nop5; push; mov; jmp to the mov */
@@ -571,7 +624,7 @@ static void test_site_kprobe(void **state)
 {
 	struct fixture *x = *state;
 	uint64_t probe = fake_gva(FAKE_TRACE) + 0x800;
-	struct wire_site s;
+	struct wire_site s = {0};
 
 	assert_int_equal(discover(x), 0);
 	*fake_u64(&x->guest, fake_gva(FAKE_VARS) + FAKE_KPROBES + 24) = probe;
@@ -585,6 +638,22 @@ static void test_site_kprobe(void **state)
 	assert_int_equal(site(x, NULL, 0, &s), -XO_ELIMIT);
 }
 
+/* A detour behind an ftrace entry that leads elsewhere would never be reached. */
+static void test_site_redirected(void **state)
+{
+	struct fixture *x = *state;
+	struct wire_reason reason;
+	struct wire_site s;
+
+	assert_int_equal(discover(x), 0);
+	fake_u64(&x->guest, fake_gva(FAKE_TRACE))[33] = UINT64_C(1) << 31; /* traced: harmless */
+	assert_int_equal(site(x, NULL, 0, &s), 0);
+	fake_u64(&x->guest, fake_gva(FAKE_TRACE))[33] |= UINT64_C(1) << 26;
+	assert_int_equal(site(x, NULL, 0, &s), -XO_ENOROOM);
+	memcpy(&reason, x->reply.data, sizeof(reason));
+	assert_int_equal(reason.code, XO_EREDIRECTED);
+}
+
 static void test_window(void **state)
 {
 	struct fixture *x = *state;
@@ -595,7 +664,7 @@ static void test_window(void **state)
 	assert_int_equal(ask(x, WIRE_WINDOW, &p, sizeof(p)), 0);
 	memcpy(&r, x->reply.data, sizeof(r));
 	assert_int_equal(r.gva, UINT64_C(0xffffffffff611000));
-	assert_int_equal(r.pte, fake_phys(FAKE_FIX1) + 17 * 8);
+	assert_int_equal(r.pte, fake_phys(FAKE_FIX1) + 17ul * 8);
 	assert_int_equal(r.pte_new, 0xd0000 | 0x121);
 	assert_true(r.usable);
 	/* Ours already, with what the CPU adds. */
@@ -627,6 +696,74 @@ static void test_shim_absent(void **state)
 	assert_int_equal(ask(x, WIRE_SHIM, NULL, 0), -XO_ENOHOME);
 }
 
+static void test_shim(void **state)
+{
+	struct fixture *x = *state;
+	struct exoshim_abi *a = fake_shim(&x->guest);
+	struct lens_shim s;
+
+	assert_int_equal(discover(x), 0);
+	assert_int_equal(ask(x, WIRE_SHIM, NULL, 0), 0);
+	memcpy(&s, x->reply.data, sizeof(s));
+	assert_int_equal(s.abi.v, fake_gva(FAKE_SHIM));
+	assert_int_equal(s.text.v, fake_gva(FAKE_SHIM + 5));
+	assert_int_equal(s.rodata_bytes, EXOSHIM_RODATA_BYTES);
+	assert_int_equal(s.exit_now, s.text.v);
+	/* What the host may write is not looked at. */
+	a->seq = 77;
+	memset(a->patch, 0xff, sizeof(a->patch));
+	assert_int_equal(ask(x, WIRE_SHIM, NULL, 0), 0);
+}
+
+/* Every byte of the ABI page but seq is a constant: any other value is a lie. */
+static void test_shim_header(void **state)
+{
+	struct fixture *x = *state;
+	uint8_t *a = (uint8_t *)fake_shim(&x->guest);
+
+	assert_int_equal(discover(x), 0);
+	for (size_t i = 0; i < 4096; i += i < 200 ? 1 : 61) {
+		bool seq = i >= offsetof(struct exoshim_abi, seq) &&
+			   i < offsetof(struct exoshim_abi, reserved0);
+
+		a[i] ^= 0x10;
+		assert_int_equal(ask(x, WIRE_SHIM, NULL, 0), seq ? 0 : -XO_ESHIMABI);
+		a[i] ^= 0x10;
+	}
+}
+
+static void test_shim_pages(void **state)
+{
+	struct fixture *x = *state;
+	struct fake_module *m = fake_module(&x->guest);
+	uint64_t *pte = fake_u64(&x->guest, fake_gva(FAKE_PT)) + FAKE_SHIM + 7;
+	const uint64_t good = fake_phys(FAKE_SHIM + 7) | GPTE_PRESENT;
+	const uint64_t bad[] = {
+		good | GPTE_WRITE,
+		good | GPTE_USER | GPTE_NX,
+		good & ~GPTE_PRESENT,
+		good + XO_PAGE_SIZE,		     /* the next page a second time */
+		UINT64_C(0xfee00000) | GPTE_PRESENT, /* not RAM */
+	};
+
+	fake_shim(&x->guest);
+	assert_int_equal(*pte, good);
+	assert_int_equal(discover(x), 0);
+	for (size_t i = 0; i < XO_ARRAY_SIZE(bad); i++) {
+		*pte = bad[i];
+		assert_int_equal(ask(x, WIRE_SHIM, NULL, 0), -XO_ESHIMABI);
+	}
+	*pte = good;
+	/* Arenas that stick out of the module; a module that is just going. */
+	m->mem[0].size = 24 * 4096;
+	assert_int_equal(ask(x, WIRE_SHIM, NULL, 0), -XO_ESHIMABI);
+	m->mem[0].size = 25 * 4096;
+	m->state = 2;
+	assert_int_equal(ask(x, WIRE_SHIM, NULL, 0), -XO_ESHIMABI);
+	m->state = 0;
+	assert_int_equal(ask(x, WIRE_SHIM, NULL, 0), 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -643,6 +780,8 @@ int main(void)
 		T(test_sleeper),
 		T(test_ran_since),
 		T(test_vcpu_and_restart),
+		T(test_vcpu_at_safe_place),
+		T(test_kprobe_on_written_bytes),
 		T(test_running),
 		T(test_irq_stack),
 		T(test_traced),
@@ -655,8 +794,12 @@ int main(void)
 		T(test_site),
 		T(test_site_refused),
 		T(test_site_kprobe),
+		T(test_site_redirected),
 		T(test_window),
 		T(test_shim_absent),
+		T(test_shim),
+		T(test_shim_header),
+		T(test_shim_pages),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,7 +13,7 @@
 #include "package/container.h"
 #include "tests/lib/pkgfix.h"
 
-#define BLOCK 512
+#define BLOCK 512ul
 #define ID    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 #define ID2   "f123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 

@@ -119,7 +119,7 @@ static void test_hostile(void **state)
 		struct ksites s = {0};
 
 		if (bit / 8 == 64 + sizeof(Elf64_Phdr))
-			bit = 8 * IMAGE_OFF; /* padding */
+			bit = 8ul * IMAGE_OFF; /* padding */
 		file.data[bit / 8] ^= (uint8_t)(1u << bit % 8);
 		if (!read_sites(&s, xbuf_span(&file), NULL))
 			ksites_free(&s);
@@ -129,7 +129,7 @@ static void test_hostile(void **state)
 
 /* ---- compressed kernels ---- */
 
-#define RAW_BYTES 3000
+#define RAW_BYTES 3000u
 
 static void raw(uint8_t *out)
 {

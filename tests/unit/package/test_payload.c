@@ -86,11 +86,9 @@ static void test_layout_and_link(void **state)
 static void test_relocations(void **state)
 {
 	static const struct {
-		uint32_t type;
-		uint64_t home, symbol;
+		uint64_t type, home, symbol;
 		int64_t addend;
-		bool fits;
-		uint64_t value;
+		uint64_t fits, value;
 	} cases[] = {
 		{R_X86_64_64, 0, 0xffff888012345678, 8, true, 0xffff888012345680},
 		{R_X86_64_32, 0, 0xffffffff, 0, true, 0xffffffff},
@@ -111,7 +109,7 @@ static void test_relocations(void **state)
 	(void)state;
 	for (size_t i = 0; i < XO_ARRAY_SIZE(cases); i++) {
 		struct payload_reloc r = {
-			.off = 0, .type = cases[i].type, .addend = cases[i].addend};
+			.off = 0, .type = (uint32_t)cases[i].type, .addend = cases[i].addend};
 		uint8_t image[8] = {0}, out[8];
 		char *names[] = {(char[]){"s"}};
 		const struct payload p = {.layout = {.size_bytes = 8, .align_bytes = 1},

@@ -101,7 +101,7 @@ static void test_roles(void **state)
 
 static void test_certificates(void **state)
 {
-	const time_t year = 365 * 24 * 3600;
+	const time_t year = 365L * 24 * 3600;
 
 	(void)state;
 	expect(SIGNERS({"release", "bad/unlisted"}), "trust-any", 0);

@@ -35,8 +35,10 @@ static void fields(void **state)
 	assert_int_equal(m.map[0].dev, makedev(0xfe, 0x1f));
 	assert_int_equal(m.map[0].ino, 4242);
 	assert_true(m.map[0].shared);
+	assert_true(m.map[0].writable);
 	assert_string_equal(m.map[0].name, "/memfd:a b\\x5c012 (deleted)");
 	assert_false(m.map[1].shared);
+	assert_false(m.map[1].writable);
 	assert_int_equal(m.map[1].ino, 0);
 	assert_string_equal(m.map[1].name, "");
 }

@@ -9,11 +9,18 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 
 #include "tests/lib/fake_qmp.h"
+#include "vmm-agent/target/proc.h"
 #include "vmm-agent/target/target.h"
 
 #define PAGE  4096
@@ -45,6 +52,7 @@ static struct fake_answer usual[] = {
 	{"query-memdev", "[{\"id\": \"ram0\", \"share\": true}]"},
 	{"query-chardev", "[]"},
 	{"getfd", "{}"},
+	{"closefd", "{}"},
 	{"hmp:info mtree -f", MTREE},
 	{"hmp:info registers -a", REGISTERS},
 	{"hmp:gpa2hva 0x0", host.ram_hva},
@@ -218,10 +226,10 @@ static void range_over_several_mappings(void **state)
 
 	(void)state;
 	/* pages 2 and 3 now show pages 3 and 2 of the file */
-	assert_ptr_not_equal(mmap(host.ram + (ptrdiff_t)2 * PAGE, PAGE, PROT_READ,
+	assert_ptr_not_equal(mmap(host.ram + (ptrdiff_t)2 * PAGE, PAGE, PROT_READ | PROT_WRITE,
 				  MAP_SHARED | MAP_FIXED, host.memfd, (off_t)3 * PAGE),
 			     MAP_FAILED);
-	assert_ptr_not_equal(mmap(host.ram + (ptrdiff_t)3 * PAGE, PAGE, PROT_READ,
+	assert_ptr_not_equal(mmap(host.ram + (ptrdiff_t)3 * PAGE, PAGE, PROT_READ | PROT_WRITE,
 				  MAP_SHARED | MAP_FIXED, host.memfd, (off_t)2 * PAGE),
 			     MAP_FAILED);
 	assert_int_equal(attach(&v, NULL), 0);
@@ -255,6 +263,43 @@ static void partly_private_ram_is_refused(void **state)
 	assert_ptr_not_equal(mmap(host.ram, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE,
 				  MAP_SHARED | MAP_FIXED, host.memfd, 0),
 			     MAP_FAILED);
+}
+
+/* A file that QEMU may only read must never be opened for writing in its name. */
+static void read_only_ram_is_refused(void **state)
+{
+	struct visit v = {0};
+
+	(void)state;
+	assert_int_equal(mprotect(host.ram, (size_t)PAGES * PAGE, PROT_READ), 0);
+	assert_int_equal(attach(&v, NULL), 0);
+	assert_int_equal(mprotect(host.ram, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE), 0);
+	assert_true(refused_for(&v.why, XO_ENOTSHARED));
+	assert_int_equal(tgt_info(v.t)->nr_backends, 0);
+	leave(&v);
+}
+
+static void swapped_descriptor_is_not_opened(void **state)
+{
+	int ram = dup(host.memfd), other = memfd_create("other", MFD_CLOEXEC), fifo[2];
+	struct visit v = {0};
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(attach(&v, NULL), 0);
+	assert_int_equal(dup2(other, host.memfd), host.memfd);
+	assert_int_equal(tgt_backend_open(v.t, 0, true, NULL), -XO_ETARGETGONE);
+	assert_int_equal(pipe2(fifo, O_CLOEXEC), 0);
+	assert_int_equal(dup2(fifo[0], host.memfd), host.memfd);
+	assert_int_equal(tgt_backend_open(v.t, 0, false, NULL), -XO_ETARGETGONE);
+	assert_int_equal(dup2(ram, host.memfd), host.memfd);
+	leave(&v);
+	assert_int_equal(stat("/dev/null", &st), 0);
+	assert_int_equal(proc_open_file("/dev/null", st.st_dev, st.st_ino, O_RDWR), -ESTALE);
+	close(fifo[0]);
+	close(fifo[1]);
+	close(other);
+	close(ram);
 }
 
 static void addresses_are_checked(void **state)
@@ -296,13 +341,36 @@ static void vcpu_threads_are_checked(void **state)
 			 -XO_EQMP);
 }
 
+/* Somebody else's threads, with somebody else's memory. */
+static void foreign_process_is_refused(void **state)
+{
+	struct visit v = {0};
+	pid_t child = fork();
+	char text[128];
+
+	(void)state;
+	if (!child) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (;;)
+			pause();
+	}
+	snprintf(text, sizeof(text), "[{\"thread-id\": %d, \"cpu-index\": 0}]", (int)child);
+	assert_int_equal(
+		attach(&v, (const struct fake_answer[]){{"query-cpus-fast", text}, {NULL, NULL}}),
+		-XO_ENOTQEMU);
+	assert_non_null(strstr(v.err.text, "behind the monitor"));
+	leave(&v);
+	assert_int_equal(kill(child, SIGKILL), 0);
+	assert_int_equal(waitpid(child, NULL, 0), child);
+}
+
 static void hang_up_at_each_command(void **state)
 {
 	static const char *const commands[] = {
-		"qmp_capabilities", "query-version",	     "query-name",
-		"query-uuid",	    "query-target",	     "query-kvm",
-		"qom-get",	    "query-status",	     "query-cpus-fast",
-		"query-memdev",	    "human-monitor-command", "query-chardev"};
+		"qmp_capabilities",	 "query-version", "query-name", "query-uuid",
+		"query-target",		 "query-kvm",	  "qom-get",	"query-status",
+		"query-cpus-fast",	 "getfd",	  "closefd",	"query-memdev",
+		"human-monitor-command", "query-chardev"};
 
 	(void)state;
 	for (size_t i = 0; i < XO_ARRAY_SIZE(commands); i++) {
@@ -343,9 +411,9 @@ static void refused_stub_leaves_no_descriptor(void **state)
 	tgt_free(v.t);
 	v.t = NULL;
 	fake_qmp_join(v.fake);
-	assert_int_equal(fake_qmp_fds(v.fake), 1);
+	assert_int_equal(fake_qmp_fds(v.fake), 2); /* attaching passed one, too */
 	assert_non_null(strstr(fake_qmp_got(v.fake), "getfd chardev-add closefd"));
-	assert_null(strstr(fake_qmp_got(v.fake), "closefd "));
+	assert_null(strstr(fake_qmp_got(v.fake), "closefd chardev"));
 	leave(&v);
 }
 
@@ -385,8 +453,11 @@ int main(void)
 		cmocka_unit_test(run_states),
 		cmocka_unit_test(range_over_several_mappings),
 		cmocka_unit_test(partly_private_ram_is_refused),
+		cmocka_unit_test(read_only_ram_is_refused),
+		cmocka_unit_test(swapped_descriptor_is_not_opened),
 		cmocka_unit_test(addresses_are_checked),
 		cmocka_unit_test(vcpu_threads_are_checked),
+		cmocka_unit_test(foreign_process_is_refused),
 		cmocka_unit_test(hang_up_at_each_command),
 		cmocka_unit_test(waiting_stub_hinders_tcg_only),
 		cmocka_unit_test(refused_stub_leaves_no_descriptor),

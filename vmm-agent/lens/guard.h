@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guard's part of the lens, client side: what there is to protect, what a
+ * write to it means, and whether the page tables still say what they said.
+ * All of it is read from hostile memory: well-formed and bounded, not true. What
+ * the guard decides rests on bytes that were protected when they were read.
+ */
+#ifndef EXOPATCH_LENS_GUARD_H
+#define EXOPATCH_LENS_GUARD_H
+
+#include "vmm-agent/lens/lens.h"
+
+enum lens_area_kind {
+	LENS_AREA_TEXT = 1,
+	LENS_AREA_RODATA,
+	LENS_AREA_RO_AFTER_INIT,
+	LENS_AREA_IDT,
+	LENS_AREA_GDT,
+	LENS_AREA_MODULE_TEXT,
+	LENS_AREA_MODULE_RODATA,
+};
+
+const char *lens_area_name(enum lens_area_kind k);
+
+/** struct lens_area - whole pages, contiguous in guest-physical memory */
+struct lens_area {
+	enum lens_area_kind kind;
+	struct gva gva;
+	struct gpa gpa;
+	uint64_t len_bytes;
+	char module[56]; /* "" for the kernel itself */
+};
+
+#define LENS_MAX_AREAS 4096
+
+/**
+ * lens_areas - all there is to protect now
+ * Pages that mix read-only data with page tables, or with anything the kernel writes, are left out.
+ */
+int lens_areas(struct lens *l, struct lens_area *ret, size_t max, size_t *ret_nr,
+	       struct xerr *err) XO_MUST_CHECK;
+
+enum lens_write_kind {
+	LENS_WRITE_JUMP_LABEL = 1,
+	LENS_WRITE_STATIC_CALL,
+	LENS_WRITE_FTRACE,
+	LENS_WRITE_KPROBE,
+	LENS_WRITE_MODULE,     /* inside a module that is being loaded or unloaded */
+	LENS_WRITE_DESCRIPTOR, /* accessed and busy bits of a GDT or IDT entry, set by the CPU */
+	LENS_WRITE_OTHER,      /* no site that the kernel rewrites: a violation */
+};
+
+const char *lens_write_kind_name(enum lens_write_kind k);
+
+/** struct lens_judgement - what a write is, and whether it may stay */
+struct lens_judgement {
+	enum lens_write_kind kind;
+	bool legal;
+	bool intermediate;	  /* a step of text_poke: int3 first, then the tail, then byte 0 */
+	char reason[160];	  /* for people, escaped */
+	struct gva gva;		  /* of the first byte; 0 unknown */
+	struct lens_symbol where; /* the symbol that covers it; name "" if none */
+	uint64_t where_off;
+};
+
+/**
+ * lens_guard_prepare - read the lists of places that the kernel rewrites (jump labels, static
+ * calls, ftrace records), of vmlinux and of every module; again after a module came or went
+ */
+int lens_guard_prepare(struct lens *l, struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * lens_judge - may these bytes stay?
+ * @gpa: of the first byte that differs; guest memory holds @after now
+ * @before, @after: @len_bytes each, at most a page
+ * All differing bytes must belong to places that the kernel rewrites, and each place must hold one
+ * of the encodings legal there, or a step between two of them.
+ */
+int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
+	       size_t len_bytes, struct lens_judgement *ret, struct xerr *err) XO_MUST_CHECK;
+
+/** struct lens_finding - something that an audit found wrong */
+struct lens_finding {
+	enum {
+		LENS_FOUND_PTE = 1, /* a shared page-table entry changed its target or rights */
+		LENS_FOUND_EXEC,    /* a supervisor-executable page that nobody approved */
+		LENS_FOUND_WX,	    /* writable and executable */
+		LENS_FOUND_TEXT_MAPPING, /* an address space maps text elsewhere */
+		LENS_FOUND_REGISTER,	 /* a pinned register differs */
+	} kind;
+	struct gva gva;
+	struct gpa gpa;
+	uint64_t was, is; /* entry or register values */
+	char what[96];	  /* "pgd of task 123 (sh)", "CR4.SMEP of vCPU 1", escaped */
+};
+
+#define LENS_MAX_FINDINGS 64
+
+/**
+ * lens_tables_pin - remember the shared kernel page tables (image, fixmap, modules) as they are now
+ * lens_tables_check - compare them with what was remembered, accessed and dirty bits masked
+ * Fast (well under a millisecond), without a hold; *@ret_nr findings, at most LENS_MAX_FINDINGS.
+ */
+int lens_tables_pin(struct lens *l, struct xerr *err) XO_MUST_CHECK;
+int lens_tables_check(struct lens *l, struct lens_finding *ret, size_t *ret_nr,
+		      struct xerr *err) XO_MUST_CHECK;
+
+/** struct lens_approved - a range in which supervisor-executable pages may be */
+struct lens_approved {
+	struct gva gva;
+	uint64_t len_bytes;
+	struct gpa gpa; /* where it must be mapped to if contiguous, or 0 */
+};
+
+struct lens_audit_stats {
+	uint32_t nr_spaces, nr_tables, nr_exec_pages;
+	uint64_t ns;
+};
+
+/**
+ * lens_audit - walk the kernel half of every address space: each supervisor-executable page must be
+ * approved (kernel text, live modules, @extra), none writable and executable, text mapped where it
+ * is
+ */
+int lens_audit(struct lens *l, const struct lens_approved *extra, size_t nr_extra,
+	       struct lens_finding *ret, size_t *ret_nr, struct lens_audit_stats *stats,
+	       struct xerr *err) XO_MUST_CHECK;
+
+#endif

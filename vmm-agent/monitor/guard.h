@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guard's part of the monitor, client side: write-protection of guest pages
+ * from outside, and every write to them held until it has been judged.
+ * docs/guard.md has the algorithm and what each step leaves behind.
+ *
+ * The monitor knows addresses and bytes only. What a write means is for its
+ * client to say; while it thinks, the whole guest is held.
+ */
+#ifndef EXOPATCH_MONITOR_GUARD_H
+#define EXOPATCH_MONITOR_GUARD_H
+
+#include "vmm-agent/monitor/monitor.h"
+
+#define MON_GUARD_MAX_PAGES  65536 /* 256 MiB */
+#define MON_GUARD_MAX_RANGES 4096
+
+/** struct mon_range - whole pages of guest-physical memory inside one region with a backend */
+struct mon_range {
+	struct gpa gpa;
+	uint64_t len_bytes;
+};
+
+/** struct mon_guard_fds - what outlives a monitor; owned by the client */
+struct mon_guard_fds {
+	int uffd;   /* the userfaultfd that QEMU created, or -1: none yet */
+	int golden; /* memfd with the golden copies, or -1: none yet */
+};
+
+/**
+ * mon_guard_open - get ready to protect
+ * @m:       not holding
+ * @dev_fd:  number, in QEMU, of an open /dev/userfaultfd (tgt_uffd_open); -1 if @fds has one
+ * @fds:     in: from a guard before this one, or both -1; out: both valid, the caller closes them.
+ *           As long as anybody has them open, protected pages stay protected
+ * Return: 0, -XO_EHOLD, -EBUSY if QEMU has a userfaultfd of its own (snapshot, post-copy), ...
+ */
+int mon_guard_open(struct mon *m, int dev_fd, struct mon_guard_fds *fds,
+		   struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * mon_guard_protect - protect @nr more ranges; their bytes now are taken for golden
+ * Pages protected already are left as they are. Under a hold of its own, unless held.
+ */
+int mon_guard_protect(struct mon *m, const struct mon_range *r, size_t nr,
+		      struct xerr *err) XO_MUST_CHECK;
+
+/** mon_guard_release - un-protect @nr ranges and forget their golden copies */
+int mon_guard_release(struct mon *m, const struct mon_range *r, size_t nr,
+		      struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * mon_guard_adopt - after a guard died: take over what @fds protect
+ * Every protected page is compared with its golden copy; what differs is reported by
+ * mon_guard_next as if it were being written now.
+ */
+int mon_guard_adopt(struct mon *m, struct xerr *err) XO_MUST_CHECK;
+
+/** struct mon_write_event - one write that is being held */
+struct mon_write_event {
+	struct gpa gpa;	    /* of the first differing byte */
+	uint32_t len_bytes; /* to the last differing byte; 0: the store changed nothing */
+	uint8_t before[XO_PAGE_SIZE];
+	uint8_t after[XO_PAGE_SIZE];
+	int32_t vcpu;	      /* index of the writer, or -1: a device, a kernel worker */
+	pid_t writer_tid;     /* of QEMU's thread */
+	struct mon_regs regs; /* of the writing vCPU, if any */
+	bool adopted;	      /* found by mon_guard_adopt, not seen as it happened */
+	uint64_t held_ns;     /* the guest has been held for so long */
+};
+
+/** mon_guard_fd - readable when mon_guard_next has something */
+int mon_guard_fd(const struct mon *m);
+
+/**
+ * mon_guard_next - the next write, with every vCPU held; answer it with mon_guard_verdict
+ * @timeout_ms: -1 for ever
+ * Return: 0, -XO_ETIMEOUT, -XO_ETARGETGONE, ...
+ */
+int mon_guard_next(struct mon *m, int timeout_ms, struct mon_write_event *ret,
+		   struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * mon_guard_verdict - keep the bytes (they become golden) or put the golden ones back; let go
+ * @ret_held_ns: how long the guest was held in all; may be NULL
+ */
+int mon_guard_verdict(struct mon *m, bool keep, uint64_t *ret_held_ns,
+		      struct xerr *err) XO_MUST_CHECK;
+
+/** struct mon_guard_stats - since mon_guard_open */
+struct mon_guard_stats {
+	uint64_t nr_pages, nr_events, nr_empty, nr_kept, nr_put_back;
+	uint64_t arm_ns; /* of the last mon_guard_protect */
+};
+
+int mon_guard_stats(struct mon *m, struct mon_guard_stats *ret, struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * mon_guard_audit - are all pages still protected in QEMU's page tables (pagemap bit 57)?
+ * Lost protection (balloon, discarded pages) is put back; *@ret_lost: how many pages
+ */
+int mon_guard_audit(struct mon *m, uint64_t *ret_lost, struct xerr *err) XO_MUST_CHECK;
+
+/** mon_guard_close - un-protect everything; closing the last copy of @fds.uffd ends it for good */
+int mon_guard_close(struct mon *m, struct xerr *err) XO_MUST_CHECK;
+
+#endif
