@@ -87,6 +87,7 @@ static void describe_row(const struct session *s, const struct pkg *p, struct jr
 	row->security_epoch = m->security_epoch;
 	join_prereqs(m, row->requires_ids, sizeof(row->requires_ids));
 	row->kernel_base = s->kernel.base;
+	row->boot_token = s->kernel.boot_token;
 }
 
 /* In another kernel, or where a patch stands already, the code differs of course: no need to say
@@ -113,6 +114,9 @@ static int prepare(struct session *s, const struct pkg *p, struct jrow *row, str
 	_cleanup_home_ struct home home = {0};
 	int rc;
 
+	rc = op_drop_lost(s, err);
+	if (rc)
+		return rc;
 	op_pending(s, why);
 	rc = facts_gather(s, m, &facts, err);
 	if (rc)

@@ -32,6 +32,9 @@ int op_recover(struct session *s, json_t **ret, struct refusal *why,
 /** op_pending - add XO_ENEEDSRECOVER for each row that a dead process left */
 void op_pending(const struct session *s, struct refusal *why);
 
+/** op_drop_lost - live rows of an earlier boot become J_LOST: they hold no room, bar nothing */
+int op_drop_lost(struct session *s, struct xerr *err) XO_MUST_CHECK;
+
 /** op_row_json - a row's identity and state. NULL when out of memory */
 json_t *op_row_json(const struct jrow *row);
 

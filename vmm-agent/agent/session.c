@@ -145,7 +145,10 @@ int session_journal(struct session *s, struct xerr *err)
 
 bool session_same_kernel(const struct session *s, const struct jrow *row)
 {
-	return row->kernel_base.v == s->kernel.base.v && !strcmp(row->build_id, s->build_id);
+	uint64_t then = row->boot_token, now = s->kernel.boot_token;
+
+	return row->kernel_base.v == s->kernel.base.v && !strcmp(row->build_id, s->build_id) &&
+	       (!then || !now || then == now);
 }
 
 bool session_row_here(const struct session *s, const struct jrow *row)

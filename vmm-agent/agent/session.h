@@ -40,7 +40,7 @@ int session_open(struct session *s, const struct agent_opts *o, struct refusal *
 /** session_journal - open the journal unless it is, and load this VM's rows as they are now */
 int session_journal(struct session *s, struct xerr *err) XO_MUST_CHECK;
 
-/** session_same_kernel - is the guest's kernel the one the row was made for? */
+/** session_same_kernel - does the guest run the kernel, and the boot, that the row was made for? */
 bool session_same_kernel(const struct session *s, const struct jrow *row);
 
 /** session_row_here - may the row's patch have bytes in this guest? Not if it rebooted since */

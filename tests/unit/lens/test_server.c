@@ -620,6 +620,39 @@ static void test_site_refused(void **state)
 	assert_true(says(x, "decoded"));
 }
 
+/* A jump that lies across two pages could not be written at once. */
+/* Two boots at one address differ in a value that is not the canary itself. */
+static void test_boot_token(void **state)
+{
+	static const uint64_t canary[] = {0, UINT64_C(0x1234567812345600), UINT64_C(0xabcdef00)};
+	struct fixture *x = *state;
+	struct wire_kernel w[3];
+
+	for (size_t i = 0; i < 3; i++) {
+		fake_task(&x->guest, 0)->canary = canary[i];
+		assert_int_equal(discover(x), 0);
+		memcpy(&w[i], x->reply.data, sizeof(w[i]));
+	}
+	assert_true(w[0].boot_token == 0);
+	assert_true(w[1].boot_token != 0 && w[2].boot_token != 0);
+	assert_true(w[1].boot_token != w[2].boot_token);
+	assert_true(w[1].boot_token >> 32 == 1);
+}
+
+static void test_site_at_page_end(void **state)
+{
+	static const uint8_t body[] = {0x55, 0x48, 0x89, 0xe5, 0x31, 0xc0, 0x5d, 0xc3};
+	struct wire_site_query q = {.size_bytes = sizeof(body)};
+	struct fixture *x = *state;
+
+	assert_int_equal(discover(x), 0);
+	for (unsigned int before = 4; before <= 5; before++) {
+		q.addr = FAKE_BASE + XO_PAGE_SIZE - before;
+		fake_copy(&x->guest, q.addr, body, sizeof(body));
+		assert_int_equal(ask(x, WIRE_SITE, &q, sizeof(q)), before < 5 ? -XO_ENOROOM : 0);
+	}
+}
+
 static void test_site_kprobe(void **state)
 {
 	struct fixture *x = *state;
@@ -793,6 +826,8 @@ int main(void)
 		T(test_flips),
 		T(test_site),
 		T(test_site_refused),
+		T(test_boot_token),
+		T(test_site_at_page_end),
 		T(test_site_kprobe),
 		T(test_site_redirected),
 		T(test_window),
