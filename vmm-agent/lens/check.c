@@ -333,10 +333,14 @@ static int look_during(void *ctx, uint64_t task, struct xerr *err)
 	return scan_sleeper(p, &st, err);
 }
 
-/* Is the vCPU in user mode, or in the few instructions that still or already have its stack? */
+/*
+ * Is the vCPU in user mode, or in the few instructions that still or already
+ * have its stack? Not if it is in firmware: system management mode may have
+ * interrupted the kernel anywhere. A vCPU that was never started has no tables.
+ */
 static bool in_user(const struct lens_check_regs *r)
 {
-	return r->cpl == 3 || r->rsp < KERNEL_HALF;
+	return r->cpl == 3 || (r->rsp < KERNEL_HALF && (r->rip >= KERNEL_HALF || !r->cr3));
 }
 
 /* Lower the in-use part of the stacks that this vCPU is on. Return: whether there was any */
