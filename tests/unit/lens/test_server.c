@@ -423,6 +423,32 @@ static void test_irq_stack(void **state)
 	assert_int_equal(check(x, r, &b), 2);
 }
 
+/* In a non-maskable interrupt on top of an interrupt: both stacks count, and the task's. */
+static void test_nmi_on_irq_stack(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t irq = fake_gva(FAKE_STACKS + 40), nmi = fake_gva(FAKE_STACKS + 60);
+	uint64_t percpu = fake_gva(FAKE_VARS) + FAKE_PERCPU_AREA + 0x100;
+	struct lens_check_regs r[2];
+	uint64_t task_sp;
+	struct lens_busy b;
+
+	idle_regs(r);
+	task_sp = r[1].rsp;
+	*fake_u64(&x->guest, percpu + FAKE_IRQ_STACK) = irq + 16384 - 8;
+	assert_int_equal(discover(x), 0);
+	assert_int_equal(prepare(x), 0);
+	r[1].rsp = nmi;
+	*fake_u64(&x->guest, nmi + 64) = irq + 8192;
+	*fake_u64(&x->guest, irq + 16384 - 8) = task_sp;
+	*fake_u64(&x->guest, irq + 8192 - 8) = FAKE_BASE + FAKE_VICTIM + 9;
+	*fake_u64(&x->guest, task_sp - 64) = FAKE_BASE + FAKE_VICTIM + 9;
+	assert_int_equal(check(x, r, &b), 0);
+	*fake_u64(&x->guest, irq + 8192 + 64) = FAKE_BASE + FAKE_VICTIM + 9;
+	assert_int_equal(check(x, r, &b), 1);
+	assert_int_equal(b.kind, LENS_BUSY_IRQ_STACK);
+}
+
 static void test_traced(void **state)
 {
 	struct fixture *x = *state;
@@ -841,6 +867,7 @@ int main(void)
 		T(test_running),
 		T(test_firmware),
 		T(test_irq_stack),
+		T(test_nmi_on_irq_stack),
 		T(test_traced),
 		T(test_task_list_loops),
 		T(test_thread_list_leaves),
