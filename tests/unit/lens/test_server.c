@@ -552,7 +552,7 @@ static void test_page_tables(void **state)
 	fake_u64(&x->guest, fake_gva(FAKE_PT))[FAKE_RODATA + 1] = 0;
 	assert_int_equal(discover(x), -XO_EKALLSYMS);
 	x->server.vcpu[0].cr3 = UINT64_MAX;
-	assert_int_equal(discover(x), -XO_ENOKERNEL);
+	assert_int_equal(discover(x), -XO_EPAGETABLE);
 	x->server.vcpu[0].cr4 = UINT64_MAX;
 	assert_int_equal(discover(x), -XO_ENOKERNEL);
 }
