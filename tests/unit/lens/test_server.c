@@ -554,7 +554,7 @@ static void test_page_tables(void **state)
 	x->server.vcpu[0].cr3 = UINT64_MAX;
 	assert_int_equal(discover(x), -XO_EPAGETABLE);
 	x->server.vcpu[0].cr4 = UINT64_MAX;
-	assert_int_equal(discover(x), -XO_ENOKERNEL);
+	assert_int_equal(discover(x), -XO_EPAGETABLE);
 }
 
 /* ---- corrupt tables: every byte of kallsyms and BTF, some values each ---- */
