@@ -546,15 +546,15 @@ static void test_page_tables(void **state)
 	pgd[511] = pgd[510] = fake_phys(FAKE_PGD) | 3;
 	assert_true(discover(x) < 0);
 	pgd[511] = UINT64_C(0x000ffffffffff003);
-	assert_int_equal(discover(x), -XO_ENOKERNEL);
+	assert_int_equal(discover(x), -XO_EPAGETABLE);
 	pgd[511] = good;
 	/* A hole in the symbol table. */
 	fake_u64(&x->guest, fake_gva(FAKE_PT))[FAKE_RODATA + 1] = 0;
 	assert_int_equal(discover(x), -XO_EKALLSYMS);
 	x->server.vcpu[0].cr3 = UINT64_MAX;
-	assert_int_equal(discover(x), -XO_ENOKERNEL);
+	assert_int_equal(discover(x), -XO_EPAGETABLE);
 	x->server.vcpu[0].cr4 = UINT64_MAX;
-	assert_int_equal(discover(x), -XO_ENOKERNEL);
+	assert_int_equal(discover(x), -XO_EPAGETABLE);
 }
 
 /* ---- corrupt tables: every byte of kallsyms and BTF, some values each ---- */
