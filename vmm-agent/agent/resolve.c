@@ -340,7 +340,6 @@ static int add_target(struct session *s, const struct pkg_target *t,
 	uint8_t after[sizeof(rt->before)];
 	struct gva at = {rt->addr.v + rt->site.off};
 	struct jtarget *jt = jrow_add_target(row);
-	int rc;
 
 	if (!jt)
 		return xerr_set(err, ENOMEM, "out of memory");

@@ -219,6 +219,7 @@ static int load_types(struct gkernel *k, struct xerr *err)
 		{"dyn_ftrace", "ip", &o->dyn_ftrace_ip, false},
 		{"dyn_ftrace", "flags", &o->dyn_ftrace_flags, false},
 		{"cpuinfo_x86", "x86_capability", &o->cpuinfo_caps, true},
+		{"pcpu_hot", "hardirq_stack_ptr", &o->pcpu_hot_irq_stack, false},
 	};
 	_cleanup_free_ uint8_t *raw = NULL;
 	size_t bytes;

@@ -22,7 +22,7 @@ struct goffs {
 	struct gmember kprobe_hlist, kprobe_addr;
 	struct gmember ftrace_next, ftrace_records, ftrace_index, dyn_ftrace_ip, dyn_ftrace_size;
 	struct gmember dyn_ftrace_flags;
-	struct gmember cpuinfo_caps;
+	struct gmember cpuinfo_caps, pcpu_hot_irq_stack;
 };
 
 #define GKERNEL_MAX_CPUS 512

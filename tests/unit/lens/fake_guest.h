@@ -58,6 +58,7 @@ enum {
 };
 
 #define FAKE_IDLE_THREADS 0x20u
+#define FAKE_IRQ_STACK	  0x40u
 #define FAKE_VICTIM	  0x100u /* in text: the function to patch, 64 bytes */
 #define FAKE_COLD	  0x200u
 #define FAKE_MOD_BASE	  UINT64_C(0xffffffff810f0000)
@@ -448,6 +449,7 @@ static inline void fake_symbols(struct fake *f, uint64_t btf, uint64_t btf_end)
 	const uint64_t vars = fake_gva(FAKE_VARS), rodata = fake_gva(FAKE_RODATA);
 
 	fake_sym(f, "idle_threads", FAKE_IDLE_THREADS);
+	fake_sym(f, "hardirq_stack_ptr", FAKE_IRQ_STACK);
 	fake_sym(f, "_text", FAKE_BASE);
 	fake_sym(f, "victim", FAKE_BASE + FAKE_VICTIM);
 	fake_sym(f, "next", FAKE_BASE + FAKE_VICTIM + 64);

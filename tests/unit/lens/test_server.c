@@ -371,6 +371,29 @@ static void test_running(void **state)
 	assert_int_equal(check(x, r, &b), 0);
 }
 
+/* Firmware may have interrupted the kernel anywhere (system management mode): all of it counts. */
+static void test_firmware(void **state)
+{
+	struct fixture *x = *state;
+	struct lens_check_regs r[2];
+	struct lens_busy b;
+
+	idle_regs(r);
+	*fake_u64(&x->guest, r[1].rsp - 8) = FAKE_BASE + FAKE_VICTIM + 9;
+	assert_int_equal(discover(x), 0);
+	assert_int_equal(prepare(x), 0);
+	assert_int_equal(check(x, r, &b), 0);
+	r[1].rip = 0x7f001000;
+	r[1].rsp = 0x7f0ff000;
+	assert_int_equal(check(x, r, &b), 0); /* never started */
+	r[1].cr3 = 0x7f200000;
+	assert_int_equal(check(x, r, &b), 1);
+	assert_int_equal(b.kind, LENS_BUSY_STACK);
+	/* The first instructions of a system call are not firmware. */
+	r[1].rip = FAKE_BASE + 0x900;
+	assert_int_equal(check(x, r, &b), 0);
+}
+
 /* On an interrupt stack: that is scanned, and the task's from where it points to. */
 static void test_irq_stack(void **state)
 {
@@ -398,6 +421,32 @@ static void test_irq_stack(void **state)
 	/* Without a way back, all of the task's stack counts. */
 	*fake_u64(&x->guest, irq + 8192) = 0;
 	assert_int_equal(check(x, r, &b), 2);
+}
+
+/* In a non-maskable interrupt on top of an interrupt: both stacks count, and the task's. */
+static void test_nmi_on_irq_stack(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t irq = fake_gva(FAKE_STACKS + 40), nmi = fake_gva(FAKE_STACKS + 60);
+	uint64_t percpu = fake_gva(FAKE_VARS) + FAKE_PERCPU_AREA + 0x100;
+	struct lens_check_regs r[2];
+	uint64_t task_sp;
+	struct lens_busy b;
+
+	idle_regs(r);
+	task_sp = r[1].rsp;
+	*fake_u64(&x->guest, percpu + FAKE_IRQ_STACK) = irq + 16384 - 8;
+	assert_int_equal(discover(x), 0);
+	assert_int_equal(prepare(x), 0);
+	r[1].rsp = nmi;
+	*fake_u64(&x->guest, nmi + 64) = irq + 8192;
+	*fake_u64(&x->guest, irq + 16384 - 8) = task_sp;
+	*fake_u64(&x->guest, irq + 8192 - 8) = FAKE_BASE + FAKE_VICTIM + 9;
+	*fake_u64(&x->guest, task_sp - 64) = FAKE_BASE + FAKE_VICTIM + 9;
+	assert_int_equal(check(x, r, &b), 0);
+	*fake_u64(&x->guest, irq + 8192 + 64) = FAKE_BASE + FAKE_VICTIM + 9;
+	assert_int_equal(check(x, r, &b), 1);
+	assert_int_equal(b.kind, LENS_BUSY_IRQ_STACK);
 }
 
 static void test_traced(void **state)
@@ -816,7 +865,9 @@ int main(void)
 		T(test_vcpu_at_safe_place),
 		T(test_kprobe_on_written_bytes),
 		T(test_running),
+		T(test_firmware),
 		T(test_irq_stack),
+		T(test_nmi_on_irq_stack),
 		T(test_traced),
 		T(test_task_list_loops),
 		T(test_thread_list_leaves),
