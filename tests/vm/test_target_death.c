@@ -27,7 +27,7 @@
 #define REAP_MS	  20000
 #define TICK_NS	  UINT64_C(20000000)
 #define MAX_TICKS 250
-#define NOBODY	  "65534"
+#define NOBODY	  "--reuid=65534", "--regid=65534", "--clear-groups"
 #define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static struct guest *g;
@@ -203,13 +203,11 @@ static void an_unprivileged_caller(void **state)
 	assert_int_equal(chmod(guest_qmp_path(g), 0666), 0);
 	assert_int_equal(chmod(patching_dir(), 0711), 0);
 	assert_int_equal(chmod(cmdline, 0644), 0);
-	assert_int_equal(
-		run_program(ARGS("setpriv", "--reuid=" NOBODY, "--regid=" NOBODY, "--clear-groups",
-				 exopatch, "inspect", "--json", "--qmp", guest_qmp_path(g)),
-			    NULL, 20000, &r),
-		0);
-	assert_int_equal(run_program(ARGS("setpriv", "--reuid=" NOBODY, "--regid=" NOBODY,
-					  "--clear-groups", exopatch, "apply", "--json", "--qmp",
+	assert_int_equal(run_program(ARGS("setpriv", NOBODY, exopatch, "inspect", "--json", "--qmp",
+					  guest_qmp_path(g)),
+				     NULL, 20000, &r),
+			 0);
+	assert_int_equal(run_program(ARGS("setpriv", NOBODY, exopatch, "apply", "--json", "--qmp",
 					  guest_qmp_path(g), state_dir, trust, cmdline),
 				     NULL, 20000, &applied),
 			 0);
