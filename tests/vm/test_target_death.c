@@ -27,7 +27,8 @@
 #define REAP_MS	  20000
 #define TICK_NS	  UINT64_C(20000000)
 #define MAX_TICKS 250
-#define NOBODY	  "--reuid=65534", "--regid=65534", "--clear-groups"
+#define SET_USER  "--reuid=65534"
+#define SET_GROUP "--regid=65534"
 #define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static struct guest *g;
@@ -203,12 +204,14 @@ static void an_unprivileged_caller(void **state)
 	assert_int_equal(chmod(guest_qmp_path(g), 0666), 0);
 	assert_int_equal(chmod(patching_dir(), 0711), 0);
 	assert_int_equal(chmod(cmdline, 0644), 0);
-	assert_int_equal(run_program(ARGS("setpriv", NOBODY, exopatch, "inspect", "--json", "--qmp",
-					  guest_qmp_path(g)),
-				     NULL, 20000, &r),
-			 0);
-	assert_int_equal(run_program(ARGS("setpriv", NOBODY, exopatch, "apply", "--json", "--qmp",
-					  guest_qmp_path(g), state_dir, trust, cmdline),
+	assert_int_equal(
+		run_program(ARGS("setpriv", SET_USER, SET_GROUP, "--clear-groups", exopatch,
+				 "inspect", "--json", "--qmp", guest_qmp_path(g)),
+			    NULL, 20000, &r),
+		0);
+	assert_int_equal(run_program(ARGS("setpriv", SET_USER, SET_GROUP, "--clear-groups",
+					  exopatch, "apply", "--json", "--qmp", guest_qmp_path(g),
+					  state_dir, trust, cmdline),
 				     NULL, 20000, &applied),
 			 0);
 	assert_int_equal(chmod(sockets, was.st_mode & 0777), 0);

@@ -327,7 +327,7 @@ static int load_features(struct gkernel *k, struct xerr *err)
  */
 static int load_boot_token(struct gkernel *k, struct xerr *err)
 {
-	uint64_t task, canary;
+	uint64_t task = 0, canary = 0;
 	int rc;
 
 	if (!k->off.task_stack_canary.known)

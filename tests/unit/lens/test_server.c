@@ -304,7 +304,7 @@ static void test_vcpu_at_safe_place(void **state)
 	static const unsigned int off[] = {0, 5};
 	struct fixture *x = *state;
 	struct lens_check_regs r[2];
-	struct lens_busy b;
+	struct lens_busy b = {0};
 
 	assert_int_equal(discover(x), 0);
 	assert_int_equal(prepare(x), 0);
@@ -330,7 +330,7 @@ static void test_kprobe_on_written_bytes(void **state)
 	struct fixture *x = *state;
 	uint64_t probe = fake_gva(FAKE_TRACE) + 0x800;
 	struct lens_check_regs r[2];
-	struct lens_busy b;
+	struct lens_busy b = {0};
 
 	idle_regs(r);
 	*fake_u64(&x->guest, fake_gva(FAKE_VARS) + FAKE_KPROBES + 24) = probe;
@@ -376,7 +376,7 @@ static void test_firmware(void **state)
 {
 	struct fixture *x = *state;
 	struct lens_check_regs r[2];
-	struct lens_busy b;
+	struct lens_busy b = {0};
 
 	idle_regs(r);
 	*fake_u64(&x->guest, r[1].rsp - 8) = FAKE_BASE + FAKE_VICTIM + 9;
@@ -431,7 +431,7 @@ static void test_nmi_on_irq_stack(void **state)
 	uint64_t percpu = fake_gva(FAKE_VARS) + FAKE_PERCPU_AREA + 0x100;
 	struct lens_check_regs r[2];
 	uint64_t task_sp;
-	struct lens_busy b;
+	struct lens_busy b = {0};
 
 	idle_regs(r);
 	task_sp = r[1].rsp;
@@ -546,15 +546,15 @@ static void test_page_tables(void **state)
 	pgd[511] = pgd[510] = fake_phys(FAKE_PGD) | 3;
 	assert_true(discover(x) < 0);
 	pgd[511] = UINT64_C(0x000ffffffffff003);
-	assert_int_equal(discover(x), -XO_ENOKERNEL);
+	assert_int_equal(discover(x), -XO_EPAGETABLE);
 	pgd[511] = good;
 	/* A hole in the symbol table. */
 	fake_u64(&x->guest, fake_gva(FAKE_PT))[FAKE_RODATA + 1] = 0;
 	assert_int_equal(discover(x), -XO_EKALLSYMS);
 	x->server.vcpu[0].cr3 = UINT64_MAX;
-	assert_int_equal(discover(x), -XO_ENOKERNEL);
+	assert_int_equal(discover(x), -XO_EPAGETABLE);
 	x->server.vcpu[0].cr4 = UINT64_MAX;
-	assert_int_equal(discover(x), -XO_ENOKERNEL);
+	assert_int_equal(discover(x), -XO_EPAGETABLE);
 }
 
 /* ---- corrupt tables: every byte of kallsyms and BTF, some values each ---- */
