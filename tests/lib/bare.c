@@ -405,7 +405,8 @@ int bare_gdb_close(struct bare *b)
 
 void bare_kill(struct bare *b)
 {
-	(void)kill(b->pid, SIGKILL);
+	if (b->pid > 1)
+		(void)kill(b->pid, SIGKILL);
 }
 
 void bare_stop(struct bare *b)

@@ -96,10 +96,11 @@ enum gdb_event gdb_feed(struct gdb_in *in, uint8_t byte)
 int gdb_add(struct xbuf *out, const char *payload)
 {
 	uint8_t sum = 0;
-	int rc = xbuf_add(out, "$", 1);
+	int rc;
 
 	if (strlen(payload) > GDB_MAX_PACKET - 4)
 		return -XO_ELIMIT;
+	rc = xbuf_add(out, "$", 1);
 	for (const char *p = payload; *p && !rc; p++) {
 		char c[2] = {*p, 0};
 		size_t n = 1;

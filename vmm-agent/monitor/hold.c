@@ -134,6 +134,13 @@ static void let_go(struct hold *h, struct thread *t)
 	t->signal = 0;
 }
 
+/* A thread that is to be let go has stopped. */
+static void leave(struct hold *h, struct thread *t, int status)
+{
+	t->signal = stop_signal(status);
+	let_go(h, t);
+}
+
 size_t hold_settle(struct hold *h)
 {
 	size_t left = 0;
@@ -146,21 +153,21 @@ size_t hold_settle(struct hold *h)
 		if (t->state != THREAD_LEAVING)
 			continue;
 		p = waitpid(t->tid, &status, __WALL | WNOHANG);
-		if (p == t->tid && WIFSTOPPED(status)) {
-			t->signal = stop_signal(status);
-			let_go(h, t);
-		} else if (p != 0) {
+		if (p == t->tid && WIFSTOPPED(status))
+			leave(h, t, status);
+		else if (p != 0)
 			t->state = THREAD_FREE;
-		}
 		left += t->state == THREAD_LEAVING;
 	}
 	return left;
 }
 
 /* Nobody stays held. A thread can only be detached while it is stopped, so one that runs is told
- * to stop and left to hold_settle. */
+ * to stop; one that does not hear soon is left to hold_settle. */
 static void give_up(struct hold *h)
 {
+	uint64_t deadline_ns;
+
 	for (size_t i = 0; i < h->nr; i++) {
 		struct thread *t = &h->thread[i];
 
@@ -172,6 +179,15 @@ static void give_up(struct hold *h)
 		}
 	}
 	(void)hold_settle(h);
+	hold_timer(TICK_MS);
+	deadline_ns = xo_now_ns() + 2 * TICK_MS * UINT64_C(1000000);
+	for (size_t i = 0; i < h->nr; i++) {
+		struct thread *t = &h->thread[i];
+		int rc = t->state == THREAD_LEAVING ? hold_wait(t, deadline_ns) : -1;
+
+		if (rc >= 0)
+			leave(h, t, rc);
+	}
 	hold_timer(0);
 }
 

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Hold, release and injected calls, on a process of the test's own. */
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "base/util.h"
+#include "tests/lib/fakevm.h"
+#include "vmm-agent/monitor/inject.h"
+
+static struct fakevm vm;
+static struct hold hold;
+
+static int setup(void **state)
+{
+	struct xerr err = {0};
+
+	(void)state;
+	if (fakevm_start(&vm) || hold_init())
+		return -1;
+	memset(&hold, 0, sizeof(hold));
+	return hold_open(&hold, vm.pid, (const pid_t *)(uintptr_t)vm.shared->tid, FAKE_THREADS,
+			 &err);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	if (hold.held)
+		(void)hold_release(&hold, NULL);
+	fakevm_kill(&vm);
+	for (int i = 0; i < 1000 && hold_settle(&hold); i++)
+		xo_sleep_ns(1000000);
+	hold_close(&hold);
+	fakevm_stop(&vm);
+	return 0;
+}
+
+static void hold_now(void)
+{
+	struct xerr err = {0};
+
+	if (hold_all(&hold, &err))
+		fail_msg("%s", err.text);
+	assert_true(hold.held);
+}
+
+static void test_held_means_still(void **state)
+{
+	struct mon_times times = {0};
+
+	(void)state;
+	for (int i = 0; i < 20; i++) {
+		uint64_t spins;
+
+		hold_now();
+		spins = vm.shared->spins;
+		xo_sleep_ns(2000000);
+		assert_int_equal(vm.shared->spins, spins);
+		assert_int_equal(hold_release(&hold, &times), 0);
+		assert_true(times.held_ns >= 2000000);
+		assert_true(times.blackout_ns >= times.stop_ns + times.held_ns);
+		assert_true(fakevm_spins(&vm));
+	}
+	assert_int_equal(vm.shared->interrupted, 0);
+}
+
+static void wait_for(const volatile uint64_t *counter, uint64_t at_least)
+{
+	for (int ms = 0; ms < 2000 && *counter < at_least; ms++)
+		xo_sleep_ns(1000000);
+	assert_true(*counter >= at_least);
+}
+
+static void test_system_calls_are_restarted(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	before = vm.shared->sleeps;
+	for (int i = 0; i < 20; i++) {
+		hold_now();
+		assert_int_equal(hold_release(&hold, NULL), 0);
+		xo_sleep_ns(3000000);
+	}
+	wait_for(&vm.shared->sleeps, before + 1);
+	assert_int_equal(write(vm.pipe, "x", 1), 1);
+	wait_for(&vm.shared->reads, 1);
+	assert_int_equal(vm.shared->interrupted, 0);
+}
+
+/* One visit of every thread: its process id twice, an invalid call once. */
+static void visit_all(void)
+{
+	const uint64_t none[6] = {0};
+	struct xerr err = {0};
+	struct hva insn;
+
+	if (inject_find(vm.pid, &insn, &err))
+		fail_msg("%s", err.text);
+	hold_now();
+	for (size_t i = 0; i < hold.nr; i++) {
+		struct inject in = {.hold = &hold, .thread = &hold.thread[i], .insn = insn};
+		int64_t result = 0;
+
+		assert_int_equal(inject_begin(&in), 0);
+		assert_int_equal(inject_call(&in, SYS_getpid, none, &result), 0);
+		assert_int_equal(result, vm.pid);
+		assert_int_equal(inject_call(&in, SYS_gettid, none, &result), 0);
+		assert_int_equal(result, hold.thread[i].tid);
+		assert_int_equal(inject_call(&in, SYS_close, (uint64_t[6]){9999}, &result), 0);
+		assert_int_equal(result, -EBADF);
+		assert_int_equal(inject_end(&in), 0);
+		assert_false(hold.thread[i].injected);
+	}
+	assert_int_equal(hold_release(&hold, NULL), 0);
+}
+
+static void test_visits_leave_no_trace(void **state)
+{
+	uint64_t before;
+
+	(void)state;
+	before = vm.shared->sleeps;
+	for (int i = 0; i < 20; i++)
+		visit_all();
+	assert_true(fakevm_spins(&vm));
+	wait_for(&vm.shared->sleeps, before + 2);
+	assert_int_equal(write(vm.pipe, "xy", 2), 2);
+	wait_for(&vm.shared->reads, 2);
+	assert_int_equal(vm.shared->interrupted, 0);
+}
+
+/* Signals sent before, during and after a stop all arrive, through visits too. */
+static void test_signals_arrive(void **state)
+{
+	uint64_t sent = 0;
+
+	(void)state;
+	for (int i = 0; i < 50; i++) {
+		pid_t tid = vm.shared->tid[i % 3];
+
+		assert_int_equal(syscall(SYS_tgkill, vm.pid, tid, SIGUSR1), 0);
+		sent++;
+		if (i & 1) {
+			visit_all();
+		} else {
+			hold_now();
+			assert_int_equal(hold_release(&hold, NULL), 0);
+		}
+		wait_for(&vm.shared->usr1, sent);
+		hold_now();
+		assert_int_equal(syscall(SYS_tgkill, vm.pid, tid, SIGUSR1), 0);
+		sent++;
+		assert_int_equal(hold_release(&hold, NULL), 0);
+		wait_for(&vm.shared->usr1, sent);
+	}
+	assert_int_equal(vm.shared->usr1, sent);
+	assert_true(fakevm_spins(&vm));
+}
+
+static void test_deaf_thread(void **state)
+{
+	struct xerr err = {0};
+	uint64_t start_ns;
+
+	(void)state;
+	vm.shared->vfork_ms = 400;
+	while (!vm.shared->vforked)
+		xo_sleep_ns(1000000);
+	start_ns = xo_now_ns();
+	assert_int_equal(hold_all(&hold, &err), -XO_EHOLD);
+	assert_in_range((xo_now_ns() - start_ns) / 1000000, MON_HOLD_TIMEOUT_MS, 300);
+	assert_false(hold.held);
+	/* The others run on, and the deaf one as soon as it hears. */
+	assert_true(fakevm_spins(&vm));
+	err = (struct xerr){0};
+	assert_int_equal(hold_settle(&hold), 1);
+	assert_int_equal(hold_all(&hold, &err), -XO_EHOLD);
+	for (int ms = 0; ms < 2000 && hold_settle(&hold); ms++)
+		xo_sleep_ns(1000000);
+	assert_int_equal(hold_settle(&hold), 0);
+	hold_now();
+	assert_int_equal(hold_release(&hold, NULL), 0);
+	for (int ms = 0; ms < 2000 && vm.shared->vforked; ms++)
+		xo_sleep_ns(1000000);
+	assert_int_equal(vm.shared->vforked, 0);
+}
+
+static void test_debugger(void **state)
+{
+	struct hold other = {0};
+	struct xerr err = {0};
+	int ready[2];
+	pid_t pid;
+	char c;
+
+	(void)state;
+	assert_int_equal(pipe(ready), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+		c = ptrace(PTRACE_SEIZE, vm.shared->tid[FAKE_SLEEP], NULL, NULL) ? 'n' : 'y';
+		(void)!write(ready[1], &c, 1);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(ready[0], &c, 1), 1);
+	assert_int_equal(c, 'y');
+	assert_int_equal(hold_all(&hold, &err), -XO_EDEBUGGER);
+	assert_non_null(strstr(err.text, "traces it"));
+	assert_true(fakevm_spins(&vm));
+	err = (struct xerr){0};
+	assert_int_equal(hold_open(&other, vm.pid, (const pid_t *)(uintptr_t)vm.shared->tid,
+				   FAKE_THREADS, &err),
+			 -XO_EDEBUGGER);
+	hold_close(&other);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+	for (int ms = 0; ms < 1000 && hold_settle(&hold); ms++)
+		xo_sleep_ns(1000000);
+	hold_now();
+	(void)close(ready[0]);
+	(void)close(ready[1]);
+}
+
+static void test_killed_while_held(void **state)
+{
+	struct xerr err = {0};
+	int rc = -XO_EHOLD;
+
+	(void)state;
+	hold_now();
+	fakevm_kill(&vm);
+	assert_int_equal(hold_release(&hold, NULL), -XO_ETARGETGONE);
+	for (int ms = 0; ms < 2000 && rc == -XO_EHOLD; ms++) {
+		err = (struct xerr){0};
+		rc = hold_all(&hold, &err);
+		xo_sleep_ns(1000000);
+	}
+	assert_int_equal(rc, -XO_ETARGETGONE);
+	assert_int_equal(waitpid(vm.pid, NULL, 0), vm.pid);
+	vm.pid = 0; /* reaped */
+}
+
+static void test_stopped_process_stays_stopped(void **state)
+{
+	uint64_t spins;
+
+	(void)state;
+	assert_true(vm.pid > 1);
+	assert_int_equal(kill(vm.pid, SIGSTOP), 0);
+	assert_int_equal(waitpid(vm.pid, NULL, WUNTRACED), vm.pid);
+	visit_all();
+	spins = vm.shared->spins;
+	xo_sleep_ns(20000000);
+	assert_int_equal(vm.shared->spins, spins);
+	assert_int_equal(kill(vm.pid, SIGCONT), 0);
+	assert_true(fakevm_spins(&vm));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_held_means_still, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_system_calls_are_restarted, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_visits_leave_no_trace, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_signals_arrive, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_deaf_thread, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_debugger, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_killed_while_held, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stopped_process_stays_stopped, setup,
+						teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
