@@ -13,7 +13,7 @@
 #include "vmm-agent/monitor/monitor.h"
 
 #define MON_GUARD_MAX_PAGES  65536 /* 256 MiB */
-#define MON_GUARD_MAX_RANGES 4096
+#define MON_GUARD_MAX_RANGES 4096  /* in one call */
 
 /** struct mon_range - whole pages of guest-physical memory inside one region with a backend */
 struct mon_range {
@@ -56,17 +56,17 @@ int mon_guard_release(struct mon *m, const struct mon_range *r, size_t nr,
  */
 int mon_guard_adopt(struct mon *m, struct xerr *err) XO_MUST_CHECK;
 
-/** struct mon_write_event - one write that is being held */
+/** struct mon_write_event - one write that is being held; mon_regs tells the vCPUs' registers */
 struct mon_write_event {
 	struct gpa gpa;	    /* of the first differing byte */
-	uint32_t len_bytes; /* to the last differing byte; 0: the store changed nothing */
+	uint32_t len_bytes; /* to the last differing byte */
 	uint8_t before[XO_PAGE_SIZE];
 	uint8_t after[XO_PAGE_SIZE];
-	int32_t vcpu;	      /* index of the writer, or -1: a device, a kernel worker */
-	pid_t writer_tid;     /* of QEMU's thread */
-	struct mon_regs regs; /* of the writing vCPU, if any */
-	bool adopted;	      /* found by mon_guard_adopt, not seen as it happened */
-	uint64_t held_ns;     /* the guest has been held for so long */
+	int32_t vcpu;	  /* index of the writer, or -1: a device, a kernel worker */
+	pid_t writer_tid; /* of QEMU's thread, or of a helper of the kernel's; 0 if @adopted */
+	bool adopted;	  /* found by a comparison (adopt, audit), not seen as it happened: the
+			     guest may have used the bytes */
+	uint64_t held_ns; /* the guest has been held for so long */
 };
 
 /** mon_guard_fd - readable when mon_guard_next has something */

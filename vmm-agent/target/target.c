@@ -137,6 +137,8 @@ void tgt_free(struct tgt *t)
 {
 	if (!t)
 		return;
+	if (t->uffd_open && tgt_uffd_close(t, NULL))
+		t->uffd_open = false; /* QEMU closes it when the last monitor goes */
 	if (t->gdb_open && tgt_gdb_close(t, NULL))
 		t->gdb_open = false; /* QEMU is gone, or the next attach finds it stale */
 	qchan_free(t->chan);
