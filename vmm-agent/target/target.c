@@ -133,6 +133,16 @@ int tgt_stop(struct tgt *t, struct xerr *err)
 	return qchan_call(t->chan, "stop", -1, NULL, err, NULL);
 }
 
+int tgt_quit(struct tgt *t, struct xerr *err)
+{
+	return qchan_call(t->chan, "quit", -1, NULL, err, NULL);
+}
+
+int tgt_nmi(struct tgt *t, struct xerr *err)
+{
+	return qchan_call(t->chan, "inject-nmi", -1, NULL, err, NULL);
+}
+
 void tgt_free(struct tgt *t)
 {
 	if (!t)

@@ -136,8 +136,10 @@ int tgt_uffd_close(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 /** tgt_resume - QMP cont, for a guest that our own dead monitor left stopped */
 int tgt_resume(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 
-/** tgt_stop - QMP stop: only for measuring it against a hold */
+/* What an operator may want to follow a violation: QMP stop, quit, inject-nmi. */
 int tgt_stop(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+int tgt_quit(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+int tgt_nmi(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 
 /** tgt_free - detach; nothing of ours stays in QEMU. NULL is fine */
 void tgt_free(struct tgt *t);
