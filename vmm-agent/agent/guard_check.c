@@ -15,6 +15,8 @@ static const char *finding_name(const struct lens_finding *f)
 		return "writable-executable-page";
 	case LENS_FOUND_TEXT_MAPPING:
 		return "text-mapping";
+	case LENS_FOUND_DESCRIPTOR:
+		return "descriptor";
 	case LENS_FOUND_REGISTER:
 		return "register";
 	}
