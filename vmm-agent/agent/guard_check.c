@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* What is looked at regularly, since it cannot be held: page tables, and what they make executable.
  */
+#include <errno.h>
+
 #include "base/util.h"
 #include "vmm-agent/agent/guard.h"
 
@@ -78,18 +80,25 @@ static int audit(struct guard *g, struct xerr *err)
 	return rc;
 }
 
+/* A write that waits, or a vCPU that does not stop just now: the next round will do. */
+static bool is_passing(int rc)
+{
+	return rc == -EAGAIN || rc == -XO_EHOLD;
+}
+
 int guard_check(struct guard *g, struct xerr *err)
 {
 	uint64_t now = xo_now_ns();
+	struct xerr why = {0};
 	int rc = 0;
 
 	if (now >= g->tables_due_ns) {
-		rc = check_tables(g, err);
+		rc = check_tables(g, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;
 	}
 	if (!rc && now >= g->audit_due_ns) {
-		rc = audit(g, err);
+		rc = audit(g, &why);
 		g->audit_due_ns = xo_now_ns() + GUARD_AUDIT_NS;
 	}
-	return rc;
+	return !rc || is_passing(rc) ? 0 : xerr_set(err, rc, "%s", why.text);
 }

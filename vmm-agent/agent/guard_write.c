@@ -52,16 +52,22 @@ static json_t *hex(const uint8_t *p, size_t len)
 	return json_string(text);
 }
 
+/* Events carry whole pages; this is where the written bytes begin in them. */
+static size_t first(const struct mon_write_event *e)
+{
+	return (size_t)(e->gpa.v & XO_PAGE_MASK);
+}
+
 static json_t *details(const struct guard *g, const struct mon_write_event *e,
 		       const struct lens_judgement *j, const char *reason, uint64_t held_ns)
 {
 	const struct lens_area *a = area_of(g, e->gpa);
-	json_t *o =
-		json_pack("{s:s,s:o,s:o,s:s*,s:o*,s:o*,s:f}", "reason", reason, "gpa",
-			  json_sprintf("0x%llx", (unsigned long long)e->gpa.v), "gva",
-			  json_sprintf("0x%llx", (unsigned long long)j->gva.v), "area",
-			  a ? lens_area_name(a->kind) : NULL, "old", hex(e->before, e->len_bytes),
-			  "new", hex(e->after, e->len_bytes), "held_us", (double)held_ns / 1e3);
+	json_t *o = json_pack(
+		"{s:s,s:o,s:o,s:s*,s:o*,s:o*,s:f}", "reason", reason, "gpa",
+		json_sprintf("0x%llx", (unsigned long long)e->gpa.v), "gva",
+		json_sprintf("0x%llx", (unsigned long long)j->gva.v), "area",
+		a ? lens_area_name(a->kind) : NULL, "old", hex(e->before + first(e), e->len_bytes),
+		"new", hex(e->after + first(e), e->len_bytes), "held_us", (double)held_ns / 1e3);
 
 	if (!o)
 		return NULL;
@@ -99,7 +105,8 @@ static int judge(struct guard *g, const struct mon_write_event *e, struct lens_j
 {
 	struct xerr failed = {0};
 	bool gone = false;
-	int rc = lens_judge(g->s.lens, e->gpa, e->before, e->after, e->len_bytes, j, &failed);
+	int rc = lens_judge(g->s.lens, e->gpa, e->before + first(e), e->after + first(e),
+			    e->len_bytes, j, &failed);
 
 	*ret_legal = false;
 	*ret_reason = "it could not be judged";
@@ -148,7 +155,9 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 	if (!e)
 		return xerr_set(err, ENOMEM, "out of memory");
 	rc = mon_guard_next(g->s.mon, 0, e, err);
-	if (rc == -XO_ETIMEOUT) {
+	if (rc == -XO_EHOLD) /* the writer waits on, and the monitor tries again */
+		guard_emit(g, "hold-failed", NULL, json_pack("{s:s}", "reason", err->text));
+	if (rc == -XO_ETIMEOUT || rc == -XO_EHOLD) {
 		*err = (struct xerr){0};
 		return 0;
 	}
