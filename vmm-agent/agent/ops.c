@@ -62,7 +62,7 @@ int op_drop_lost(struct session *s, struct xerr *err)
 	int rc = 0;
 
 	for (size_t i = 0; i < s->nr_rows && !rc; i++)
-		if (jrow_live(&s->row[i]) && !session_same_kernel(s, &s->row[i]))
+		if (s->row[i].state == J_ACTIVE && !session_same_kernel(s, &s->row[i]))
 			rc = journal_set_state(s->journal, &s->row[i], J_LOST, 0, err);
 	return rc;
 }

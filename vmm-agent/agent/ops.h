@@ -32,7 +32,8 @@ int op_recover(struct session *s, json_t **ret, struct refusal *why,
 /** op_pending - add XO_ENEEDSRECOVER for each row that a dead process left */
 void op_pending(const struct session *s, struct refusal *why);
 
-/** op_drop_lost - live rows of an earlier boot become J_LOST: they hold no room, bar nothing */
+/** op_drop_lost - active rows of an earlier boot become J_LOST: they hold no room, bar nothing.
+ *  Interrupted ones are left to recover: they may have left a gdb stub, and the guest stopped */
 int op_drop_lost(struct session *s, struct xerr *err) XO_MUST_CHECK;
 
 /** op_row_json - a row's identity and state. NULL when out of memory */

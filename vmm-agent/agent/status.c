@@ -57,7 +57,7 @@ static int add_row(struct session *s, struct jrow *row, json_t *list, struct xer
 			rc = is_redirected(s, row, &redirected, err);
 		if (!rc)
 			guest = in_guest(s, row, &sv);
-		if (!rc && !session_same_kernel(s, row))
+		if (!rc && row->state == J_ACTIVE && !session_same_kernel(s, row))
 			rc = journal_set_state(s->journal, row, J_LOST, 0, err);
 	}
 	if (rc)
