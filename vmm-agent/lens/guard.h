@@ -139,13 +139,17 @@ struct lens_approved {
 
 struct lens_audit_stats {
 	uint32_t nr_spaces, nr_tables, nr_exec_pages;
+	uint32_t nr_left; /* spaces whose user half comes next time: work per audit is bounded */
 	uint64_t ns;
 };
 
+#define LENS_MAX_APPROVED 1024
+
 /**
- * lens_audit - walk the kernel half of every address space: each supervisor-executable page must be
- * approved (kernel text, live modules, @extra), none writable and executable, text mapped where it
- * is
+ * lens_audit - walk every address space: each supervisor-executable page must be approved (kernel
+ * text, live modules, @extra: @nr_extra of them, at most LENS_MAX_APPROVED), none writable and
+ * executable, text mapped where it is
+ * lens_areas or lens_guard_prepare was called before. Without a hold.
  */
 int lens_audit(struct lens *l, const struct lens_approved *extra, size_t nr_extra,
 	       struct lens_finding *ret, size_t *ret_nr, struct lens_audit_stats *stats,
