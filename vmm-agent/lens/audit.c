@@ -52,6 +52,7 @@ struct audit {
 	struct glisted listed;
 	struct xbuf owners; /* struct owner */
 	const struct owner *now;
+	uint64_t efi_mm;
 	struct gfound *found;
 	struct lens_audit_stats stats;
 	uint32_t left; /* tables that may still be looked at */
@@ -134,11 +135,12 @@ static int approve_real_mode(struct audit *a)
 	    gspace_u64(a->k->space, (struct gva){at}, &base) ||
 	    gspace_u32(a->k->space, (struct gva){base + t->real_text.off}, &text) ||
 	    gspace_u32(a->k->space, (struct gva){base + t->real_ro_end.off}, &end) ||
-	    gspace_translate(a->k->space, (struct gva){base}, &gpa, &left) || gpa.v >= REAL_MODE ||
-	    text >= end || end > REAL_MODE - gpa.v)
+	    gspace_translate(a->k->space, (struct gva){base}, &gpa, &left) || text < gpa.v ||
+	    text >= end || end > REAL_MODE)
 		return 0;
+	/* The header's addresses are physical once the code was moved to its place. */
 	text &= ~(uint32_t)XO_PAGE_MASK;
-	return approve(a, base + text, xo_align_up(end, XO_PAGE_SIZE) - text, gpa.v + text);
+	return approve(a, base + (text - gpa.v), xo_align_up(end, XO_PAGE_SIZE) - text, text);
 }
 
 static const struct range *approved_at(const struct audit *a, uint64_t gva)
@@ -167,7 +169,10 @@ static void report(struct audit *a, int kind, uint64_t gva, uint64_t gpa, uint64
 
 	memset(&f, 0, sizeof(f));
 	f.kind = kind;
-	f.owner = r && kind == LENS_FOUND_EXEC ? r->owner : LENS_OWNER_UNKNOWN;
+	if (a->now && a->now->mm == a->efi_mm)
+		f.owner = LENS_OWNER_EFI;
+	else if (r && kind == LENS_FOUND_EXEC)
+		f.owner = r->owner;
 	f.gva.v = gva;
 	f.gpa.v = gpa;
 	f.len_bytes = bytes;
@@ -471,6 +476,7 @@ int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_appro
 		.k = j->k,
 		.approved = XBUF((GMODULE_MAX * 2 + LENS_MAX_APPROVED + 2) * sizeof(struct range)),
 		.owners = XBUF(2ul * GTASK_MAX * sizeof(struct owner)),
+		.efi_mm = gkernel_symbol(j->k, "efi_mm"),
 		.found = ret};
 	uint64_t start = xo_now_ns();
 	int rc = approve(&a, j->k->base, xo_align_up(j->k->text_end, XO_PAGE_SIZE) - j->k->base,

@@ -96,6 +96,7 @@ enum lens_owner {
 	LENS_OWNER_BPF_PACK, /* memory set aside for BPF programs, filled with int3 */
 	LENS_OWNER_FTRACE,   /* trampoline of a tracer */
 	LENS_OWNER_KPROBE,   /* out-of-line instructions of kprobes */
+	LENS_OWNER_EFI,	     /* the firmware's run-time code, in the address space made for it */
 };
 
 const char *lens_owner_name(enum lens_owner o);
@@ -111,7 +112,7 @@ struct lens_finding {
 		LENS_FOUND_DESCRIPTOR,	 /* a GDT entry differs, but for what the CPU and context
 					  * switches write */
 	} kind;
-	enum lens_owner owner; /* LENS_FOUND_EXEC: whose the page is, by the kernel's own lists */
+	enum lens_owner owner; /* of an executable page, by the kernel's own lists */
 	struct gva gva;
 	struct gpa gpa;
 	uint64_t len_bytes; /* of neighbours that have the same fault */

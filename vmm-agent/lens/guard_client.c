@@ -147,7 +147,7 @@ static int take_findings(struct lens *l, struct span body, size_t off, struct le
 	for (size_t i = 0; i < nr; i++) {
 		lclient_settle(ret[i].what, sizeof(ret[i].what));
 		if (ret[i].kind < LENS_FOUND_PTE || ret[i].kind > LENS_FOUND_DESCRIPTOR ||
-		    ret[i].owner > LENS_OWNER_KPROBE)
+		    ret[i].owner > LENS_OWNER_EFI)
 			return lclient_broken(l, err);
 	}
 	*ret_nr = nr;

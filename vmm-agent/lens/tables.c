@@ -120,25 +120,36 @@ int gtables_pin(struct gtables *t, const struct gjudge *j, struct xerr *err)
 
 /* ---- comparing ---- */
 
-enum part { PART_IMAGE, PART_MODULES, PART_FIXMAP, PART_ENTRY };
+enum part {
+	PART_IMAGE, /* text and read-only data */
+	PART_DATA,  /* of the image; freed parts of it may hold modules, whose rights show here too
+		     */
+	PART_MODULES,
+	PART_FIXMAP,
+	PART_ENTRY,
+};
 
 struct check {
 	const struct gkernel *k;
+	uint64_t ro_start, ro_end;
 	struct gfound *found;
 };
 
-static enum part part_of(const struct gkernel *k, uint64_t gva)
+static enum part part_of(const struct check *c, uint64_t gva)
 {
 	if (gva < IMAGE)
 		return PART_ENTRY;
 	if (gva >= FIXMAP)
 		return PART_FIXMAP;
-	return gva < xo_align_up(k->end, span_of(2)) ? PART_IMAGE : PART_MODULES;
+	if (gva < xo_align_up(c->k->text_end, XO_PAGE_SIZE) ||
+	    (gva >= c->ro_start && gva < c->ro_end))
+		return PART_IMAGE;
+	return gva < xo_align_up(c->k->end, span_of(2)) ? PART_DATA : PART_MODULES;
 }
 
 static void report(struct check *c, unsigned int level, uint64_t gva, uint64_t was, uint64_t is)
 {
-	static const char *const name[] = {"kernel image", "module area", "fixmap",
+	static const char *const name[] = {"kernel image", "kernel data", "module area", "fixmap",
 					   "CPU entry area"};
 	struct lens_finding f;
 
@@ -151,7 +162,7 @@ static void report(struct check *c, unsigned int level, uint64_t gva, uint64_t w
 	f.len_bytes = span_of(level);
 	f.was = was;
 	f.is = is;
-	snprintf(f.what, sizeof(f.what), "entry of level %u, %s", level, name[part_of(c->k, gva)]);
+	snprintf(f.what, sizeof(f.what), "entry of level %u, %s", level, name[part_of(c, gva)]);
 	gfound_add(c->found, &f);
 }
 
@@ -170,6 +181,8 @@ static bool leaf_is_fine(enum part part, uint64_t was, uint64_t is, unsigned int
 		return same_target && !rights;
 	case PART_ENTRY: /* buffers of debug store come and go; what was read-only stays */
 		return (same_target && !rights) || ((was & is & GPTE_WRITE) && (is & GPTE_NX));
+	case PART_DATA:
+		return same_target && !((was ^ is) & (GPTE_USER | GPTE_NX));
 	case PART_MODULES:
 		break;
 	}
@@ -178,7 +191,7 @@ static bool leaf_is_fine(enum part part, uint64_t was, uint64_t is, unsigned int
 	return is & GPTE_NX;
 }
 
-/* A large page that was split: the parts together must be what it was. */
+/* A large page that was split: each part must be what it was a part of. */
 static void check_split(struct check *c, unsigned int level, uint64_t gva, uint64_t was,
 			uint64_t is)
 {
@@ -186,13 +199,15 @@ static void check_split(struct check *c, unsigned int level, uint64_t gva, uint6
 	uint64_t span = span_of(level - 1);
 
 	for (unsigned int i = 0; p && i < GTABLE_ENTRIES; i++) {
-		uint64_t e = load(p + i);
-		uint64_t want =
-			(was & RIGHTS) | ((was & GPTE_ADDR & ~(span_of(level) - 1)) + i * span);
+		uint64_t e = load(p + i), at = gva + i * span;
+		uint64_t want = GPTE_PRESENT | (was & RIGHTS) | (level > 2 ? GPTE_LARGE : 0) |
+				((was & GPTE_ADDR & ~(span_of(level) - 1)) + i * span);
+		enum part part = part_of(c, at);
 
-		if (!(e & GPTE_PRESENT) || !is_leaf(e, level - 1) ||
-		    ((e & RIGHTS) | (e & GPTE_ADDR & ~(span - 1))) != want)
-			report(c, level - 1, gva + i * span, want | GPTE_PRESENT, e);
+		if (!(e & GPTE_PRESENT)
+			    ? part == PART_IMAGE
+			    : !is_leaf(e, level - 1) || !leaf_is_fine(part, want, e, level - 1))
+			report(c, level - 1, at, want, e);
 	}
 	if (!p)
 		report(c, level, gva, was, is);
@@ -218,7 +233,7 @@ static void check_new_table(struct check *c, unsigned int level, uint64_t gva, u
 static void check_entry(struct check *c, const struct gtable *t, unsigned int i, uint64_t is)
 {
 	uint64_t was = t->entry[i], gva = t->gva + i * span_of(t->level);
-	enum part part = part_of(c->k, gva);
+	enum part part = part_of(c, gva);
 	unsigned int level = t->level;
 
 	if (!(is & GPTE_PRESENT)) {
@@ -280,7 +295,7 @@ static bool is_in_use(const struct gkernel *k, const struct gtable *t)
 int gtables_check(const struct gtables *t, const struct gjudge *j, struct gfound *ret,
 		  struct xerr *err)
 {
-	struct check c = {.k = j->k, .found = ret};
+	struct check c = {.k = j->k, .ro_end = gkernel_symbol(j->k, "__end_rodata"), .found = ret};
 
 	if (!t->nr)
 		return xerr_set(err, XO_ENOKERNEL, "shared page tables: they were not pinned yet");
