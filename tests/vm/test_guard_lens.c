@@ -287,12 +287,174 @@ static void check_flip(struct vm *v)
 	*at = before;
 }
 
+/* ---- page tables ---- */
+
+static void show(const struct lens_finding *f, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++)
+		print_message(
+			"  found %d: %s, owner %s, gva %#lx gpa %#lx, %#lx bytes, %#lx -> %#lx\n",
+			(int)f[i].kind, f[i].what, lens_owner_name(f[i].owner),
+			(unsigned long)f[i].gva.v, (unsigned long)f[i].gpa.v,
+			(unsigned long)f[i].len_bytes, (unsigned long)f[i].was,
+			(unsigned long)f[i].is);
+}
+
+static size_t tables(struct vm *v, struct lens_finding *f)
+{
+	size_t nr = 0;
+
+	if (lens_tables_check(v->l, f, &nr, &v->err))
+		fail_msg("lens_tables_check: %s", v->err.text);
+	return nr;
+}
+
+/* What an idle guest has is approved, as far as a list of the kernel names an owner. */
+static size_t audit(struct vm *v, const struct lens_approved *extra, size_t nr_extra,
+		    struct lens_finding *f, struct lens_audit_stats *stats)
+{
+	struct lens_approved all[LENS_MAX_APPROVED];
+	size_t nr = 0, nr_all = 0;
+
+	if (lens_audit(v->l, NULL, 0, f, &nr, stats, &v->err))
+		fail_msg("lens_audit: %s", v->err.text);
+	assert_true(nr < LENS_MAX_FINDINGS);
+	for (size_t i = 0; i < nr_extra; i++)
+		all[nr_all++] = extra[i];
+	for (size_t i = 0; i < nr; i++)
+		if (f[i].kind == LENS_FOUND_EXEC && f[i].owner != LENS_OWNER_UNKNOWN)
+			all[nr_all++] = (struct lens_approved){.gva = f[i].gva,
+							       .len_bytes = f[i].len_bytes};
+	if (lens_audit(v->l, all, nr_all, f, &nr, stats, &v->err))
+		fail_msg("lens_audit: %s", v->err.text);
+	return nr;
+}
+
+/* The 8 bytes at a kernel address, in our own mapping. */
+static uint64_t *word(struct vm *v, const char *symbol, uint64_t index)
+{
+	struct lens_lookup q = {0};
+	uint64_t left;
+	struct gpa gpa;
+
+	snprintf(q.name, sizeof(q.name), "%s", symbol);
+	assert_int_equal(lens_lookup(v->l, &q, 1, &v->err), 0);
+	assert_true(q.valid);
+	assert_int_equal(lens_translate(v->l, (struct gva){q.found.addr.v + index * 8}, &gpa, &left,
+					&v->err),
+			 0);
+	return (uint64_t *)(void *)(v->ram + gpa.v);
+}
+
+static void check_tables(struct vm *v)
+{
+	struct lens_finding f[LENS_MAX_FINDINGS];
+	struct lens_audit_stats stats;
+	const struct lens_approved home = {
+		.gva = {UINT64_C(0xffffffffff680000)}, .len_bytes = 4096, .gpa = {0xd0000}};
+	uint64_t *text = word(v, "level2_kernel_pgt", (v->k.base.v >> 21) & 511);
+	uint64_t *fixmap = word(v, "level1_fixmap_pgt", 640);
+	uint64_t old, start, worst = 0, audit_ns = 0;
+	size_t nr;
+
+	if (lens_tables_pin(v->l, &v->err))
+		fail_msg("lens_tables_pin: %s", v->err.text);
+	start = xo_now_ns();
+	for (int i = 0; i < 100; i++) {
+		uint64_t at = xo_now_ns();
+
+		nr = tables(v, f);
+		show(f, nr);
+		assert_int_equal(nr, 0);
+		worst = xo_now_ns() - at > worst ? xo_now_ns() - at : worst;
+	}
+	print_message("tables compared in %.0f us, at most %.0f us\n",
+		      (double)(xo_now_ns() - start) / 1e5, (double)worst / 1e3);
+	for (int i = 0; i < 20; i++) {
+		nr = audit(v, NULL, 0, f, &stats);
+		show(f, nr);
+		assert_int_equal(nr, 0);
+		audit_ns += stats.ns;
+	}
+	print_message("audit: %u spaces, %u tables, %u executable pages, %u left, %.0f us\n",
+		      stats.nr_spaces, stats.nr_tables, stats.nr_exec_pages, stats.nr_left,
+		      (double)audit_ns / 20e3);
+	assert_true(stats.nr_spaces > 3);
+	assert_true(stats.nr_exec_pages >= v->k.text_bytes / XO_PAGE_SIZE);
+
+	/* Text becomes writable. */
+	old = *text;
+	*text |= 2;
+	assert_int_equal(tables(v, f), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_WX);
+	assert_int_equal(f[0].gva.v, v->k.base.v & ~((UINT64_C(2) << 20) - 1));
+	assert_non_null(strstr(f[0].what, "kernel image"));
+	assert_int_equal(audit(v, NULL, 0, f, &stats), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_WX);
+	*text = old;
+
+	/* A page appears in the fixmap, as a detour's home does. */
+	assert_int_equal(*fixmap, 0);
+	*fixmap = 0xd0000 | 0x121;
+	assert_int_equal(tables(v, f), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_PTE);
+	assert_int_equal(audit(v, NULL, 0, f, &stats), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_EXEC);
+	assert_int_equal(f[0].gva.v, home.gva.v);
+	assert_int_equal(f[0].owner, LENS_OWNER_UNKNOWN);
+	assert_int_equal(audit(v, &home, 1, f, &stats), 0);
+	*fixmap = 0xd1000 | 0x121;
+	assert_int_equal(audit(v, &home, 1, f, &stats), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_TEXT_MAPPING);
+	*fixmap = 0;
+	assert_int_equal(tables(v, f), 0);
+	assert_int_equal(audit(v, NULL, 0, f, &stats), 0);
+}
+
+/* Modules, tracers and processes come and go: the tables of the image stay, nobody is unknown. */
+static void check_busy(struct vm *v)
+{
+	struct lens_finding f[LENS_MAX_FINDINGS];
+	struct lens_audit_stats stats;
+	size_t nr, seen = 0;
+
+	say(v, "{ for i in $(seq 12); do rmmod dummy; insmod /modules/dummy.ko; "
+	       "cd /sys/kernel/tracing; echo 'r:z vfs_read' > kprobe_events; "
+	       "echo 1 > events/kprobes/z/enable; usleep 100000; "
+	       "echo 0 > events/kprobes/z/enable; echo > kprobe_events; "
+	       "for j in 1 2 3 4 5; do /bin/true; done; done; echo done; } "
+	       ">/tmp/out 2>&1 </dev/null &");
+	for (int i = 0; i < 100; i++) {
+		nr = tables(v, f);
+		for (size_t k = 0; k < nr; k++)
+			if (!strstr(f[k].what, "module area")) {
+				show(f + k, 1);
+				fail();
+			}
+		seen += nr;
+		nr = audit(v, NULL, 0, f, &stats);
+		show(f, nr);
+		xo_sleep_ns(20 * UINT64_C(1000000));
+	}
+	say(v, "for i in $(seq 100); do grep -q done /tmp/out && break; usleep 100000; done; "
+	       "cat /tmp/out; rm /tmp/out");
+	print_message("busy: %zu new entries in the module area\n", seen);
+	nr = audit(v, NULL, 0, f, &stats);
+	show(f, nr);
+	assert_int_equal(nr, 0);
+	assert_int_equal(lens_tables_pin(v->l, &v->err), 0);
+	assert_int_equal(tables(v, f), 0);
+}
+
 static void run(const struct guest_opts *o)
 {
 	static struct vm v;
 
 	boot(&v, o);
 	check_areas(&v);
+	check_tables(&v);
+	check_busy(&v);
+	take_areas(&v);
 	check_idle(&v);
 	check_toggles(&v);
 	check_flip(&v);

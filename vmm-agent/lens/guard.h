@@ -96,6 +96,7 @@ enum lens_owner {
 	LENS_OWNER_BPF_PACK, /* memory set aside for BPF programs, filled with int3 */
 	LENS_OWNER_FTRACE,   /* trampoline of a tracer */
 	LENS_OWNER_KPROBE,   /* out-of-line instructions of kprobes */
+	LENS_OWNER_EFI,	     /* the firmware's run-time code, in the address space made for it */
 };
 
 const char *lens_owner_name(enum lens_owner o);
@@ -111,7 +112,7 @@ struct lens_finding {
 		LENS_FOUND_DESCRIPTOR,	 /* a GDT entry differs, but for what the CPU and context
 					  * switches write */
 	} kind;
-	enum lens_owner owner; /* LENS_FOUND_EXEC: whose the page is, by the kernel's own lists */
+	enum lens_owner owner; /* of an executable page, by the kernel's own lists */
 	struct gva gva;
 	struct gpa gpa;
 	uint64_t len_bytes; /* of neighbours that have the same fault */
@@ -139,13 +140,17 @@ struct lens_approved {
 
 struct lens_audit_stats {
 	uint32_t nr_spaces, nr_tables, nr_exec_pages;
+	uint32_t nr_left; /* spaces whose user half comes next time: work per audit is bounded */
 	uint64_t ns;
 };
 
+#define LENS_MAX_APPROVED 1024
+
 /**
- * lens_audit - walk the kernel half of every address space: each supervisor-executable page must be
- * approved (kernel text, live modules, @extra), none writable and executable, text mapped where it
- * is
+ * lens_audit - walk every address space: each supervisor-executable page must be approved (kernel
+ * text, live modules, @extra: @nr_extra of them, at most LENS_MAX_APPROVED), none writable and
+ * executable, text mapped where it is
+ * lens_areas or lens_guard_prepare was called before. Without a hold.
  */
 int lens_audit(struct lens *l, const struct lens_approved *extra, size_t nr_extra,
 	       struct lens_finding *ret, size_t *ret_nr, struct lens_audit_stats *stats,

@@ -128,3 +128,58 @@ int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint
 	memcpy(ret->where.module, w.where.module, sizeof(ret->where.module));
 	return 0;
 }
+
+int lens_tables_pin(struct lens *l, struct xerr *err)
+{
+	return order(l, WIRE_TABLES_PIN, err);
+}
+
+/* What is left of an answer from @off on: findings. */
+static int take_findings(struct lens *l, struct span body, size_t off, struct lens_finding *ret,
+			 size_t *ret_nr, struct xerr *err)
+{
+	size_t bytes = body.len_bytes - off, nr = bytes / sizeof(*ret);
+
+	if (bytes % sizeof(*ret) || nr > LENS_MAX_FINDINGS)
+		return lclient_broken(l, err);
+	if (nr)
+		memcpy(ret, body.p + off, bytes);
+	for (size_t i = 0; i < nr; i++) {
+		lclient_settle(ret[i].what, sizeof(ret[i].what));
+		if (ret[i].kind < LENS_FOUND_PTE || ret[i].kind > LENS_FOUND_DESCRIPTOR ||
+		    ret[i].owner > LENS_OWNER_EFI)
+			return lclient_broken(l, err);
+	}
+	*ret_nr = nr;
+	return 0;
+}
+
+int lens_tables_check(struct lens *l, struct lens_finding *ret, size_t *ret_nr, struct xerr *err)
+{
+	_cleanup_msg_ struct msg m = {0};
+	int rc = lclient_ask(l, WIRE_TABLES_CHECK, NULL, 0, &m, err);
+
+	return rc ? rc : take_findings(l, msg_span(&m), 0, ret, ret_nr, err);
+}
+
+int lens_audit(struct lens *l, const struct lens_approved *extra, size_t nr_extra,
+	       struct lens_finding *ret, size_t *ret_nr, struct lens_audit_stats *stats,
+	       struct xerr *err)
+{
+	_cleanup_msg_ struct msg m = {0};
+	struct lens_audit_stats s;
+	int rc;
+
+	if (nr_extra > LENS_MAX_APPROVED)
+		return xerr_set(err, XO_ELIMIT, "lens: more than %d approved ranges",
+				LENS_MAX_APPROVED);
+	rc = lclient_ask(l, WIRE_AUDIT, extra, nr_extra * sizeof(*extra), &m, err);
+	if (rc)
+		return rc;
+	if (!span_copy(msg_span(&m), 0, &s, sizeof(s)))
+		return lclient_broken(l, err);
+	rc = take_findings(l, msg_span(&m), sizeof(s), ret, ret_nr, err);
+	if (!rc)
+		*stats = s;
+	return rc;
+}

@@ -56,6 +56,8 @@ const char *lens_owner_name(enum lens_owner o)
 		return "ftrace";
 	case LENS_OWNER_KPROBE:
 		return "kprobes";
+	case LENS_OWNER_EFI:
+		return "EFI";
 	}
 	return "unknown";
 }

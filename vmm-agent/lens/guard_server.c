@@ -93,6 +93,56 @@ static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, stru
 	return add(reply, &w, sizeof(w), err);
 }
 
+static int do_pin(struct gguard *g, const struct gkernel *k, struct span body, struct xerr *err)
+{
+	int rc = body.len_bytes ? bad(err, "pin: wrong length") : 0;
+
+	if (!rc && !g->prepared)
+		rc = prepare(g, k, err);
+	return rc ? rc : gtables_pin(&g->tables, &g->judge, err);
+}
+
+static int do_tables_check(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
+{
+	struct gfound found;
+	int rc = body.len_bytes ? bad(err, "check of tables: wrong length") : 0;
+
+	if (!rc)
+		rc = gtables_check(&g->tables, &g->judge, &found, err);
+	return rc ? rc : add(reply, found.f, found.nr * sizeof(found.f[0]), err);
+}
+
+static int do_audit(struct gguard *g, const struct gkernel *k, struct span body, struct xbuf *reply,
+		    struct xerr *err)
+{
+	struct lens_approved extra[LENS_MAX_APPROVED];
+	size_t nr = body.len_bytes / sizeof(extra[0]);
+	struct lens_audit_stats stats = {0};
+	struct gfound found;
+	int rc = 0;
+
+	if (body.len_bytes % sizeof(extra[0]) || nr > LENS_MAX_APPROVED)
+		return bad(err, "audit: wrong length");
+	if (nr)
+		memcpy(extra, body.p, nr * sizeof(extra[0]));
+	if (!g->prepared)
+		rc = prepare(g, k, err);
+	for (int i = 0; !rc && i < TRIES; i++) {
+		struct xerr last = {0};
+
+		rc = gaudit_run(&g->audit, &g->judge, extra, nr, &found, &stats, &last);
+		if (rc != -XO_EMODLIST || i == TRIES - 1) {
+			if (rc)
+				return xerr_set(err, rc, "%s", last.text);
+			break;
+		}
+		rc = 0;
+	}
+	if (!rc)
+		rc = add(reply, &stats, sizeof(stats), err);
+	return rc ? rc : add(reply, found.f, found.nr * sizeof(found.f[0]), err);
+}
+
 int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct span body,
 		  struct xbuf *reply, struct xerr *err)
 {
@@ -103,6 +153,12 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 		return body.len_bytes ? bad(err, "guard: wrong length") : prepare(g, k, err);
 	case WIRE_JUDGE:
 		return do_judge(g, body, reply, err);
+	case WIRE_TABLES_PIN:
+		return do_pin(g, k, body, err);
+	case WIRE_TABLES_CHECK:
+		return do_tables_check(g, body, reply, err);
+	case WIRE_AUDIT:
+		return do_audit(g, k, body, reply, err);
 	default:
 		return bad(err, "no such operation");
 	}
@@ -111,5 +167,7 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 void gguard_free(struct gguard *g)
 {
 	gjudge_free(&g->judge);
+	gtables_free(&g->tables);
+	g->audit = (struct gaudit){0};
 	g->prepared = false;
 }

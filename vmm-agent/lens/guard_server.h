@@ -4,12 +4,16 @@
 #define EXOPATCH_LENS_GUARD_SERVER_H
 
 #include "base/buf.h"
+#include "vmm-agent/lens/audit.h"
 #include "vmm-agent/lens/judge.h"
+#include "vmm-agent/lens/tables.h"
 #include "vmm-agent/lens/wire.h"
 
 /** struct gguard - zero-initialise, gguard_free it when the kernel is forgotten */
 struct gguard {
 	struct gjudge judge;
+	struct gtables tables;
+	struct gaudit audit;
 	bool prepared;
 };
 

@@ -17,8 +17,8 @@
 #include "vmm-agent/lens/forms.h"
 
 #define MAX_CANDIDATES 8
-#define TLS_FIRST      12 /* GDT_ENTRY_TLS_MIN to _MAX, asm/segment.h */
-#define TLS_LAST       14
+#define SWITCH_FIRST   10 /* GDT_ENTRY_LDT to GDT_ENTRY_TLS_MAX, asm/segment.h: context switch */
+#define SWITCH_LAST    14
 #define DESC_BYTES     8
 #define DESC_TYPE      5    /* the byte of a descriptor that has its type */
 #define DESC_CODE_DATA 0x10 /* not a system segment */
@@ -453,14 +453,14 @@ static void judge_gdt(struct lens_judgement *r, uint64_t page_off, const uint8_t
 		if ((before[i] ^ after[i]) & ~gjudge_gdt_mask(page_off + i, before[i]))
 			r->legal = false;
 	if (!r->legal)
-		say(r, "GDT: more than accessed, busy and thread-local segments differs");
+		say(r, "GDT: more differs than accessed, busy, LDT and thread-local segments");
 }
 
 uint8_t gjudge_gdt_mask(size_t off, uint8_t byte)
 {
 	size_t entry = off / DESC_BYTES;
 
-	if (entry >= TLS_FIRST && entry <= TLS_LAST)
+	if (entry >= SWITCH_FIRST && entry <= SWITCH_LAST)
 		return 0xff;
 	if (off % DESC_BYTES != DESC_TYPE)
 		return 0;
