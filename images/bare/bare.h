@@ -17,7 +17,10 @@
 #define BARE_PD		0x212000 /* identity: the first GiB in 2 MiB pages */
 #define BARE_HOME_PD	0x213000
 #define BARE_HOME_PT	0x214000 /* 512 free entries: page N is at BARE_HOME_GVA + N * 4096 */
+#define BARE_TSS	0x215000 /* one a processor, 512 bytes each */
+#define BARE_IDT	0x216000 /* vector 1 only */
 #define BARE_STACKS	0x220000 /* one page a processor, grows down from its end */
+#define BARE_DB_STACKS	0x228000 /* likewise, for vector 1 from ring 3 */
 #define BARE_HOME_GPA	0x230000 /* a free, zero page */
 #define BARE_HOME_GVA	0x40000000
 #define BARE_GUARDED	0x240000    /* four free, zero pages, for the host to protect */

@@ -93,15 +93,22 @@ static void dma(uint64_t to)
 		;
 }
 
+/* debug_trap (boot.S) may come between: rcx and rdx are not kept over a store. */
 static void make_store(volatile struct bare_store *s)
 {
 	void *to = (void *)(uintptr_t)s->addr;
 	uint64_t n = 16;
 
 	if (s->kind == BARE_STORE_32)
-		__asm__ volatile("movl %0, (%1)" : : "r"((uint32_t)s->value), "r"(to) : "memory");
+		__asm__ volatile("movl %0, (%1)"
+				 :
+				 : "a"((uint32_t)s->value), "D"(to)
+				 : "memory", "rcx", "rdx", "cc");
 	else if (s->kind == BARE_STORE_64)
-		__asm__ volatile("movq %0, (%1)" : : "r"(s->value), "r"(to) : "memory");
+		__asm__ volatile("movq %0, (%1)"
+				 :
+				 : "a"(s->value), "D"(to)
+				 : "memory", "rcx", "rdx", "cc");
 	else if (s->kind == BARE_STORE_REP)
 		__asm__ volatile("rep stosb"
 				 : "+D"(to), "+c"(n)

@@ -37,7 +37,7 @@ static void test_put_back(void **state)
 	guarding_next(&guard, &e);
 	assert_int_equal(e.gpa.v, BARE_GUARDED + 0x10);
 	assert_int_equal(e.len_bytes, 4);
-	assert_int_equal(e.vcpu, 0);
+	assert_in_range(e.vcpu, 0, 1); /* processors number themselves */
 	assert_false(e.adopted);
 	assert_false(bare_runs(guard.guest, 20));
 	(void)guarding_judge(&guard, false);

@@ -101,7 +101,8 @@ int mon_guard_stats(struct mon *m, struct mon_guard_stats *ret, struct xerr *err
  */
 int mon_guard_audit(struct mon *m, uint64_t *ret_lost, struct xerr *err) XO_MUST_CHECK;
 
-/** mon_guard_close - un-protect everything; closing the last copy of @fds.uffd ends it for good */
+/** mon_guard_close - un-protect everything; closing the last copy of @fds.uffd ends it for good.
+ *  -EAGAIN: a write waits for its verdict, nothing was done */
 int mon_guard_close(struct mon *m, struct xerr *err) XO_MUST_CHECK;
 
 #endif

@@ -147,6 +147,8 @@ int mon_guard_close(struct mon *m, struct xerr *err)
 {
 	int rc = mon_call(m, MON_OP_GUARD_CLOSE, SPAN(NULL, 0), NULL, 0, 0, NULL, NULL, err);
 
+	if (rc == -EAGAIN)
+		return rc;
 	xo_close_ptr(&m->events);
 	m->events = -1;
 	return rc;

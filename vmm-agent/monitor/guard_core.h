@@ -16,6 +16,7 @@
 #include "vmm-agent/monitor/vm.h"
 
 #define GUARD_MAX_WAITING 80 /* threads: all vCPUs, and others; more wait in the kernel's queue */
+#define GUARD_STOP_NS	  1000000000 /* nobody runs while the last one waits for a processor */
 #define GUARD_RETRY_NS	  10000000
 
 /** struct finding - a page that may differ from its golden copy, to be judged in this hold */

@@ -102,10 +102,14 @@ static bool any_unstopped(const struct guard *g)
 	return false;
 }
 
-static int hold_vcpus(struct guard *g, struct xerr *err)
+/*
+ * @writer: it sleeps in its fault, and is interrupted only when its page is about to be opened: a
+ * thread that waits inside the kernel with a signal pending does not sleep, but spins.
+ */
+static int hold_vcpus(struct guard *g, pid_t writer, struct xerr *err)
 {
-	int rc = hold_ask(g->hold, err);
-	uint64_t deadline_ns = g->hold->asked_ns + MON_HOLD_TIMEOUT_MS * UINT64_C(1000000);
+	int rc = hold_ask(g->hold, writer, err);
+	uint64_t deadline_ns = g->hold->asked_ns + GUARD_STOP_NS;
 
 	while (!rc) {
 		rc = hold_collect(g->hold, err);
@@ -113,8 +117,7 @@ static int hold_vcpus(struct guard *g, struct xerr *err)
 		if (rc || !still_running(g))
 			break;
 		if (xo_now_ns() >= deadline_ns)
-			rc = xerr_set(err, XO_EHOLD, "a vCPU did not stop within %d ms",
-				      MON_HOLD_TIMEOUT_MS);
+			rc = xerr_set(err, XO_EHOLD, "a vCPU does not stop; its writes wait");
 		else
 			hold_pause(g->nr_waiting < GUARD_MAX_WAITING ? g->uffd : -1, deadline_ns);
 	}
@@ -127,7 +130,7 @@ static int hold_vcpus(struct guard *g, struct xerr *err)
 
 int guard_hold(struct guard *g, struct xerr *err)
 {
-	int rc = hold_vcpus(g, err);
+	int rc = hold_vcpus(g, 0, err);
 
 	if (rc)
 		return rc;
@@ -247,7 +250,7 @@ int guard_pump(struct guard *g)
 	if (!g->nr_waiting && !g->nr_findings)
 		return 0;
 	fault_pass(FAULT_guard_event_read);
-	rc = hold_vcpus(g, &why);
+	rc = hold_vcpus(g, g->nr_waiting ? g->waiting[0].tid : 0, &why);
 	if (rc) {
 		g->retry_ns = xo_now_ns() + GUARD_RETRY_NS;
 		if (!g->failing)

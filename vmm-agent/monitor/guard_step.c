@@ -25,7 +25,6 @@
 #include "vmm-agent/monitor/guard_core.h"
 
 #define MAX_OPEN	4 /* an XSAVE area spans three pages at most */
-#define STOP_NS		(MON_HOLD_TIMEOUT_MS * UINT64_C(1000000))
 #define STEP_NS		10000000
 #define KERNEL_NS	2000000 /* for a writer that cannot be stopped */
 #define KERNEL_PAUSE_NS 50000
@@ -110,7 +109,7 @@ static int resume(struct store *s, int request)
 	rc = wait_stop(s, xo_now_ns() + STEP_NS);
 	if (rc == -XO_ETIMEOUT || rc == -EAGAIN) {
 		(void)ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL);
-		rc = wait_stop(s, xo_now_ns() + STOP_NS);
+		rc = wait_stop(s, xo_now_ns() + GUARD_STOP_NS);
 	}
 	if (rc < 0) {
 		t->state = t->state == THREAD_FREE ? THREAD_FREE : THREAD_ASKED;
@@ -273,7 +272,7 @@ static void step_writer(struct store *s)
 static void finish(struct store *s)
 {
 	if (s->thread->state == THREAD_ASKED) {
-		int rc = wait_stop(s, xo_now_ns() + STOP_NS);
+		int rc = wait_stop(s, xo_now_ns() + GUARD_STOP_NS);
 
 		if (rc < 0)
 			return;
@@ -330,6 +329,8 @@ static void find_writer(struct store *s)
 	if (vcpu >= 0) {
 		s->hold = g->hold;
 		s->thread = &g->hold->thread[vcpu];
+		if (s->thread->state == THREAD_SEIZED && hold_ask_one(g->hold, s->thread, NULL))
+			s->thread = NULL; /* it has ended */
 		return;
 	}
 	if (!is_qemus(s))
@@ -340,7 +341,7 @@ static void find_writer(struct store *s)
 		*t = (struct thread){.tid = s->tid, .status_fd = -1};
 	g->device.nr = 1;
 	/* Fails for the kernel's helpers within QEMU (io_uring, vhost). */
-	if (hold_ask(&g->device, NULL))
+	if (hold_ask(&g->device, 0, NULL))
 		return;
 	s->hold = &g->device;
 	s->thread = t;

@@ -265,7 +265,15 @@ static int wait_all(struct hold *h, uint64_t deadline_ns, struct xerr *err)
 	return 0;
 }
 
-static int ask_all(struct hold *h, struct xerr *err)
+int hold_ask_one(struct hold *h, struct thread *t, struct xerr *err)
+{
+	if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL))
+		return seize_error(h, t, errno, err);
+	t->state = THREAD_ASKED;
+	return 0;
+}
+
+static int ask_all(struct hold *h, pid_t but, struct xerr *err)
 {
 	int rc = 0;
 
@@ -283,10 +291,10 @@ static int ask_all(struct hold *h, struct xerr *err)
 	for (size_t i = 0; i < h->nr && !rc; i++) {
 		struct thread *t = &h->thread[i];
 
-		if (t->state == THREAD_SEIZED && ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL))
-			rc = seize_error(h, t, errno, err);
-		else
+		if (t->state == THREAD_LEAVING)
 			t->state = THREAD_ASKED;
+		else if (t->tid != but)
+			rc = hold_ask_one(h, t, err);
 	}
 	return rc;
 }
@@ -305,7 +313,7 @@ int hold_all(struct hold *h, struct xerr *err)
 		return xerr_set(err, XO_EHOLD,
 				"a vCPU thread has not answered to the hold before; try again");
 	hold_timer(MON_HOLD_TIMEOUT_MS);
-	rc = ask_all(h, err);
+	rc = ask_all(h, 0, err);
 	if (!rc)
 		rc = wait_all(h, h->asked_ns + MON_HOLD_TIMEOUT_MS * NS_PER_MS, err);
 	if (rc) {
@@ -317,12 +325,12 @@ int hold_all(struct hold *h, struct xerr *err)
 	return 0;
 }
 
-int hold_ask(struct hold *h, struct xerr *err)
+int hold_ask(struct hold *h, pid_t but, struct xerr *err)
 {
 	int rc;
 
 	hold_timer(MON_HOLD_TIMEOUT_MS);
-	rc = ask_all(h, err);
+	rc = ask_all(h, but, err);
 	if (rc)
 		give_up(h);
 	return rc;

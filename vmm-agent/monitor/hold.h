@@ -64,8 +64,12 @@ int hold_all(struct hold *h, struct xerr *err) XO_MUST_CHECK;
  * and hold_pause until those who can have stopped, then hold_seal or hold_abort.
  */
 
-/** hold_ask - interrupt every thread of @h, wait for none. Return: as hold_all; nobody is held */
-int hold_ask(struct hold *h, struct xerr *err) XO_MUST_CHECK;
+/** hold_ask - interrupt every thread of @h but @but (or 0), which is only attached; wait for none.
+ *  Return: as hold_all; nobody is held then */
+int hold_ask(struct hold *h, pid_t but, struct xerr *err) XO_MUST_CHECK;
+
+/** hold_ask_one - interrupt one that was left out. Return: likewise */
+int hold_ask_one(struct hold *h, struct thread *t, struct xerr *err) XO_MUST_CHECK;
 
 /** hold_collect - take note of who has stopped. Return: 0, -XO_ETARGETGONE */
 int hold_collect(struct hold *h, struct xerr *err) XO_MUST_CHECK;
