@@ -20,6 +20,8 @@ struct guard {
 	struct mon_guard_fds fds;
 	struct lens_area *area; /* what is protected */
 	size_t nr_areas;
+	struct lens_finding known[LENS_MAX_FINDINGS]; /* of the last audit */
+	size_t nr_known;
 	bool stop;
 	uint64_t started_ns, tables_due_ns, audit_due_ns;
 	struct {

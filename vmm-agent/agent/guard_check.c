@@ -2,6 +2,7 @@
 /* What is looked at regularly, since it cannot be held: page tables, and what they make executable.
  */
 #include <errno.h>
+#include <string.h>
 
 #include "base/util.h"
 #include "vmm-agent/agent/guard.h"
@@ -30,17 +31,63 @@ static json_t *address(uint64_t v)
 	return json_sprintf("0x%llx", (unsigned long long)v);
 }
 
-static void report(struct guard *g, const struct lens_finding *f, size_t nr)
+static bool same(const struct lens_finding *a, const struct lens_finding *b)
 {
-	for (size_t i = 0; i < nr; i++) {
-		g->count.findings++;
-		guard_emit(g, finding_name(&f[i]), "reported",
-			   json_pack("{s:s,s:o,s:o,s:o,s:o}", "reason", f[i].what, "gva",
-				     address(f[i].gva.v), "gpa", address(f[i].gpa.v), "old",
-				     address(f[i].was), "new", address(f[i].is)));
+	return a->kind == b->kind && a->gva.v == b->gva.v && a->is == b->is &&
+	       !strcmp(a->what, b->what);
+}
+
+static bool is_known(const struct guard *g, const struct lens_finding *f)
+{
+	for (size_t i = 0; i < g->nr_known; i++)
+		if (same(&g->known[i], f))
+			return true;
+	return false;
+}
+
+static void report(struct guard *g, const struct lens_finding *f)
+{
+	g->count.findings++;
+	guard_emit(g, finding_name(f), "reported",
+		   json_pack("{s:s,s:s,s:o,s:o,s:o,s:o}", "reason", f->what, "owner",
+			     lens_owner_name(f->owner), "gva", address(f->gva.v), "gpa",
+			     address(f->gpa.v), "old", address(f->was), "new", address(f->is)));
+}
+
+/* What the kernel's own lists say that an honest guest may do; policy can forbid it. */
+static bool is_approved(const struct guard *g, const struct lens_finding *f)
+{
+	if (f->kind != LENS_FOUND_EXEC)
+		return false;
+	switch (f->owner) {
+	case LENS_OWNER_UNKNOWN:
+		return false;
+	case LENS_OWNER_KPROBE:
+		return !g->opts->forbid_kprobes;
+	case LENS_OWNER_FTRACE:
+		return !g->opts->forbid_ftrace;
+	default:
+		return true;
 	}
 }
 
+/* Everything the audit found is said once, for as long as it stays. */
+static void report_new(struct guard *g, const struct lens_finding *f, size_t nr)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < nr; i++)
+		if (!is_approved(g, &f[i]) && !is_known(g, &f[i]))
+			report(g, &f[i]);
+	for (size_t i = 0; i < nr; i++)
+		g->known[kept++] = f[i];
+	g->nr_known = kept;
+}
+
+/*
+ * An entry that changed is an attack; one that is new and executable may be a module or a tracer,
+ * and the audit, which knows the owners, is made at once to tell.
+ */
 static int check_tables(struct guard *g, struct xerr *err)
 {
 	struct lens_finding f[LENS_MAX_FINDINGS];
@@ -52,8 +99,13 @@ static int check_tables(struct guard *g, struct xerr *err)
 	g->count.table_check_ns = xo_now_ns() - start;
 	if (rc || !nr)
 		return rc;
-	report(g, f, nr);
-	return lens_tables_pin(g->s.lens, err); /* said once */
+	for (size_t i = 0; i < nr; i++) {
+		if (f[i].was)
+			report(g, &f[i]);
+		else
+			g->audit_due_ns = 0;
+	}
+	return lens_tables_pin(g->s.lens, err);
 }
 
 static int audit(struct guard *g, struct xerr *err)
@@ -70,7 +122,7 @@ static int audit(struct guard *g, struct xerr *err)
 		return rc;
 	g->count.audits++;
 	g->count.audit_ns = stats.ns;
-	report(g, f, nr);
+	report_new(g, f, nr);
 	rc = mon_guard_audit(g->s.mon, &lost, err);
 	if (!rc && lost)
 		guard_emit(g, "protection-lost", "put-back",
