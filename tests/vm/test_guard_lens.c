@@ -72,7 +72,12 @@ static void boot(struct vm *v, const struct guest_opts *o)
 	v->ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	assert_true(v->ram != MAP_FAILED);
 	close(fd);
-	say(v, "insmod /modules/loop.ko; insmod /modules/dummy.ko");
+	/*
+	 * QEMU's multi-threaded TCG may go on with a translated int3 that the guest has replaced
+	 * by then; so leave the scheduler's own places alone.
+	 */
+	say(v, "insmod /modules/loop.ko; insmod /modules/dummy.ko; "
+	       "echo 0 > /sys/kernel/tracing/options/record-cmd");
 	assert_int_equal(lens_guest_vm(v->g, &desc), 0);
 	if (lens_start(&v->l, &desc, &v->err) || lens_discover(v->l, &v->k, &v->err))
 		fail_msg("lens: %s", v->err.text);
@@ -236,11 +241,11 @@ static void check_toggles(struct vm *v)
 	      LENS_WRITE_FTRACE);
 	watch(v, "ftrace off", TRACING "echo nop > current_tracer; echo > set_ftrace_filter",
 	      LENS_WRITE_FTRACE);
-	watch(v, "events on", TRACING "echo 1 > events/sched/enable; echo 1 > events/timer/enable",
+	watch(v, "events on", TRACING "echo 1 > events/signal/enable; echo 1 > events/task/enable",
 	      LENS_WRITE_JUMP_LABEL);
-	watch(v, "events off", TRACING "echo 0 > events/sched/enable; echo 0 > events/timer/enable",
+	watch(v, "events off", TRACING "echo 0 > events/signal/enable; echo 0 > events/task/enable",
 	      LENS_WRITE_JUMP_LABEL);
-	watch(v, "schedstats", "echo 1 > /proc/sys/kernel/sched_schedstats", LENS_WRITE_JUMP_LABEL);
+	watch(v, "a sysctl", "echo 0 > /proc/sys/kernel/timer_migration", LENS_WRITE_JUMP_LABEL);
 	assert_int_equal(lens_lookup(v->l, &q, 1, &v->err), 0);
 	assert_true(q.valid);
 	if (lens_site(v->l, q.found.addr, q.found.size_bytes, NULL, 0, &site, &why, &v->err))

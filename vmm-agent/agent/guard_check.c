@@ -108,16 +108,43 @@ static int check_tables(struct guard *g, struct xerr *err)
 	return lens_tables_pin(g->s.lens, err);
 }
 
+/* The homes of the patches that the journal knows. */
+static struct lens_approved *homes(const struct session *s, size_t *ret_nr)
+{
+	struct lens_approved *a = calloc(s->nr_rows + 1, sizeof(*a));
+
+	*ret_nr = 0;
+	for (size_t i = 0; a && i < s->nr_rows; i++) {
+		const struct jrow *r = &s->row[i];
+		uint64_t start = r->home.v & ~XO_PAGE_MASK;
+
+		if (session_row_here(s, r) && r->home_bytes)
+			a[(*ret_nr)++] = (struct lens_approved){
+				.gva = {start},
+				.len_bytes = xo_align_up(r->home.v + r->home_bytes - start,
+							 XO_PAGE_SIZE),
+			};
+	}
+	return a;
+}
+
 static int audit(struct guard *g, struct xerr *err)
 {
+	_cleanup_free_ struct lens_approved *home = NULL;
 	struct lens_finding f[LENS_MAX_FINDINGS];
 	struct lens_audit_stats stats;
+	size_t nr = 0, nr_homes = 0;
 	uint64_t lost = 0;
-	size_t nr = 0;
 	int rc = guard_refresh(g, err);
 
 	if (!rc)
-		rc = lens_audit(g->s.lens, NULL, 0, f, &nr, &stats, err);
+		rc = session_journal(&g->s, err);
+	if (rc)
+		return rc;
+	home = homes(&g->s, &nr_homes);
+	if (!home)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = lens_audit(g->s.lens, home, nr_homes, f, &nr, &stats, err);
 	if (rc)
 		return rc;
 	g->count.audits++;

@@ -295,10 +295,12 @@ static bool is_in_use(const struct gkernel *k, const struct gtable *t)
 int gtables_check(const struct gtables *t, const struct gjudge *j, struct gfound *ret,
 		  struct xerr *err)
 {
-	struct check c = {.k = j->k, .ro_end = gkernel_symbol(j->k, "__end_rodata"), .found = ret};
+	struct check c = {.k = j->k, .found = ret};
 
 	if (!t->nr)
 		return xerr_set(err, XO_ENOKERNEL, "shared page tables: they were not pinned yet");
+	c.ro_start = gkernel_symbol(j->k, "__start_rodata");
+	c.ro_end = gkernel_symbol(j->k, "__end_rodata");
 	ret->nr = 0;
 	for (size_t n = 0; n < t->nr; n++) {
 		const struct gtable *one = &t->table[n];
