@@ -419,7 +419,7 @@ static int patience_ms(struct server *s)
 /* The guard takes writes only while nobody is held. */
 static bool may_pump(const struct server *s)
 {
-	return s->guard.open && !is_held(s) && xo_now_ns() >= s->guard.retry_ns;
+	return s->guard.ready && !is_held(s) && xo_now_ns() >= s->guard.retry_ns;
 }
 
 static int request(struct server *s)
