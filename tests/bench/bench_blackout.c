@@ -180,10 +180,11 @@ static void report_all(struct bench *b, struct run *r, const char *prefix, bool 
 
 int main(int argc, char **argv)
 {
+	const char *build = getenv("BUILD");
 	struct bench *b = bench_open(argc, argv, "blackout");
 	static struct run kvm, kvm2, tcg;
 
-	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
+	setenv("EXOPATCH_LIBEXEC", build ? build : "build", 0);
 	if (bare_kvm_usable()) {
 		measure(&kvm, false, 1);
 		report_all(b, &kvm, "KVM, 1 vCPU", false);

@@ -9,7 +9,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void again(const char *payload)
 {
-	struct xbuf out = XBUF(4 * GDB_MAX_PACKET);
+	struct xbuf out = XBUF(UINT64_C(4) * GDB_MAX_PACKET);
 	struct gdb_in in = {0};
 	enum gdb_event e = GDB_MORE;
 

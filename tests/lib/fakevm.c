@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -56,17 +57,22 @@ static void *read_pipe(void *arg)
 	return arg;
 }
 
-/* The caller of vfork() waits in the kernel, deaf to everything but SIGKILL. */
-__attribute__((noinline)) static void deaf_for(uint32_t ms)
+static int nap_and_end(void *arg)
 {
-	const struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-	pid_t pid = vfork();
+	const struct timespec *ts = arg;
 
-	if (pid == 0) {
-		shared->vforked = 1;
-		(void)nanosleep(&ts, NULL);
-		_exit(0);
-	}
+	shared->vforked = 1;
+	(void)nanosleep(ts, NULL);
+	return 0;
+}
+
+/* Who waits for a CLONE_VFORK child does so in the kernel, deaf to everything but SIGKILL. */
+static void deaf_for(uint32_t ms)
+{
+	static char stack[65536] __attribute__((aligned(16)));
+	struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+	pid_t pid = clone(nap_and_end, stack + sizeof(stack), CLONE_VFORK | SIGCHLD, &ts);
+
 	(void)waitpid(pid, NULL, 0);
 	shared->vforked = 0;
 }

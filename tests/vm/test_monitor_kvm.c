@@ -149,7 +149,7 @@ static void test_two_vcpus_held_with_registers(void **state)
 static void test_paused_vm_stays_paused(void **state)
 {
 	struct bare *b = shared();
-	struct mon_regs regs;
+	struct mon_regs regs[2];
 	struct xerr err = {0};
 	struct bareplan p;
 	struct mon *m = start(b);
@@ -161,9 +161,9 @@ static void test_paused_vm_stays_paused(void **state)
 	run_plan(m, p.apply, NULL);
 	/* A paused vCPU thread sleeps in QEMU; it must go back to sleep after a visit. */
 	assert_int_equal(mon_hold(m, &err), 0);
-	if (mon_regs(m, &regs, &err))
+	if (mon_regs(m, regs, &err))
 		fail_msg("%s", err.text);
-	assert_int_equal(regs.cr3, BARE_PML4);
+	assert_int_equal(regs[0].cr3, BARE_PML4);
 	assert_int_equal(mon_release(m, NULL, &err), 0);
 	assert_false(bare_running(b));
 	assert_false(bare_runs(b, 50));
@@ -310,6 +310,7 @@ static void test_read_back_failure_is_put_back(void **state)
 
 int main(void)
 {
+	const char *build = getenv("BUILD");
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ring3),
 		cmocka_unit_test(test_ring0),
@@ -322,6 +323,6 @@ int main(void)
 		cmocka_unit_test(test_read_back_failure_is_put_back),
 	};
 
-	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
+	setenv("EXOPATCH_LIBEXEC", build ? build : "build", 0);
 	return cmocka_run_group_tests(tests, NULL, stop_shared);
 }

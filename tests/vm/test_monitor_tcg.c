@@ -249,7 +249,7 @@ static void test_large_plan(void **state)
 		w[i].replacement = zero;
 	}
 	must(visit(m, w, 96, true, NULL, &err), &err);
-	assert_memory_equal(bare_mem(guest, base + 95 * 4096), zero, 4096);
+	assert_memory_equal(bare_mem(guest, base + UINT64_C(95) * 4096), zero, 4096);
 	mon_free(m);
 }
 
@@ -302,6 +302,7 @@ static void test_monitor_killed_anywhere(void **state)
 
 int main(void)
 {
+	const char *build = getenv("BUILD");
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_translated_code_is_replaced),
 		cmocka_unit_test(test_rom_window),
@@ -314,6 +315,6 @@ int main(void)
 		cmocka_unit_test(test_monitor_killed_anywhere),
 	};
 
-	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
+	setenv("EXOPATCH_LIBEXEC", build ? build : "build", 0);
 	return cmocka_run_group_tests(tests, boot, stop);
 }

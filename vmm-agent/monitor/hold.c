@@ -15,7 +15,8 @@
 #include "base/fault.h"
 #include "base/util.h"
 
-#define TICK_MS 10
+#define TICK_MS	  10
+#define NS_PER_MS UINT64_C(1000000)
 
 /* The tracer of a thread, or 0. */
 static pid_t tracer_of(const struct thread *t)
@@ -104,7 +105,7 @@ void hold_timer(unsigned int after_ms)
 	if (after_ms) {
 		it.it_value.tv_sec = after_ms / 1000;
 		it.it_value.tv_usec = (suseconds_t)(after_ms % 1000) * 1000;
-		it.it_interval.tv_usec = TICK_MS * 1000;
+		it.it_interval.tv_usec = TICK_MS * INT64_C(1000);
 	}
 	(void)setitimer(ITIMER_REAL, &it, NULL);
 }
@@ -204,7 +205,7 @@ static void let_all_go(struct hold *h)
 /* The same, but those who hear soon are waited for. */
 static void give_up(struct hold *h)
 {
-	uint64_t deadline_ns = xo_now_ns() + 2 * TICK_MS * UINT64_C(1000000);
+	uint64_t deadline_ns = xo_now_ns() + 2 * (TICK_MS * NS_PER_MS);
 
 	let_all_go(h);
 	hold_timer(TICK_MS);
@@ -314,7 +315,7 @@ int hold_all(struct hold *h, struct xerr *err)
 	hold_timer(MON_HOLD_TIMEOUT_MS);
 	rc = ask_all(h, 0, err);
 	if (!rc)
-		rc = wait_all(h, h->asked_ns + MON_HOLD_TIMEOUT_MS * UINT64_C(1000000), err);
+		rc = wait_all(h, h->asked_ns + MON_HOLD_TIMEOUT_MS * NS_PER_MS, err);
 	if (rc) {
 		give_up(h);
 		return rc;

@@ -96,7 +96,7 @@ int inject_begin(struct inject *in)
 }
 
 /* Let the thread run to its next stop of the kind wanted, remembering a signal that comes first. */
-static int step(struct thread *t, int request, bool want_syscall)
+static int step(struct thread *t, enum __ptrace_request request, bool want_syscall)
 {
 	uint64_t deadline_ns = xo_now_ns() + CALL_TIMEOUT_MS * UINT64_C(1000000);
 

@@ -92,8 +92,9 @@ int kvmregs_find(pid_t pid, struct kvm_fds *ret)
 struct answers {
 	struct kvm_regs regs;
 	struct kvm_sregs sregs;
-	struct {
-		struct kvm_msrs head;
+	struct { /* struct kvm_msrs, which ends in a flexible array, with one entry */
+		uint32_t nmsrs;
+		uint32_t pad;
 		struct kvm_msr_entry entry;
 	} msr;
 };
@@ -112,10 +113,13 @@ static int call(struct inject *in, int fd, unsigned long request, size_t at)
 /* The three questions, one visit. */
 static int ask(struct inject *in, const struct vm *vm, int fd, struct answers *a)
 {
+	_Static_assert(offsetof(struct answers, msr.entry) - offsetof(struct answers, msr) ==
+			       sizeof(struct kvm_msrs),
+		       "one entry follows the head");
 	_Static_assert(sizeof(*a) <= INJECT_SCRATCH_BYTES, "answers fit the scratch");
 	int rc;
 
-	*a = (struct answers){.msr = {.head.nmsrs = 1, .entry.index = MSR_KERNEL_GS_BASE}};
+	*a = (struct answers){.msr = {.nmsrs = 1, .entry.index = MSR_KERNEL_GS_BASE}};
 	rc = vm_poke(vm, in->scratch, a, sizeof(*a));
 	if (!rc)
 		rc = call(in, fd, KVM_GET_REGS, offsetof(struct answers, regs));

@@ -203,7 +203,7 @@ static int unhex_answer(struct tcg *t, uint8_t *ret, size_t len_bytes, struct xe
 
 int tcg_regs(struct tcg *t, size_t i, struct mon_regs *ret, struct xerr *err)
 {
-	uint8_t regs[REG_BYTES];
+	uint8_t regs[REG_BYTES] = {0};
 	uint32_t eflags;
 	int rc = set_cpu(t, i, err);
 

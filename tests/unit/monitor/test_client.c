@@ -211,7 +211,8 @@ static void test_program_missing(void **state)
 	struct mon *m = NULL;
 	struct mon_vm desc;
 	struct xerr err = {0};
-	char *dir = strdup(getenv("EXOPATCH_LIBEXEC"));
+	const char *now = getenv("EXOPATCH_LIBEXEC");
+	char *dir = strdup(now ? now : "build");
 
 	(void)state;
 	fakevm_desc(&vm, 1, &desc);
@@ -247,6 +248,7 @@ static void test_sandbox(void **state)
 
 int main(void)
 {
+	const char *build = getenv("BUILD");
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(test_run),
@@ -262,6 +264,6 @@ int main(void)
 		T(test_sandbox),
 	};
 
-	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
+	setenv("EXOPATCH_LIBEXEC", build ? build : "build", 0);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
