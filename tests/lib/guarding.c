@@ -15,6 +15,7 @@ static void must(const char *what, int rc, const struct xerr *err)
 void guarding_monitor(struct guarding *g, const char *fault)
 {
 	struct xerr err = {0};
+	bool adopt = g->fds.uffd >= 0;
 	int dev = -1;
 
 	mon_free(g->mon);
@@ -23,11 +24,13 @@ void guarding_monitor(struct guarding *g, const char *fault)
 		assert_int_equal(setenv("EXOPATCH_FAULT", fault, 1), 0);
 	must("mon_start", mon_start(&g->mon, bare_vm(g->guest), &err), &err);
 	assert_int_equal(unsetenv("EXOPATCH_FAULT"), 0);
-	if (g->fds.uffd < 0)
+	if (!adopt)
 		dev = bare_uffd_open(g->guest);
 	must("mon_guard_open", mon_guard_open(g->mon, dev, &g->fds, &err), &err);
-	if (dev >= 0)
+	if (!adopt)
 		assert_int_equal(bare_uffd_close(g->guest), 0);
+	else
+		must("mon_guard_adopt", mon_guard_adopt(g->mon, &err), &err);
 }
 
 void guarding_start(struct guarding *g, const struct bare_opts *opts)

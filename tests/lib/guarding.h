@@ -19,7 +19,8 @@ struct guarding {
 void guarding_start(struct guarding *g, const struct bare_opts *opts);
 void guarding_stop(struct guarding *g);
 
-/** guarding_monitor - a new monitor, with the guard open; @fault: armed in it, or NULL */
+/** guarding_monitor - a new monitor, with the guard open and what there was adopted; @fault: armed
+ *  in it, or NULL */
 void guarding_monitor(struct guarding *g, const char *fault);
 
 /** guarding_protect, guarding_release - @nr pages from BARE_GUARDED on */

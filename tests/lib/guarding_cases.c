@@ -309,7 +309,6 @@ static void die_at(struct guarding *g, enum fault f)
 	}
 	assert_int_equal(err.code, -XO_EPEERDIED);
 	guarding_monitor(g, NULL);
-	assert_int_equal(mon_guard_adopt(g->mon, &(struct xerr){0}), 0);
 	if (!judged) {
 		guarding_next(g, &e);
 		assert_int_equal(e.gpa.v, AT);

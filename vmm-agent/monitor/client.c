@@ -114,8 +114,8 @@ int mon_take_error(const struct msg *a, size_t *ret_bad, struct xerr *err)
 	return xerr_set(err, a->head.status, "%s", e.text);
 }
 
-int mon_call(struct mon *m, uint32_t op, struct span body, const int *fds, size_t nr_fds,
-	     size_t want, struct msg *answer, size_t *ret_bad, struct xerr *err)
+int mon_call(struct mon *m, uint32_t op, struct span body, const int *fds, size_t nr_fds, void *ret,
+	     size_t want, size_t *ret_bad, struct xerr *err)
 {
 	_cleanup_msg_ struct msg a = {0};
 	int rc;
@@ -127,21 +127,18 @@ int mon_call(struct mon *m, uint32_t op, struct span body, const int *fds, size_
 		rc = msg_recv(m->fd, ANSWER_TIMEOUT_MS, &a);
 	if (rc)
 		return mon_lost(m, rc, err);
-	if (a.head.op != op || a.head.nr_fds != (op == MON_OP_GUARD_OPEN && !a.head.status) ||
-	    (!a.head.status && a.head.len_bytes != want))
+	if (a.head.op != op || a.head.nr_fds || (!a.head.status && a.head.len_bytes != want))
 		return mon_lost(m, XO_EPROTO, err);
 	if (a.head.status)
 		return mon_take_error(&a, ret_bad, err);
-	if (answer) {
-		*answer = a;
-		a = (struct msg){0};
-	}
+	if (want && ret && !span_copy(msg_span(&a), 0, ret, want))
+		return mon_lost(m, XO_EPROTO, err);
 	return 0;
 }
 
 static int simple(struct mon *m, uint32_t op, struct xerr *err)
 {
-	return mon_call(m, op, SPAN(NULL, 0), NULL, 0, 0, NULL, NULL, err);
+	return mon_call(m, op, SPAN(NULL, 0), NULL, 0, NULL, 0, NULL, err);
 }
 
 static int start_body(struct xbuf *b, const struct mon_vm *vm)
@@ -195,8 +192,8 @@ int mon_start(struct mon **ret, const struct mon_vm *vm, struct xerr *err)
 	*m = (struct mon){.fd = -1, .pid = -1, .events = -1, .nr_vcpus = vm->nr_vcpus};
 	rc = spawn(m, err);
 	if (!rc)
-		rc = mon_call(m, MON_OP_START, xbuf_span(&body), vm->backend_fd, vm->nr_backends, 0,
-			      NULL, NULL, err);
+		rc = mon_call(m, MON_OP_START, xbuf_span(&body), vm->backend_fd, vm->nr_backends,
+			      NULL, 0, NULL, err);
 	if (rc) {
 		mon_free(m);
 		return rc;
@@ -248,7 +245,7 @@ int mon_plan(struct mon *m, const struct mon_write *w, size_t nr, struct xerr *e
 		if (rc)
 			return xerr_set(err, rc, "plan: out of memory");
 		memcpy(b.data, &head, sizeof(head));
-		rc = mon_call(m, MON_OP_PLAN, xbuf_span(&b), NULL, 0, 0, NULL, NULL, err);
+		rc = mon_call(m, MON_OP_PLAN, xbuf_span(&b), NULL, 0, NULL, 0, NULL, err);
 		if (rc)
 			return rc;
 		flags = 0;
@@ -260,7 +257,7 @@ int mon_gdb(struct mon *m, int fd, bool resume, struct xerr *err)
 {
 	struct wire_gdb w = {.resume = resume};
 
-	return mon_call(m, MON_OP_GDB, SPAN(&w, sizeof(w)), &fd, 1, 0, NULL, NULL, err);
+	return mon_call(m, MON_OP_GDB, SPAN(&w, sizeof(w)), &fd, 1, NULL, 0, NULL, err);
 }
 
 int mon_hold(struct mon *m, struct xerr *err)
@@ -270,54 +267,34 @@ int mon_hold(struct mon *m, struct xerr *err)
 
 int mon_regs(struct mon *m, struct mon_regs *ret, struct xerr *err)
 {
-	_cleanup_msg_ struct msg a = {0};
-	size_t want = m->nr_vcpus * sizeof(*ret);
-	int rc = mon_call(m, MON_OP_REGS, SPAN(NULL, 0), NULL, 0, want, &a, NULL, err);
-
-	if (!rc)
-		memcpy(ret, a.body, want);
-	return rc;
+	return mon_call(m, MON_OP_REGS, SPAN(NULL, 0), NULL, 0, ret, m->nr_vcpus * sizeof(*ret),
+			NULL, err);
 }
 
 int mon_commit(struct mon *m, size_t *ret_bad, struct xerr *err)
 {
-	return mon_call(m, MON_OP_COMMIT, SPAN(NULL, 0), NULL, 0, 0, NULL, ret_bad, err);
-}
-
-static int timed(struct mon *m, uint32_t op, struct mon_times *times, size_t *ret_bad,
-		 struct xerr *err)
-{
-	_cleanup_msg_ struct msg a = {0};
-	int rc = mon_call(m, op, SPAN(NULL, 0), NULL, 0, sizeof(*times), &a, ret_bad, err);
-
-	if (!rc && times)
-		memcpy(times, a.body, sizeof(*times));
-	return rc;
+	return mon_call(m, MON_OP_COMMIT, SPAN(NULL, 0), NULL, 0, NULL, 0, ret_bad, err);
 }
 
 int mon_release(struct mon *m, struct mon_times *times, struct xerr *err)
 {
-	return timed(m, MON_OP_RELEASE, times, NULL, err);
+	return mon_call(m, MON_OP_RELEASE, SPAN(NULL, 0), NULL, 0, times, sizeof(*times), NULL,
+			err);
 }
 
 int mon_run(struct mon *m, struct mon_times *times, size_t *ret_bad, struct xerr *err)
 {
-	return timed(m, MON_OP_RUN, times, ret_bad, err);
+	return mon_call(m, MON_OP_RUN, SPAN(NULL, 0), NULL, 0, times, sizeof(*times), ret_bad, err);
 }
 
 int mon_read(struct mon *m, struct gpa gpa, void *buf, size_t len_bytes, struct xerr *err)
 {
-	_cleanup_msg_ struct msg a = {0};
 	struct wire_read w = {.gpa = gpa.v, .len_bytes = (uint32_t)len_bytes};
-	int rc;
 
 	if (len_bytes > MON_MAX_READ)
 		return xerr_set(err, XO_ELIMIT, "read of %zu bytes; the limit is %d", len_bytes,
 				MON_MAX_READ);
-	rc = mon_call(m, MON_OP_READ, SPAN(&w, sizeof(w)), NULL, 0, len_bytes, &a, NULL, err);
-	if (!rc)
-		memcpy(buf, a.body, len_bytes);
-	return rc;
+	return mon_call(m, MON_OP_READ, SPAN(&w, sizeof(w)), NULL, 0, buf, len_bytes, NULL, err);
 }
 
 pid_t mon_pid(const struct mon *m)

@@ -15,13 +15,12 @@ struct mon {
 
 /**
  * mon_call - one request and its answer
- * @want: the answer's body must be that long
- * @answer: msg_free it on success; NULL if only the status matters
+ * @ret: @want bytes, which the answer must have; NULL: not wanted
  * @ret_bad: the record an error is about; may be NULL
  * Return: the answer's status, or -XO_EPEERDIED, -XO_EPROTO, -XO_ETIMEOUT
  */
-int mon_call(struct mon *m, uint32_t op, struct span body, const int *fds, size_t nr_fds,
-	     size_t want, struct msg *answer, size_t *ret_bad, struct xerr *err) XO_MUST_CHECK;
+int mon_call(struct mon *m, uint32_t op, struct span body, const int *fds, size_t nr_fds, void *ret,
+	     size_t want, size_t *ret_bad, struct xerr *err) XO_MUST_CHECK;
 
 /** mon_lost - the monitor is of no more use, because of @rc. Return: its negative code */
 int mon_lost(struct mon *m, int rc, struct xerr *err);

@@ -32,7 +32,8 @@ struct mon_guard_fds {
  * @m:       not holding
  * @dev_fd:  number, in QEMU, of an open /dev/userfaultfd (tgt_uffd_open); -1 if @fds has one
  * @fds:     in: from a guard before this one, or both -1; out: both valid, the caller closes them.
- *           As long as anybody has them open, protected pages stay protected
+ *           As long as anybody has them open, protected pages stay protected. mon_guard_adopt has
+ *           to follow then; no write is taken before
  * Return: 0, -XO_EHOLD, -EBUSY if QEMU has a userfaultfd of its own (snapshot, post-copy), ...
  */
 int mon_guard_open(struct mon *m, int dev_fd, struct mon_guard_fds *fds,

@@ -44,9 +44,11 @@ int mon_guard_open(struct mon *m, int dev_fd, struct mon_guard_fds *fds, struct 
 	pass[0] = sv[1];
 	pass[1] = adopt ? fds->golden : golden;
 	pass[2] = fds->uffd;
-	rc = mon_call(m, MON_OP_GUARD_OPEN, SPAN(&w, sizeof(w)), pass, adopt ? 3 : 2, 0, &a, NULL,
+	rc = mon_call(m, MON_OP_GUARD_OPEN, SPAN(&w, sizeof(w)), pass, adopt ? 3 : 2, NULL, 0, NULL,
 		      err);
 	(void)close(sv[1]);
+	if (!rc && (msg_recv(sv[0], 0, &a) || a.head.op != MON_OP_GUARD_OPEN || a.head.nr_fds != 1))
+		rc = mon_lost(m, XO_EPROTO, err);
 	if (rc) {
 		(void)close(sv[0]);
 		return rc;
@@ -60,13 +62,19 @@ int mon_guard_open(struct mon *m, int dev_fd, struct mon_guard_fds *fds, struct 
 	return 0;
 }
 
+/* A request without a body. */
+static int fetch(struct mon *m, uint32_t op, void *ret, size_t len_bytes, struct xerr *err)
+{
+	return mon_call(m, op, SPAN(NULL, 0), NULL, 0, ret, len_bytes, NULL, err);
+}
+
 static int ranges(struct mon *m, uint32_t op, const struct mon_range *r, size_t nr,
 		  struct xerr *err)
 {
 	if (nr > MON_GUARD_MAX_RANGES)
 		return xerr_set(err, XO_ELIMIT, "guard: %zu ranges in one call; the limit is %d",
 				nr, MON_GUARD_MAX_RANGES);
-	return mon_call(m, op, SPAN(r, nr * sizeof(*r)), NULL, 0, 0, NULL, NULL, err);
+	return mon_call(m, op, SPAN(r, nr * sizeof(*r)), NULL, 0, NULL, 0, NULL, err);
 }
 
 int mon_guard_protect(struct mon *m, const struct mon_range *r, size_t nr, struct xerr *err)
@@ -81,7 +89,7 @@ int mon_guard_release(struct mon *m, const struct mon_range *r, size_t nr, struc
 
 int mon_guard_adopt(struct mon *m, struct xerr *err)
 {
-	return mon_call(m, MON_OP_GUARD_ADOPT, SPAN(NULL, 0), NULL, 0, 0, NULL, NULL, err);
+	return fetch(m, MON_OP_GUARD_ADOPT, NULL, 0, err);
 }
 
 int mon_guard_fd(const struct mon *m)
@@ -109,43 +117,27 @@ int mon_guard_next(struct mon *m, int timeout_ms, struct mon_write_event *ret, s
 	return 0;
 }
 
-/* A request whose answer is @len bytes. */
-static int fetch(struct mon *m, uint32_t op, struct span body, void *ret, size_t len_bytes,
-		 struct xerr *err)
-{
-	_cleanup_msg_ struct msg a = {0};
-	int rc = mon_call(m, op, body, NULL, 0, len_bytes, &a, NULL, err);
-
-	if (!rc)
-		memcpy(ret, a.body, len_bytes);
-	return rc;
-}
-
 int mon_guard_verdict(struct mon *m, bool keep, uint64_t *ret_held_ns, struct xerr *err)
 {
 	struct wire_verdict w = {.keep = keep};
-	uint64_t held_ns;
-	int rc =
-		fetch(m, MON_OP_GUARD_VERDICT, SPAN(&w, sizeof(w)), &held_ns, sizeof(held_ns), err);
 
-	if (!rc && ret_held_ns)
-		*ret_held_ns = held_ns;
-	return rc;
+	return mon_call(m, MON_OP_GUARD_VERDICT, SPAN(&w, sizeof(w)), NULL, 0, ret_held_ns,
+			sizeof(*ret_held_ns), NULL, err);
 }
 
 int mon_guard_stats(struct mon *m, struct mon_guard_stats *ret, struct xerr *err)
 {
-	return fetch(m, MON_OP_GUARD_STATS, SPAN(NULL, 0), ret, sizeof(*ret), err);
+	return fetch(m, MON_OP_GUARD_STATS, ret, sizeof(*ret), err);
 }
 
 int mon_guard_audit(struct mon *m, uint64_t *ret_lost, struct xerr *err)
 {
-	return fetch(m, MON_OP_GUARD_AUDIT, SPAN(NULL, 0), ret_lost, sizeof(*ret_lost), err);
+	return fetch(m, MON_OP_GUARD_AUDIT, ret_lost, sizeof(*ret_lost), err);
 }
 
 int mon_guard_close(struct mon *m, struct xerr *err)
 {
-	int rc = mon_call(m, MON_OP_GUARD_CLOSE, SPAN(NULL, 0), NULL, 0, 0, NULL, NULL, err);
+	int rc = fetch(m, MON_OP_GUARD_CLOSE, NULL, 0, err);
 
 	if (rc == -EAGAIN)
 		return rc;

@@ -33,6 +33,7 @@ struct guard {
 	struct hva insn;
 
 	bool open;
+	bool ready; /* false until what a guard before protected is adopted */
 	int uffd;
 	int events;  /* socket: struct mon_write_event go out */
 	int pagemap; /* of QEMU */

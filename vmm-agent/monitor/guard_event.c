@@ -146,7 +146,7 @@ int guard_hold(struct guard *g, struct xerr *err)
 bool guard_busy(const struct guard *g, uint64_t *ret_ns)
 {
 	*ret_ns = g->retry_ns;
-	return g->open && !g->judging && (g->nr_waiting || g->nr_findings);
+	return g->ready && !g->judging && (g->nr_waiting || g->nr_findings);
 }
 
 static void tell_failure(struct guard *g, int rc, const struct xerr *why)

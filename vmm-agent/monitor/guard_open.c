@@ -107,6 +107,7 @@ int guard_start(struct guard *g, int dev_fd, int events, int golden, int uffd, s
 	g->device.pid = g->vm->desc.pid;
 	g->stats = (struct mon_guard_stats){.nr_pages = g->golden.nr};
 	g->nr_waiting = g->nr_findings = g->next_finding = 0;
+	g->ready = uffd < 0;
 	g->open = true;
 	return 0;
 }
@@ -115,7 +116,7 @@ void guard_close(struct guard *g)
 {
 	if (g->holding)
 		(void)hold_release(g->hold, NULL);
-	g->holding = g->judging = g->open = false;
+	g->holding = g->judging = g->ready = g->open = false;
 	xo_close_ptr(&g->uffd);
 	xo_close_ptr(&g->events);
 	g->uffd = g->events = -1;

@@ -214,6 +214,7 @@ int guard_adopt(struct guard *g, struct xerr *err)
 	mend(g);
 	for (size_t i = 0; i < g->golden.nr; i++)
 		(void)guard_suspect(g, g->golden.order[i], 0);
+	g->ready = true;
 	/* An event that was read by the guard before is not sent again, unless its thread is. */
 	return each_run(g, wake_run, err);
 }

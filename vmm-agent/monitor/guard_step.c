@@ -120,14 +120,35 @@ static int resume(struct store *s, int request)
 	return rc;
 }
 
-static void step_user(struct store *s)
+/*
+ * Its trap flag and the SIGTRAP outlive a tracer that dies here, and would kill QEMU. So after the
+ * step the thread goes on to an ordinary stop at once, which it reaches without an instruction.
+ */
+static void leave_step(struct store *s)
 {
 	for (int i = 0; i < MAX_TRIES; i++) {
-		int rc = resume(s, PTRACE_SINGLESTEP);
+		int rc;
 
-		if (rc < 0 || changed(s) || (!(rc >> 16) && WSTOPSIG(rc) == SIGTRAP))
+		if (ptrace(PTRACE_INTERRUPT, s->tid, NULL, NULL))
+			return;
+		rc = resume(s, PTRACE_CONT);
+		if (rc < 0 || rc >> 16 == PTRACE_EVENT_STOP)
 			return;
 	}
+}
+
+static void step_user(struct store *s)
+{
+	bool stepped = false;
+
+	for (int i = 0; i < MAX_TRIES && !stepped; i++) {
+		int rc = resume(s, PTRACE_SINGLESTEP);
+
+		if (rc < 0)
+			return;
+		stepped = changed(s) || (!(rc >> 16) && WSTOPSIG(rc) == SIGTRAP);
+	}
+	leave_step(s);
 }
 
 static int set_debug(struct inject *in, int fd, const struct vm *vm, uint32_t control)

@@ -30,7 +30,6 @@ struct answer {
 	size_t bad; /* record of the plan, or WIRE_NO_RECORD */
 	const void *body;
 	size_t len_bytes;
-	int fd; /* goes along, if not -1; stays ours */
 	struct mon_times times;
 	struct mon_guard_stats stats;
 	uint64_t number;
@@ -272,8 +271,8 @@ static int op_guard_open(struct server *s, struct msg *req, struct answer *a)
 				(int)s->vm.desc.pid, s->kvm.nr, s->vm.desc.nr_vcpus);
 	rc = guard_start(&s->guard, w.dev_fd, XO_TAKE_FD(req->fds[0]), XO_TAKE_FD(req->fds[1]),
 			 w.has_uffd ? XO_TAKE_FD(req->fds[2]) : -1, &a->err);
-	a->fd = s->guard.uffd;
-	return rc;
+	return rc ? rc
+		  : msg_send(s->guard.events, MON_OP_GUARD_OPEN, 0, NULL, 0, &s->guard.uffd, 1);
 }
 
 /* Ranges come and go also while a write is judged: it may be what the client learns of them by. */
@@ -377,7 +376,6 @@ static int serve(struct server *s, struct msg *req)
 	a->bad = WIRE_NO_RECORD;
 	a->body = NULL;
 	a->len_bytes = 0;
-	a->fd = -1;
 	if (ops[op].when & now)
 		rc = ops[op].run(s, req, a);
 	else
@@ -385,7 +383,7 @@ static int serve(struct server *s, struct msg *req)
 	if (rc == -XO_EPROTO)
 		return rc;
 	if (!rc)
-		return msg_send(s->fd, op, 0, a->body, a->len_bytes, &a->fd, a->fd >= 0);
+		return msg_send(s->fd, op, 0, a->body, a->len_bytes, NULL, 0);
 	e.record = (uint32_t)a->bad;
 	(void)snprintf(e.text, sizeof(e.text), "%s", a->err.text);
 	return msg_send(s->fd, op, rc, &e, sizeof(e), NULL, 0);
@@ -419,7 +417,7 @@ static int patience_ms(struct server *s)
 /* The guard takes writes only while nobody is held. */
 static bool may_pump(const struct server *s)
 {
-	return s->guard.open && !is_held(s) && xo_now_ns() >= s->guard.retry_ns;
+	return s->guard.ready && !is_held(s) && xo_now_ns() >= s->guard.retry_ns;
 }
 
 static int request(struct server *s)

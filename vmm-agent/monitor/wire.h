@@ -26,8 +26,9 @@ enum mon_op {
 	MON_OP_RUN,	  /* empty; answer: struct mon_times */
 	MON_OP_READ,	  /* struct wire_read; answer: the bytes */
 
-	MON_OP_GUARD_OPEN, /* struct wire_guard_open; descriptors: events, golden, and uffd if there
-			      is one; answer: the uffd as a descriptor */
+	MON_OP_GUARD_OPEN,    /* struct wire_guard_open; descriptors: events, golden, and uffd if
+				 there is one. The first record at events, so named, brings the
+				 uffd along */
 	MON_OP_GUARD_PROTECT, /* struct mon_range[] */
 	MON_OP_GUARD_RELEASE, /* struct mon_range[] */
 	MON_OP_GUARD_ADOPT,   /* empty */
