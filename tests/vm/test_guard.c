@@ -14,7 +14,6 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#include "base/buf.h"
 #include "base/util.h"
 #include "tests/lib/patching.h"
 
@@ -88,13 +87,15 @@ static json_int_t count(const char *key)
 	return json_integer_value(json_object_get(json_object_get(e.doc, "guard"), key));
 }
 
+/* What the guard had to say besides writes it let through. */
 static void show_events(void)
 {
-	_cleanup_xbuf_ struct xbuf text = XBUF(1 << 24);
+	_cleanup_fclose_ FILE *f = fopen(events, "re");
+	char line[4096];
 
-	if (!xbuf_read_file(&text, events))
-		fprintf(stderr, "%.*s\n", (int)(text.len_bytes < 4000 ? text.len_bytes : 4000),
-			(const char *)text.data);
+	while (f && fgets(line, sizeof(line), f))
+		if (!strstr(line, "\"verdict\":\"kept\""))
+			fputs(line, stderr);
 }
 
 static void stop(void)
@@ -132,8 +133,7 @@ static void honest(const char *package)
 		assert_int_equal(rc, 0);
 	}
 	xo_sleep_ns(1500000000);
-	if (count("violations") || count("findings"))
-		show_events();
+	show_events();
 	assert_int_equal(count("violations"), 0);
 	assert_int_equal(count("findings"), 0);
 	assert_true(count("kept") > 0);
@@ -174,8 +174,7 @@ static void patches_go_through_the_guard(void **state)
 		assert_int_equal(off.rc, 0);
 	}
 	xo_sleep_ns(1200000000);
-	if (count("violations") || count("findings"))
-		show_events();
+	show_events();
 	assert_int_equal(count("violations"), 0);
 	assert_int_equal(count("findings"), 0);
 	stop();
