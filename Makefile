@@ -162,13 +162,15 @@ compile_commands.json: $(B)/compile_commands.json
 	@ln -sf $< $@
 
 format:
-	clang-format -i $(FORMAT_SRCS)
+	@clang-format -i $(FORMAT_SRCS)
 format-check:
-	clang-format --dry-run --Werror $(FORMAT_SRCS)
+	@clang-format --dry-run --Werror $(FORMAT_SRCS)
+	@echo "format: $(words $(FORMAT_SRCS)) files as they should be"
 tidy: compile_commands.json
 	@printf '%s\n' $(ALL_SRCS) | xargs -P $$(nproc) -n 4 clang-tidy --quiet -p $(B) 2>&1 | \
 		{ grep -v -E '^[0-9]+ warnings? (generated|treated)|^Suppressed|^Use -header' || true; } | \
 		tee $(B)/tidy.log; ! grep -q -E 'error:|warning:' $(B)/tidy.log
+	@echo "tidy: $(words $(ALL_SRCS)) files clean"
 
 # ---- guests ----
 KERNEL ?=
@@ -181,15 +183,15 @@ dev-keys:
 
 # ---- tests, demo, bench ----
 unit-test: all $(UNIT_BINS) $(REPLAY_BINS)
-	BUILD=$(B) tests/run $(UNIT_BINS) $(REPLAY_BINS)
+	@BUILD=$(B) tests/run $(UNIT_BINS) $(REPLAY_BINS)
 test: all $(UNIT_BINS) $(REPLAY_BINS) $(VM_BINS)
-	BUILD=$(B) tests/run --images $(UNIT_BINS) $(REPLAY_BINS) $(VM_BINS)
+	@BUILD=$(B) tests/run --images $(UNIT_BINS) $(REPLAY_BINS) $(VM_BINS)
 vm-test: all $(VM_BINS)
-	BUILD=$(B) tests/run --images $(VM_BINS)
+	@BUILD=$(B) tests/run --images $(VM_BINS)
 bench: all $(BENCH_BINS)
-	BUILD=$(B) tests/bench/run $(BENCH_BINS)
+	@BUILD=$(B) tests/bench/run $(BENCH_BINS)
 demo: all
-	BUILD=$(B) images/demo
+	@BUILD=$(B) images/demo
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/exopatch \

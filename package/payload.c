@@ -284,13 +284,46 @@ static bool thunk_use_ok(const struct parse *s, const struct payload_reloc *r, u
 	       in_section >= 1 && s->p->image[r->off - 1] == 0xe9;
 }
 
+/* A call or jump: its field holds no address that could be kept. */
+static bool is_branch(const struct parse *s, const struct payload_reloc *r, uint64_t in_section)
+{
+	const uint8_t *field = s->p->image + r->off;
+
+	if (r->type == R_X86_64_PLT32)
+		return true;
+	if (r->type != R_X86_64_PC32 || in_section < 1)
+		return false;
+	return field[-1] == 0xe8 || field[-1] == 0xe9 ||
+	       (in_section >= 2 && field[-2] == 0x0f && (field[-1] & 0xf0) == 0x80);
+}
+
+/*
+ * The function whose address a relocation takes, or NULL. The guest may store
+ * that address where no stack check sees it (a timer, an RCU callback, a table
+ * of operations), and call it after a revert.
+ */
+static const char *address_taken(const struct parse *s, const struct payload_reloc *r,
+				 uint64_t in_section)
+{
+	uint64_t to = r->target + (uint64_t)r->addend;
+
+	if (r->import >= 0 || is_branch(s, r, in_section))
+		return NULL;
+	if (r->type == R_X86_64_PC32)
+		to += sizeof(uint32_t); /* relative to the instruction's end, most often */
+	for (size_t i = 0; i < s->p->nr_funcs; i++)
+		if (s->p->func[i].off == to)
+			return s->p->func[i].name;
+	return NULL;
+}
+
 static void parse_reloc(struct parse *s, size_t target, const Elf64_Rela *rela)
 {
 	uint32_t type = (uint32_t)ELF64_R_TYPE(rela->r_info);
 	const struct section *sec = &s->section[target];
 	size_t width = payload_reloc_bytes(type);
 	struct payload_reloc *r = &s->p->reloc[s->p->nr_relocs];
-	const char *name;
+	const char *name, *taken;
 	char room[32];
 	Elf64_Sym sym;
 
@@ -317,6 +350,15 @@ static void parse_reloc(struct parse *s, size_t target, const Elf64_Rela *rela)
 	if (!thunk_use_ok(s, r, rela->r_offset)) {
 		refusal_add(s->why, XO_ERELOC, "%s is used other than by jmp",
 			    PAYLOAD_RETURN_THUNK);
+		return;
+	}
+	taken = address_taken(s, r, rela->r_offset);
+	if (taken) {
+		refusal_add(
+			s->why, XO_ERELOC,
+			"the address of new function %s is taken: the guest could call it after a "
+			"revert. If the kernel has it, declare it extern",
+			show(taken).text);
 		return;
 	}
 	s->p->nr_relocs++;

@@ -162,6 +162,16 @@ static uint32_t import_sympos(const struct build *b, const struct build_options 
 		       : 0;
 }
 
+/* Is the symbol in what free_initmem() gives back after boot? kallsyms keeps its name. */
+static bool is_init(const struct ksyms *k, const struct ksym *sym)
+{
+	size_t start, end;
+
+	return ksyms_lookup(k, "__init_begin", &start, 1) == 1 &&
+	       ksyms_lookup(k, "__init_end", &end, 1) == 1 && sym->addr >= k->sym[start].addr &&
+	       sym->addr < k->sym[end].addr;
+}
+
 static int resolve_imports(struct build *b, const struct build_options *o, struct refusal *why,
 			   struct xerr *err)
 {
@@ -173,8 +183,13 @@ static int resolve_imports(struct build *b, const struct build_options *o, struc
 	for (size_t i = 0; i < b->payload.nr_imports; i++) {
 		const char *name = b->payload.import[i];
 		uint32_t sympos = import_sympos(b, o, name);
+		ssize_t at = target_symbol(b->kernel, name, sympos, why);
 
-		if (target_symbol(b->kernel, name, sympos, why) < 0 || !sympos)
+		if (at >= 0 && is_init(&b->kernel->syms, &b->kernel->syms.sym[at]))
+			refusal_add(why, XO_ENOSYMBOL,
+				    "%s: Linux %s frees it after boot (init code or data)", name,
+				    b->kernel->release);
+		if (at < 0 || !sympos)
 			continue;
 		snprintf(m->ref[m->nr_refs].symbol, sizeof(m->ref[0].symbol), "%s", name);
 		m->ref[m->nr_refs++].sympos = sympos;

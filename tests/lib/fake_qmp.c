@@ -79,14 +79,17 @@ static size_t hear(struct fake_qmp *f, char *buf, size_t size)
 	return n > 0 ? (size_t)n : 0;
 }
 
+static bool answers_line(const struct fake_answer *a, const char *line)
+{
+	return !strncmp(a->command, "hmp:", 4) && strstr(line, a->command + 4) == line;
+}
+
 static const struct fake_answer *find(const struct fake_opts *o, const char *command,
 				      const char *line)
 {
 	for (size_t l = 0; o->answers && o->answers[l]; l++) {
 		for (const struct fake_answer *a = o->answers[l]; a->command; a++) {
-			if (line ? !strncmp(a->command, "hmp:", 4) &&
-					    !strncmp(line, a->command + 4, strlen(a->command + 4))
-				 : !strcmp(a->command, command))
+			if (line ? answers_line(a, line) : !strcmp(a->command, command))
 				return a;
 		}
 	}

@@ -6,7 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define ANSWER_MS 5000
+#define ANSWER_MS      5000
+#define CHECKSUM_CHARS 2
 
 /* One byte of the answer. Return: the byte or negative errno */
 static int next_byte(int fd)
@@ -43,7 +44,9 @@ int gdb_ask(int fd, const char *body, char *ret, size_t size)
 			ret[n++] = (char)c;
 	}
 	ret[n] = '\0';
-	if (next_byte(fd) < 0 || next_byte(fd) < 0)
-		return -EPIPE;
+	for (int i = 0; i < CHECKSUM_CHARS; i++) {
+		if (next_byte(fd) < 0)
+			return -EPIPE;
+	}
 	return send(fd, "+", 1, MSG_NOSIGNAL) == 1 ? 0 : -EIO;
 }

@@ -215,7 +215,7 @@ static int listen_channel(const struct lvenv *e, const char *name)
 static int accept_channel(int listener, struct guest **ret)
 {
 	struct pollfd p = {.fd = listener, .events = POLLIN};
-	_cleanup_close_ int fd = -1;
+	int fd = -1;
 	int r;
 
 	if (poll(&p, 1, CONNECT_MS) == 1)
@@ -223,8 +223,8 @@ static int accept_channel(int listener, struct guest **ret)
 	if (fd < 0)
 		return complain(-ETIMEDOUT, "the domain's serial port");
 	r = guest_adopt(ret, fd);
-	if (!r)
-		fd = -1;
+	if (r)
+		close(fd);
 	return r;
 }
 

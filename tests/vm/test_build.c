@@ -159,6 +159,7 @@ static void test_refused(void **state)
 		{"refuse-static-call", "", "unsupported-section", ".static_call_sites"},
 		{"refuse-ambiguous-symbol", "", "symbol-ambiguous", "m_show"},
 		{"refuse-missing-symbol", "", "symbol-missing", "exopatch_no_such_function"},
+		{"refuse-init-symbol", "", "symbol-missing", "start_kernel"},
 		{"cmdline", "--target no_such_f=cmdline_proc_show", "symbol-missing", "no_such_f"},
 		{"cmdline", "--target cmdline_proc_show=no_such_g", "symbol-missing", "no_such_g"},
 		{"cmdline", "--target cmdline_proc_show@2", "symbol-missing", "only 1"},

@@ -122,9 +122,12 @@ static int untouched(void **state)
 	return 0;
 }
 
+/* Once for each source: compiling takes longer than patching. */
 static void build(const char *source, char path[256])
 {
-	assert_int_equal(patch_build(kernel, source, source, NULL, path, 256), 0);
+	snprintf(path, 256, "%s/%s.xpatch", patching_dir(), source);
+	if (access(path, R_OK))
+		assert_int_equal(patch_build(kernel, source, source, NULL, path, 256), 0);
 }
 
 static void each_alone(void **state)

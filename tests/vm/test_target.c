@@ -323,6 +323,7 @@ static void somebody_elses_stub_is_refused_and_left_alone(void **state)
 	devices = guest_hmp(*state, "info chardev");
 	assert_non_null(strstr(devices, "\ngdb: "));
 	ended = guest_hmp(*state, "gdbserver none");
+	assert_non_null(ended);
 	assert_true(guest_is_running(*state));
 }
 
@@ -620,6 +621,34 @@ static void listening_stub_does_not_hinder_kvm(void **state)
 	guest_free(g);
 }
 
+static void a_displays_memory_is_no_guest_ram(void **state)
+{
+	struct guest *g = NULL;
+	struct tgt *t;
+	const struct tgt_info *f;
+	size_t seen = 0;
+
+	(void)state;
+	assert_int_equal(guest_boot(&g,
+				    &(struct guest_opts){
+					    .extra = (const char *[]){"-device", "VGA", NULL},
+				    }),
+			 0);
+	t = attach_fit(g);
+	f = tgt_info(t);
+	for (size_t i = 0; i < f->nr_regions; i++) {
+		if (!strcmp(f->region[i].block, "vga.vram")) {
+			assert_int_equal(f->region[i].backend, -1);
+			seen++;
+		}
+	}
+	assert_true(seen > 0);
+	assert_true(f->ram_bytes < 512 * MIB); /* the VGA hole hides some */
+	assert_window_as_qemu_says(g, f);
+	tgt_free(t);
+	guest_free(g);
+}
+
 static long huge_pages(long set)
 {
 	_cleanup_fclose_ FILE *f = fopen("/proc/sys/vm/nr_hugepages", set < 0 ? "re" : "we");
@@ -746,6 +775,7 @@ int main(void)
 		cmocka_unit_test(private_ram_is_refused_with_the_setting),
 		cmocka_unit_test(kvm_is_told_apart),
 		cmocka_unit_test(listening_stub_does_not_hinder_kvm),
+		cmocka_unit_test(a_displays_memory_is_no_guest_ram),
 		cmocka_unit_test(huge_pages_are_reported),
 		cmocka_unit_test(shared_anonymous_ram_is_reached),
 		cmocka_unit_test(file_backend_on_disk),

@@ -59,4 +59,34 @@ int agent_status(const struct agent_opts *o, json_t **ret, struct refusal *why,
 int agent_recover(const struct agent_opts *o, json_t **ret, struct refusal *why,
 		  struct xerr *err) XO_MUST_CHECK;
 
+/* ---- the guard: docs/guard.md ---- */
+
+enum agent_on_violation { AGENT_DISCARD, AGENT_PAUSE, AGENT_KILL, AGENT_NMI };
+
+/** struct agent_guard_opts - borrowed for the call */
+struct agent_guard_opts {
+	struct agent_opts agent;
+	bool audit_only; /* report violations, put nothing back */
+	enum agent_on_violation on_violation;
+	bool forbid_kprobes, forbid_ftrace;
+	const char *events_path; /* NULL or "-": standard output */
+	int stop_fd;		 /* readable when it is time to stop: signalfd(2), eventfd(2) */
+};
+
+/**
+ * agent_guard - protect a guest until told to stop
+ * @why: what makes the VM ineligible
+ * Return: 0 when told to stop or when the VM ended, or a negative code
+ */
+int agent_guard(const struct agent_guard_opts *o, struct refusal *why,
+		struct xerr *err) XO_MUST_CHECK;
+
+/** agent_guard_status - what the guard of this VM has seen; @why if there is none */
+int agent_guard_status(const struct agent_opts *o, json_t **ret, struct refusal *why,
+		       struct xerr *err) XO_MUST_CHECK;
+
+/** agent_guard_stop - have the guard of this VM stop */
+int agent_guard_stop(const struct agent_opts *o, json_t **ret, struct refusal *why,
+		     struct xerr *err) XO_MUST_CHECK;
+
 #endif

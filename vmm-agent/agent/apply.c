@@ -87,6 +87,7 @@ static void describe_row(const struct session *s, const struct pkg *p, struct jr
 	row->security_epoch = m->security_epoch;
 	join_prereqs(m, row->requires_ids, sizeof(row->requires_ids));
 	row->kernel_base = s->kernel.base;
+	row->boot_token = s->kernel.boot_token;
 }
 
 /* In another kernel, or where a patch stands already, the code differs of course: no need to say
@@ -113,6 +114,9 @@ static int prepare(struct session *s, const struct pkg *p, struct jrow *row, str
 	_cleanup_home_ struct home home = {0};
 	int rc;
 
+	rc = op_drop_lost(s, err);
+	if (rc)
+		return rc;
 	op_pending(s, why);
 	rc = facts_gather(s, m, &facts, err);
 	if (rc)
@@ -195,44 +199,36 @@ static json_t *signers_json(const struct pkg *p)
 	return list;
 }
 
-int agent_apply(const struct agent_opts *o, const char *path, json_t **ret, struct refusal *why,
-		struct xerr *err)
+int op_apply(struct session *s, const char *path, json_t **ret, struct refusal *why,
+	     struct xerr *err)
 {
 	XO_CLEANUP(pkg_free_ptr) struct pkg *p = NULL;
-	_cleanup_session_ struct session s = {0};
 	_cleanup_jrow_ struct jrow row = {0};
 	_cleanup_json_ json_t *doc = NULL;
 	struct change_result result = {0};
-	uint64_t start = xo_now_ns(), verified, opened;
+	uint64_t start = xo_now_ns(), verified;
 	int rc;
 
-	s.opts = o;
-	rc = load_package(o, path, &p, why, err);
-	if (rc || !p)
-		return rc;
+	rc = load_package(s->opts, path, &p, why, err);
 	verified = xo_now_ns();
-	rc = op_begin(&s, o, why, err);
-	if (rc)
-		return rc;
-	opened = xo_now_ns();
-	if (!why->nr)
-		rc = prepare(&s, p, &row, why, err);
+	if (!rc && p)
+		rc = prepare(s, p, &row, why, err);
 	/* Before the first byte is written: whoever dies then must not forget it. */
 	if (!rc && !why->nr)
-		rc = remember(&s, pkg_manifest(p), err);
+		rc = remember(s, pkg_manifest(p), err);
 	if (!rc && !why->nr)
-		rc = carry_out(&s, &row, &result, why, err);
+		rc = carry_out(s, &row, &result, why, err);
 	if (rc)
 		return rc;
-	doc = op_doc(&s, "apply");
-	if (!doc || json_object_set_new(doc, "signers", signers_json(p)) ||
+	doc = op_doc(s, "apply");
+	if (!doc || (p && json_object_set_new(doc, "signers", signers_json(p))) ||
 	    (row.id && json_object_set_new(doc, "patch", op_row_json(&row))) ||
 	    (result.attempts && json_object_set_new(doc, "hold", change_result_json(&result))) ||
 	    json_object_set_new(doc, "times_ms",
 				json_pack("{s:f,s:f,s:f}", "verify",
 					  (double)(verified - start) / 1e6, "attach",
-					  (double)(opened - verified) / 1e6, "total",
-					  (double)(xo_now_ns() - start) / 1e6)))
+					  (double)(start - s->opened_ns) / 1e6, "total",
+					  (double)(xo_now_ns() - s->opened_ns) / 1e6)))
 		return xerr_set(err, ENOMEM, "out of memory");
 	*ret = XO_TAKE_PTR(doc);
 	return 0;

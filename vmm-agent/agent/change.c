@@ -248,7 +248,9 @@ static int attempt(struct session *s, struct attempt *a, struct xerr *err)
 		xerr_set(err, XO_EFAULTPOINT, "a fault point failed as told");
 	rc_end = hold_end(s, start, &a->times, &late);
 	fault_pass(FAULT_agent_released);
-	if (!rc && rc_end)
+	if (rc_end == -XO_ETARGETGONE)
+		*err = (struct xerr){0}; /* whatever failed before, this is why */
+	if (rc_end && (!rc || rc_end == -XO_ETARGETGONE))
 		rc = xerr_set(err, rc_end, "%s", late.text);
 	return rc;
 }
@@ -306,18 +308,37 @@ static int load_plan(struct session *s, const struct plan *p, struct xerr *err)
 	return rc;
 }
 
+/* Writes of ours would be missed by a copy of the guest's memory that is under way. */
+static int check_migration(struct session *s, const struct jrow *row, struct refusal *why,
+			   struct xerr *err)
+{
+	bool migrating = false;
+	int rc = tgt_migrating(s->tgt, &migrating, err);
+
+	if (!rc && migrating)
+		refusal_add(why, XO_EMIGRATING,
+			    "%s: the VM is being migrated or saved; wait until that is over, and "
+			    "patch it where it runs then",
+			    row->patch_id);
+	return rc;
+}
+
 /* Try until nobody is inside or time is up; the last attempt's findings become the reasons. */
 static int try_until(struct session *s, const struct jrow *row, enum side toward,
 		     struct refusal *why, struct attempt *a, unsigned int *attempts,
 		     struct xerr *err)
 {
 	uint64_t deadline = xo_now_ns() + s->opts->timeout_ns, backoff = BACKOFF_FIRST_NS;
+	size_t reasons = why->nr;
 	char text[256];
 	int rc;
 
 	for (*attempts = 1;; (*attempts)++) {
 		struct xerr failed = {0};
 
+		rc = check_migration(s, row, why, err);
+		if (rc || why->nr > reasons)
+			return rc;
 		rc = attempt(s, a, &failed);
 		if (!rc && !a->nr_busy)
 			return 0;

@@ -39,22 +39,20 @@ static int homes(struct session *s, json_t *list, struct refusal *why, struct xe
 	return 0;
 }
 
-int agent_inspect(const struct agent_opts *o, json_t **ret, struct refusal *why, struct xerr *err)
+int op_inspect(struct session *s, json_t **ret, struct refusal *why, struct xerr *err)
 {
-	_cleanup_session_ struct session s = {0};
 	_cleanup_json_ json_t *doc = NULL, *list = json_array();
-	uint64_t start = xo_now_ns();
-	int rc;
+	int rc = 0;
 
-	rc = session_open(&s, o, why, err);
-	if (!rc && s.discovered)
-		rc = homes(&s, list, why, err);
+	if (s->discovered)
+		rc = homes(s, list, why, err);
 	if (rc)
 		return rc;
-	doc = op_doc(&s, "inspect");
+	doc = op_doc(s, "inspect");
 	if (!doc || json_object_set(doc, "homes", list) ||
 	    json_object_set_new(doc, "eligible", json_boolean(!why->nr)) ||
-	    json_object_set_new(doc, "time_ms", json_real((double)(xo_now_ns() - start) / 1e6)))
+	    json_object_set_new(doc, "time_ms",
+				json_real((double)(xo_now_ns() - s->opened_ns) / 1e6)))
 		return xerr_set(err, ENOMEM, "out of memory");
 	*ret = XO_TAKE_PTR(doc);
 	return 0;

@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION 2
 #define BUSY_MS	       5000
 #define MAX_ROWS       100000
 #define MAX_RECORDS    65536
@@ -25,7 +25,8 @@ static const char schema[] =
 	" build_id TEXT NOT NULL, serial INTEGER NOT NULL, security_epoch INTEGER NOT NULL,"
 	" requires_ids TEXT NOT NULL, kernel_base INTEGER NOT NULL, home_kind TEXT NOT NULL,"
 	" home INTEGER NOT NULL, home_bytes INTEGER NOT NULL, was_running INTEGER NOT NULL,"
-	" created TEXT NOT NULL, updated TEXT NOT NULL, blackout_ns INTEGER NOT NULL) STRICT;"
+	" created TEXT NOT NULL, updated TEXT NOT NULL, blackout_ns INTEGER NOT NULL,"
+	" boot_token INTEGER NOT NULL) STRICT;"
 	"CREATE INDEX patch_vm ON patch (vm, id);"
 	"CREATE TABLE target ("
 	" patch INTEGER NOT NULL REFERENCES patch (id), seq INTEGER NOT NULL, symbol TEXT NOT NULL,"
@@ -39,7 +40,7 @@ static const char schema[] =
 	"CREATE TABLE seen ("
 	" build_id TEXT NOT NULL, subject TEXT NOT NULL, serial INTEGER NOT NULL,"
 	" security_epoch INTEGER NOT NULL, PRIMARY KEY (build_id, subject)) STRICT;"
-	"PRAGMA user_version = 1;";
+	"PRAGMA user_version = 2;";
 
 static const char *const state_names[] = {
 	[J_APPLYING] = "applying", [J_ACTIVE] = "active",   [J_REVERTING] = "reverting",
@@ -257,13 +258,14 @@ static int insert_row(struct journal *j, struct jrow *row, struct xerr *err)
 	_cleanup_stmt_ sqlite3_stmt *st = NULL;
 	int rc;
 
-	rc = prepare(
-		j, &st, err, "INSERT INTO patch VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-		"tttttttiititiiitti", jstate_name(row->state), row->vm, row->patch_id, row->version,
-		row->manifest_sha256, row->payload_sha256, row->build_id, (int64_t)row->serial,
-		(int64_t)row->security_epoch, row->requires_ids, (int64_t)row->kernel_base.v,
-		row->home_kind, (int64_t)row->home.v, (int64_t)row->home_bytes,
-		(int64_t)row->was_running, row->created, row->updated, (int64_t)row->blackout_ns);
+	rc = prepare(j, &st, err,
+		     "INSERT INTO patch VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+		     "tttttttiititiiittii", jstate_name(row->state), row->vm, row->patch_id,
+		     row->version, row->manifest_sha256, row->payload_sha256, row->build_id,
+		     (int64_t)row->serial, (int64_t)row->security_epoch, row->requires_ids,
+		     (int64_t)row->kernel_base.v, row->home_kind, (int64_t)row->home.v,
+		     (int64_t)row->home_bytes, (int64_t)row->was_running, row->created,
+		     row->updated, (int64_t)row->blackout_ns, (int64_t)row->boot_token);
 	if (!rc)
 		rc = finish(j, st, err);
 	if (!rc)
@@ -363,6 +365,7 @@ static int load_row(sqlite3_stmt *st, struct jrow *row)
 	row->home_bytes = (uint64_t)sqlite3_column_int64(st, 14);
 	row->was_running = sqlite3_column_int(st, 15) != 0;
 	row->blackout_ns = (uint64_t)sqlite3_column_int64(st, 18);
+	row->boot_token = (uint64_t)sqlite3_column_int64(st, 19);
 	if (column_text(st, 1, state, sizeof(state)) || state_from_name(state, &row->state) ||
 	    column_text(st, 2, row->vm, sizeof(row->vm)) ||
 	    column_text(st, 3, row->patch_id, sizeof(row->patch_id)) ||

@@ -65,6 +65,7 @@ struct jrow {
 	uint64_t serial, security_epoch;
 	char requires_ids[2048]; /* space-separated ids */
 	struct gva kernel_base;
+	uint64_t boot_token; /* of struct lens_kernel; 0 matches any boot */
 	char home_kind[16];
 	struct gva home;
 	uint64_t home_bytes;

@@ -1,13 +1,48 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-agent/agent/ops.h"
 
-int op_begin(struct session *s, const struct agent_opts *o, struct refusal *why, struct xerr *err)
-{
-	int rc = session_open(s, o, why, err);
+#include <errno.h>
+#include <string.h>
 
+int op_dispatch(struct session *s, enum control_op op, const char *argument, json_t **ret,
+		struct refusal *why, struct xerr *err)
+{
+	switch (op) {
+	case CONTROL_INSPECT:
+		return op_inspect(s, ret, why, err);
+	case CONTROL_APPLY:
+		return op_apply(s, argument, ret, why, err);
+	case CONTROL_REVERT:
+		return op_revert(s, argument, ret, why, err);
+	case CONTROL_STATUS:
+		return op_status(s, ret, err);
+	case CONTROL_RECOVER:
+		return op_recover(s, ret, why, err);
+	case CONTROL_GUARD_STATUS:
+	case CONTROL_GUARD_STOP:
+		break;
+	}
+	return xerr_set(err, XO_EINTERNAL, "operation %d is not one on a session", (int)op);
+}
+
+int op_run(const struct agent_opts *o, enum control_op op, const char *argument, json_t **ret,
+	   struct refusal *why, struct xerr *err)
+{
+	_cleanup_session_ struct session s = {0};
+	bool done = false;
+	int rc;
+
+	rc = control_ask(o, op, argument, &done, ret, why, err);
+	if (rc || done)
+		return rc;
+	rc = session_open(&s, o, why, err);
+	if (!rc && op == CONTROL_INSPECT)
+		return op_inspect(&s, ret, why, err);
+	if (!rc && !why->nr)
+		rc = session_journal(&s, err);
 	if (rc || why->nr)
 		return rc;
-	return session_journal(s, err);
+	return op_dispatch(&s, op, argument, ret, why, err);
 }
 
 void op_pending(const struct session *s, struct refusal *why)
@@ -20,6 +55,16 @@ void op_pending(const struct session *s, struct refusal *why)
 				    "%s: left %s by a process that ended; run exopatch recover",
 				    r->patch_id, jstate_name(r->state));
 	}
+}
+
+int op_drop_lost(struct session *s, struct xerr *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < s->nr_rows && !rc; i++)
+		if (s->row[i].state == J_ACTIVE && !session_same_kernel(s, &s->row[i]))
+			rc = journal_set_state(s->journal, &s->row[i], J_LOST, 0, err);
+	return rc;
 }
 
 static json_t *targets_json(const struct jrow *row)
@@ -64,4 +109,35 @@ json_t *op_doc(const struct session *s, const char *operation)
 		return NULL;
 	}
 	return doc;
+}
+
+int agent_inspect(const struct agent_opts *o, json_t **ret, struct refusal *why, struct xerr *err)
+{
+	return op_run(o, CONTROL_INSPECT, NULL, ret, why, err);
+}
+
+int agent_apply(const struct agent_opts *o, const char *path, json_t **ret, struct refusal *why,
+		struct xerr *err)
+{
+	_cleanup_free_ char *absolute = realpath(path, NULL);
+
+	if (!absolute)
+		return xerr_set(err, errno, "%s: %s", path, strerror(errno));
+	return op_run(o, CONTROL_APPLY, absolute, ret, why, err);
+}
+
+int agent_revert(const struct agent_opts *o, const char *id, json_t **ret, struct refusal *why,
+		 struct xerr *err)
+{
+	return op_run(o, CONTROL_REVERT, id, ret, why, err);
+}
+
+int agent_status(const struct agent_opts *o, json_t **ret, struct refusal *why, struct xerr *err)
+{
+	return op_run(o, CONTROL_STATUS, NULL, ret, why, err);
+}
+
+int agent_recover(const struct agent_opts *o, json_t **ret, struct refusal *why, struct xerr *err)
+{
+	return op_run(o, CONTROL_RECOVER, NULL, ret, why, err);
 }

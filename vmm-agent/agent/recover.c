@@ -104,21 +104,18 @@ static int recover(struct session *s, json_t *list, struct refusal *why, struct 
 	return 0;
 }
 
-int agent_recover(const struct agent_opts *o, json_t **ret, struct refusal *why, struct xerr *err)
+int op_recover(struct session *s, json_t **ret, struct refusal *why, struct xerr *err)
 {
-	_cleanup_session_ struct session s = {0};
 	_cleanup_json_ json_t *doc = NULL, *list = json_array();
 	bool resumed = false;
 	int rc;
 
-	rc = op_begin(&s, o, why, err);
-	if (!rc && !why->nr)
-		rc = clear_stub(&s, &resumed, err);
-	if (!rc && !why->nr)
-		rc = recover(&s, list, why, err);
+	rc = clear_stub(s, &resumed, err);
+	if (!rc)
+		rc = recover(s, list, why, err);
 	if (rc)
 		return rc;
-	doc = op_doc(&s, "recover");
+	doc = op_doc(s, "recover");
 	if (!doc || json_object_set_new(doc, "resumed", json_boolean(resumed)) ||
 	    json_object_set(doc, "recovered", list))
 		return xerr_set(err, ENOMEM, "out of memory");

@@ -76,21 +76,17 @@ static int revert(struct session *s, const char *id, struct jrow **ret_row,
 	return why->nr ? 0 : carry_out(s, row, &sv, result, why, err);
 }
 
-int agent_revert(const struct agent_opts *o, const char *id, json_t **ret, struct refusal *why,
-		 struct xerr *err)
+int op_revert(struct session *s, const char *id, json_t **ret, struct refusal *why,
+	      struct xerr *err)
 {
-	_cleanup_session_ struct session s = {0};
 	_cleanup_json_ json_t *doc = NULL;
 	struct change_result result = {0};
 	struct jrow *row = NULL;
-	int rc;
+	int rc = revert(s, id, &row, &result, why, err);
 
-	rc = op_begin(&s, o, why, err);
-	if (!rc && !why->nr)
-		rc = revert(&s, id, &row, &result, why, err);
 	if (rc)
 		return rc;
-	doc = op_doc(&s, "revert");
+	doc = op_doc(s, "revert");
 	if (!doc || (row && json_object_set_new(doc, "patch", op_row_json(row))) ||
 	    (result.attempts && json_object_set_new(doc, "hold", change_result_json(&result))))
 		return xerr_set(err, ENOMEM, "out of memory");

@@ -117,6 +117,7 @@ int session_open(struct session *s, const struct agent_opts *o, struct refusal *
 	int rc;
 
 	s->opts = o;
+	s->opened_ns = xo_now_ns();
 	session_progress(s, "attaching");
 	rc = tgt_attach(&s->tgt, &o->target, why, err);
 	if (rc || !s->tgt)
@@ -132,14 +133,22 @@ int session_open(struct session *s, const struct agent_opts *o, struct refusal *
 int session_journal(struct session *s, struct xerr *err)
 {
 	const char *dir = s->opts->state_dir ? s->opts->state_dir : AGENT_STATE_DIR;
-	int rc = journal_open(&s->journal, dir, err);
+	int rc = s->journal ? 0 : journal_open(&s->journal, dir, err);
 
-	return rc ? rc : journal_load(s->journal, s->vm_key, &s->row, &s->nr_rows, err);
+	if (rc)
+		return rc;
+	journal_rows_free(s->row, s->nr_rows);
+	s->row = NULL;
+	s->nr_rows = 0;
+	return journal_load(s->journal, s->vm_key, &s->row, &s->nr_rows, err);
 }
 
 bool session_same_kernel(const struct session *s, const struct jrow *row)
 {
-	return row->kernel_base.v == s->kernel.base.v && !strcmp(row->build_id, s->build_id);
+	uint64_t then = row->boot_token, now = s->kernel.boot_token;
+
+	return row->kernel_base.v == s->kernel.base.v && !strcmp(row->build_id, s->build_id) &&
+	       (!then || !now || then == now);
 }
 
 bool session_row_here(const struct session *s, const struct jrow *row)

@@ -22,6 +22,11 @@ struct session {
 	struct journal *journal;
 	struct jrow *row; /* of this VM, oldest first */
 	size_t nr_rows;
+	uint64_t opened_ns; /* when this operation began */
+	/* Where a guard holds writers back, QEMU may not answer before they are let go: called
+	 * again and again while something waits for QEMU; NULL without a guard. */
+	int (*pump)(void *arg, struct xerr *err);
+	void *pump_arg;
 };
 
 /**
@@ -32,10 +37,10 @@ struct session {
 int session_open(struct session *s, const struct agent_opts *o, struct refusal *why,
 		 struct xerr *err) XO_MUST_CHECK;
 
-/** session_journal - open the journal and load this VM's rows */
+/** session_journal - open the journal unless it is, and load this VM's rows as they are now */
 int session_journal(struct session *s, struct xerr *err) XO_MUST_CHECK;
 
-/** session_same_kernel - is the guest's kernel the one the row was made for? */
+/** session_same_kernel - does the guest run the kernel, and the boot, that the row was made for? */
 bool session_same_kernel(const struct session *s, const struct jrow *row);
 
 /** session_row_here - may the row's patch have bytes in this guest? Not if it rebooted since */

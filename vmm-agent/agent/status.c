@@ -57,7 +57,7 @@ static int add_row(struct session *s, struct jrow *row, json_t *list, struct xer
 			rc = is_redirected(s, row, &redirected, err);
 		if (!rc)
 			guest = in_guest(s, row, &sv);
-		if (!rc && !session_same_kernel(s, row))
+		if (!rc && row->state == J_ACTIVE && !session_same_kernel(s, row))
 			rc = journal_set_state(s->journal, row, J_LOST, 0, err);
 	}
 	if (rc)
@@ -73,18 +73,16 @@ static int add_row(struct session *s, struct jrow *row, json_t *list, struct xer
 	return 0;
 }
 
-int agent_status(const struct agent_opts *o, json_t **ret, struct refusal *why, struct xerr *err)
+int op_status(struct session *s, json_t **ret, struct xerr *err)
 {
-	_cleanup_session_ struct session s = {0};
 	_cleanup_json_ json_t *doc = NULL, *list = json_array();
-	int rc;
+	int rc = 0;
 
-	rc = op_begin(&s, o, why, err);
-	for (size_t i = 0; i < s.nr_rows && !rc; i++)
-		rc = add_row(&s, &s.row[i], list, err);
+	for (size_t i = 0; i < s->nr_rows && !rc; i++)
+		rc = add_row(s, &s->row[i], list, err);
 	if (rc)
 		return rc;
-	doc = op_doc(&s, "status");
+	doc = op_doc(s, "status");
 	if (!doc || json_object_set(doc, "patches", list))
 		return xerr_set(err, ENOMEM, "out of memory");
 	*ret = XO_TAKE_PTR(doc);

@@ -22,6 +22,7 @@
 #define MAX_TRACE_BYTES 8192 /* SHADOW_STACK_SIZE is 4096; 50 entries of 40 bytes before 6.11 */
 #define MAX_STACK_BYTES (UINT64_C(512) << 20) /* looked at in one pass */
 #define MAX_RETHOOKS	(1u << 20)
+#define IRQ_STACK_BYTES 16384 /* IRQ_STACK_SIZE, asm/page_64_types.h */
 #define KERNEL_HALF	(UINT64_C(1) << 63)
 
 struct gcheck_task {
@@ -47,8 +48,10 @@ struct pass {
 	struct xbuf seen;		   /* before: struct gcheck_task */
 	size_t cursor;			   /* during: where the next task probably is */
 	struct state running[MAX_RUNNING]; /* during */
-	struct gstack stack[MAX_RUNNING];
 	size_t nr_running;
+	/* Those of the running tasks, by the same index, and behind them the interrupt stacks. */
+	struct gstack stack[MAX_RUNNING + GKERNEL_MAX_CPUS];
+	size_t nr_irq;
 	uint32_t nr_rescanned;
 	uint32_t hooks_left;   /* of kretprobes, over all tasks */
 	struct gplaces places; /* during: kprobes */
@@ -333,16 +336,41 @@ static int look_during(void *ctx, uint64_t task, struct xerr *err)
 	return scan_sleeper(p, &st, err);
 }
 
-/* Is the vCPU in user mode, or in the few instructions that still or already have its stack? */
+/*
+ * Is the vCPU in user mode, or in the few instructions that still or already
+ * have its stack? Not if it is in firmware: system management mode may have
+ * interrupted the kernel anywhere. A vCPU that was never started has no tables.
+ */
 static bool in_user(const struct lens_check_regs *r)
 {
-	return r->cpl == 3 || r->rsp < KERNEL_HALF;
+	return r->cpl == 3 || (r->rsp < KERNEL_HALF && (r->rip >= KERNEL_HALF || !r->cr3));
+}
+
+/* Each CPU's interrupt stack: hardirq_stack_ptr, in pcpu_hot from Linux 6.2 on, is its last word.
+ */
+static void find_irq_stacks(struct pass *p)
+{
+	const struct gkernel *k = p->k;
+	const struct gmember *m = &k->off.pcpu_hot_irq_stack;
+	uint64_t hot = gkernel_symbol(k, "pcpu_hot"), top;
+	uint64_t off = hot && m->known ? hot + m->off : gkernel_symbol(k, "hardirq_stack_ptr");
+
+	for (uint32_t cpu = 0; off && cpu < k->nr_cpus; cpu++) {
+		if (!k->percpu[cpu] ||
+		    gspace_u64(k->space, (struct gva){k->percpu[cpu] + off}, &top) ||
+		    top < KERNEL_HALF || top > UINT64_MAX - sizeof(top))
+			continue;
+		top += sizeof(top);
+		p->stack[p->nr_running + p->nr_irq++] =
+			(struct gstack){.low = top - IRQ_STACK_BYTES, .high = top, .from = top};
+	}
 }
 
 /* Lower the in-use part of the stacks that this vCPU is on. Return: whether there was any */
 static bool follow_vcpu(struct pass *p, const struct lens_check_regs *r, int32_t cpu)
 {
 	const struct gowner o = {.kind = LENS_BUSY_IRQ_STACK, .pid = -1, .cpu = cpu};
+	size_t nr = p->nr_running + p->nr_irq;
 	bool met = false;
 
 	for (size_t i = 0; i < p->nr_running; i++) {
@@ -355,10 +383,17 @@ static bool follow_vcpu(struct pass *p, const struct lens_check_regs *r, int32_t
 		}
 	}
 	/* An interrupt, exception or entry stack, or that of a task past its last list entry. */
-	for (size_t i = 0; i < p->nr_running; i++)
+	for (size_t i = 0; i < nr; i++)
 		p->stack[i].mark = p->stack[i].from;
-	gstack_scan_unknown(p->k->space, &p->c->ranges, r->rsp, &o, p->stack, p->nr_running,
-			    &p->found);
+	gstack_scan_unknown(p->k->space, &p->c->ranges, r->rsp, &o, p->stack, nr, &p->found);
+	/* A non-maskable interrupt or an exception has a stack of its own, on top of that one. */
+	for (size_t i = p->nr_running; i < nr; i++) {
+		const struct gstack *s = &p->stack[i];
+
+		if (s->from < s->mark && (r->rsp < s->low || r->rsp >= s->high))
+			gstack_scan_unknown(p->k->space, &p->c->ranges, s->from, &o, p->stack, nr,
+					    &p->found);
+	}
 	for (size_t i = 0; i < p->nr_running; i++)
 		met = met || p->stack[i].from < p->stack[i].mark;
 	return met;
@@ -466,6 +501,7 @@ int gcheck_run(struct gcheck *c, const struct gkernel *k, const struct lens_chec
 	rc = gtask_walk(k, look_during, p, &nr_tasks, err);
 	if (rc)
 		return rc;
+	find_irq_stacks(p);
 	look_at_vcpus(p, regs, nr_regs, &lost);
 	rc = look_at_running(p, lost, err);
 	if (!rc)

@@ -260,7 +260,8 @@ int lens_discover(struct lens *l, struct lens_kernel *ret, struct xerr *err)
 				 .nr_modules = w.nr_modules,
 				 .nr_tasks = w.nr_tasks,
 				 .nr_cpus = w.nr_cpus,
-				 .has_shim = w.has_shim};
+				 .has_shim = w.has_shim,
+				 .boot_token = w.boot_token};
 	memcpy(k.banner, w.banner, sizeof(k.banner));
 	memcpy(k.release, w.release, sizeof(k.release));
 	memcpy(k.build_id, w.build_id, sizeof(k.build_id));

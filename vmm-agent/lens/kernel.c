@@ -186,6 +186,7 @@ static int load_types(struct gkernel *k, struct xerr *err)
 		{"task_struct", "ret_stack", &o->task_ret_stack, false},
 		{"task_struct", "curr_ret_stack", &o->task_curr_ret_stack, false},
 		{"task_struct", "rethooks.first", &o->task_rethooks, false},
+		{"task_struct", "stack_canary", &o->task_stack_canary, false},
 		{"signal_struct", "thread_head", &o->signal_thread_head, true},
 		{"thread_union", "", &o->thread_union_size, false},
 		{"rethook_node", "llist", &o->rethook_llist, false},
@@ -218,6 +219,7 @@ static int load_types(struct gkernel *k, struct xerr *err)
 		{"dyn_ftrace", "ip", &o->dyn_ftrace_ip, false},
 		{"dyn_ftrace", "flags", &o->dyn_ftrace_flags, false},
 		{"cpuinfo_x86", "x86_capability", &o->cpuinfo_caps, true},
+		{"pcpu_hot", "hardirq_stack_ptr", &o->pcpu_hot_irq_stack, false},
 	};
 	_cleanup_free_ uint8_t *raw = NULL;
 	size_t bytes;
@@ -318,6 +320,30 @@ static int load_features(struct gkernel *k, struct xerr *err)
 	return 0;
 }
 
+/*
+ * init_task's stack canary is made of random bits early in start_kernel, and
+ * never again (boot_init_stack_canary, asm/stackprotector.h). It is the guest's
+ * secret: 32 bits of it, well mixed, tell boots apart and do not give it away.
+ */
+static int load_boot_token(struct gkernel *k, struct xerr *err)
+{
+	uint64_t task = 0, canary = 0;
+	int rc;
+
+	if (!k->off.task_stack_canary.known)
+		return 0;
+	rc = gkernel_need(k, "init_task", &task, err);
+	if (rc)
+		return rc;
+	task += k->off.task_stack_canary.off;
+	rc = gspace_u64(k->space, (struct gva){task}, &canary);
+	if (rc)
+		return xerr_set(err, rc, "guest kernel: init_task: %s", xo_code_text(rc));
+	if (canary)
+		k->boot_token = UINT64_C(1) << 32 | (canary * UINT64_C(0x9e3779b97f4a7c15)) >> 32;
+	return 0;
+}
+
 int gkernel_load(struct gkernel *ret, struct gspace *space, uint64_t base, struct xerr *err)
 {
 	struct gkernel k = {.space = space, .base = base};
@@ -341,6 +367,8 @@ int gkernel_load(struct gkernel *ret, struct gspace *space, uint64_t base, struc
 		rc = load_cpus(&k, err);
 	if (!rc)
 		rc = load_features(&k, err);
+	if (!rc)
+		rc = load_boot_token(&k, err);
 	if (rc) {
 		gkernel_free(&k);
 		return rc;

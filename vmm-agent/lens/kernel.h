@@ -12,6 +12,7 @@ struct goffs {
 	struct gmember task_tasks, task_thread_node, task_signal, task_pid, task_comm, task_stack;
 	struct gmember task_sp, task_on_cpu, task_cpu, task_restart_fn, task_start_time;
 	struct gmember task_nvcsw, task_nivcsw, task_ret_stack, task_curr_ret_stack, task_rethooks;
+	struct gmember task_stack_canary;
 	struct gmember task_size, signal_thread_head, thread_union_size;
 	struct gmember rethook_llist, rethook_ret_addr;
 	struct gmember module_list, module_name, module_state, module_kallsyms, module_exit;
@@ -21,7 +22,7 @@ struct goffs {
 	struct gmember kprobe_hlist, kprobe_addr;
 	struct gmember ftrace_next, ftrace_records, ftrace_index, dyn_ftrace_ip, dyn_ftrace_size;
 	struct gmember dyn_ftrace_flags;
-	struct gmember cpuinfo_caps;
+	struct gmember cpuinfo_caps, pcpu_hot_irq_stack;
 };
 
 #define GKERNEL_MAX_CPUS 512
@@ -43,6 +44,7 @@ struct gkernel {
 	uint32_t nr_online;
 	uint64_t percpu[GKERNEL_MAX_CPUS]; /* per-CPU base of each; 0: no such CPU */
 	uint64_t thread_bytes;		   /* THREAD_SIZE */
+	uint64_t boot_token;		   /* as lens.h */
 };
 
 /**

@@ -60,6 +60,8 @@ struct lens_kernel {
 	uint32_t build_id_bytes; /* at most 20 */
 	uint32_t nr_symbols, nr_modules, nr_tasks, nr_cpus;
 	bool has_shim;
+	/* Random, the same for as long as this boot lasts; 0: the kernel has no such thing. */
+	uint64_t boot_token;
 };
 
 /** struct lens_symbol - one kallsyms or module symbol */

@@ -143,6 +143,7 @@ static int do_discover(struct lserver *s, struct span body, struct xbuf *reply, 
 	w.nr_cpus = k->nr_online;
 	w.paging_levels = (uint8_t)s->space->levels;
 	w.pti = k->pti;
+	w.boot_token = k->boot_token;
 	w.has_shim = gmodules_named(&s->modules, GSHIM_MODULE) != NULL;
 	return add(reply, &w, sizeof(w), err);
 }

@@ -169,6 +169,13 @@ static bool touches(const struct choice *c, uint64_t off, uint64_t len)
 	return off < c->end && off + len > c->site.off;
 }
 
+/* The jump is written by one store, and pages need not be neighbours in memory. */
+static void check_page(struct choice *c)
+{
+	if (((c->addr + c->site.off) & XO_PAGE_MASK) > XO_PAGE_SIZE - JUMP_BYTES)
+		refusal_add(c->why, XO_ENOROOM, "a jump at +%#x would cross a page", c->site.off);
+}
+
 static void check_targets(struct choice *c)
 {
 	for (size_t i = 0; i < c->nr_targets; i++)
@@ -280,6 +287,7 @@ int gsite_choose(const struct gkernel *k, uint64_t addr, uint64_t size_bytes,
 	if (rc)
 		return rc;
 	if (c->end) {
+		check_page(c);
 		check_targets(c);
 		check_places(c, places);
 		check_avoid(c, avoid, nr_avoid);

@@ -51,7 +51,7 @@ int gwindow_page(const struct gkernel *k, struct lens_window_page *p, struct xer
 				(unsigned long long)p->gva.v);
 	p->pte = e.at;
 	p->pte_old = e.value;
-	p->pte_new = p->gpa.v | GPTE_PRESENT | GPTE_ACCESSED | GPTE_GLOBAL;
+	p->pte_new = p->gpa.v | GPTE_PRESENT | GPTE_ACCESSED | (k->pti ? 0 : GPTE_GLOBAL);
 	p->usable = e.value == 0;
 	if ((e.value & ~(GPTE_ACCESSED | GPTE_DIRTY)) == (p->pte_new & ~GPTE_ACCESSED)) {
 		p->pte_new = e.value;

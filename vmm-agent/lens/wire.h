@@ -48,7 +48,7 @@ struct wire_start {
 };
 
 struct wire_kernel {
-	uint64_t base, phys_base, text_bytes;
+	uint64_t base, phys_base, text_bytes, boot_token;
 	char banner[512];
 	char release[64];
 	uint8_t build_id[20];

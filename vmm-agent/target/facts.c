@@ -260,3 +260,20 @@ int facts_refresh(struct tgt *t, struct xerr *err)
 		rc = read_registers(t, err);
 	return rc;
 }
+
+int facts_migrating(struct tgt *t, bool *ret, struct xerr *err)
+{
+	/* MigrationStatus, qapi/migration.json: before and after it, and none at all */
+	static const char *const idle[] = {"none", "cancelled", "completed", "failed"};
+	_cleanup_json_ json_t *j = NULL;
+	const char *status;
+	int rc = qchan_call(t->chan, "query-migrate", -1, &j, err, NULL);
+
+	if (rc)
+		return rc;
+	status = json_string_value(json_object_get(j, "status"));
+	*ret = status != NULL;
+	for (size_t i = 0; status && i < XO_ARRAY_SIZE(idle); i++)
+		*ret = *ret && strcmp(status, idle[i]) != 0;
+	return 0;
+}

@@ -29,6 +29,9 @@ int facts_refresh(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
  * not, -XO_EPRIVILEGE if that cannot be seen, or another code */
 int process_prove(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 
+/** facts_migrating - as tgt_migrating */
+int facts_migrating(struct tgt *t, bool *ret, struct xerr *err) XO_MUST_CHECK;
+
 /** layout_read - regions and backends of guest memory */
 int layout_read(struct tgt *t, struct refusal *why, struct xerr *err) XO_MUST_CHECK;
 

@@ -171,7 +171,7 @@ static int add_region(struct tgt_info *info, const struct tgt_region *r, struct 
 static int add_range(struct layout *l, const struct mtree_range *range, struct xerr *err)
 {
 	bool ram = is_guest_ram(l, range->block);
-	uint64_t hva, done = 0;
+	uint64_t hva = 0, done = 0;
 	int rc = gpa2hva(l, range->block, range->gpa.v, &hva, err);
 
 	while (!rc && done < range->len_bytes) {

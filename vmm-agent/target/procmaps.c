@@ -55,7 +55,7 @@ static size_t count_lines(struct span text)
 int procmaps_parse(struct span text, struct procmaps *ret, struct xerr *err)
 {
 	size_t room = count_lines(text);
-	_cleanup_procmaps_ struct procmaps m = {0};
+	struct procmaps m = {0};
 
 	if (!room)
 		return 0;
@@ -65,12 +65,13 @@ int procmaps_parse(struct span text, struct procmaps *ret, struct xerr *err)
 	for (; m.nr < room; m.nr++) {
 		struct mapping *this = &m.map[m.nr];
 
-		if (procmaps_next(&text, this) != 1 || (m.nr && this->start < this[-1].end))
+		if (procmaps_next(&text, this) != 1 || (m.nr && this->start < this[-1].end)) {
+			free(m.map);
 			return xerr_set(err, XO_EMALFORMED, "process mappings: line %zu is odd",
 					m.nr + 1);
+		}
 	}
 	*ret = m;
-	m = (struct procmaps){0};
 	return 0;
 }
 

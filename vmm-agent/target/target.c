@@ -97,6 +97,11 @@ int tgt_refresh(struct tgt *t, struct xerr *err)
 	return facts_refresh(t, err);
 }
 
+int tgt_migrating(struct tgt *t, bool *ret, struct xerr *err)
+{
+	return facts_migrating(t, ret, err);
+}
+
 int tgt_backend_open(struct tgt *t, size_t i, bool writable, struct xerr *err)
 {
 	const struct tgt_backend *b;

@@ -102,6 +102,13 @@ const struct tgt_info *tgt_info(const struct tgt *t);
 /** tgt_refresh - read run state and vCPU control registers anew. -XO_ETARGETGONE if it ended */
 int tgt_refresh(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 
+/**
+ * tgt_migrating - whether QEMU is copying the guest's memory to somewhere: a migration, a save. Its
+ * log of written pages sees the guest's and QEMU's own writes, not those through other mappings,
+ * so a page may be sent as it was before
+ */
+int tgt_migrating(struct tgt *t, bool *ret, struct xerr *err) XO_MUST_CHECK;
+
 /** tgt_backend_open - a new descriptor of backend @i, owned by the caller. Return: fd or code */
 int tgt_backend_open(struct tgt *t, size_t i, bool writable, struct xerr *err) XO_MUST_CHECK;
 

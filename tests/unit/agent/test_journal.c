@@ -49,6 +49,7 @@ static void fill(struct jrow *row)
 	strcpy(row->build_id, "abcd");
 	strcpy(row->home_kind, "window");
 	row->kernel_base.v = 0xffffffff81000000;
+	row->boot_token = 0xfedcba9876543210;
 	row->serial = 7;
 	row->was_running = true;
 	for (int i = 0; i < 5; i++) {
@@ -89,6 +90,7 @@ static void rows_survive_closing(void **state)
 	assert_string_equal(rows[0].patch_id, "fix");
 	assert_int_equal(rows[0].blackout_ns, 1234);
 	assert_true(rows[0].kernel_base.v == 0xffffffff81000000);
+	assert_true(rows[0].boot_token == 0xfedcba9876543210);
 	assert_true(rows[0].was_running);
 	assert_int_equal(rows[0].nr_writes, 5);
 	assert_true(rows[0].write[4].gpa.v == 0xd0004);

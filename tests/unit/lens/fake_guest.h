@@ -89,6 +89,7 @@ enum {
 #define FAKE_SLOT	UINT64_C(0xffffffff810f9000)
 
 #define FAKE_IDLE_THREADS 0x20u
+#define FAKE_IRQ_STACK	  0x40u
 #define FAKE_VICTIM	  0x100u /* in text: the function to patch, 64 bytes */
 #define FAKE_COLD	  0x200u
 #define FAKE_MOD_BASE	  UINT64_C(0xffffffff810f0000)
@@ -97,7 +98,7 @@ struct fake_task {
 	uint64_t cpu, stack, on_cpu, pid;
 	uint64_t tasks[2], thread_node[2];
 	uint64_t signal, start_time, nvcsw, nivcsw;
-	uint64_t restart_fn, sp, ret_stack, curr_ret_stack, rethook;
+	uint64_t restart_fn, sp, ret_stack, curr_ret_stack, rethook, canary;
 	char comm[16];
 	uint64_t mm, active_mm;
 	uint64_t thread_head[2]; /* of its signal_struct, which starts here */
@@ -292,7 +293,8 @@ static inline uint8_t *fake_btf(uint32_t *ret_bytes)
 		    {NULL, T(nvcsw), hidden}, {"restart_block", T(restart_fn), restart},
 		    {"thread", T(sp), sp}, {"ret_stack", T(ret_stack), words},
 		    {"curr_ret_stack", T(curr_ret_stack), u32}, {"rethooks", T(rethook), hooks},
-		    {"comm", T(comm), u64}, {"mm", T(mm), u64}, {"active_mm", T(active_mm), u64});
+		    {"stack_canary", T(canary), u64}, {"comm", T(comm), u64}, {"mm", T(mm), u64},
+		    {"active_mm", T(active_mm), u64});
 	FAKE_STRUCT(b, "signal_struct", 16, {"thread_head", 0, u64});
 	FAKE_STRUCT(b, "rethook_node", 24, {"llist", 8, u64}, {"ret_addr", 16, u64});
 	FAKE_STRUCT(b, "module", sizeof(struct fake_module), {"list", M(list), u64},
@@ -566,6 +568,7 @@ static inline void fake_symbols(struct fake *f, uint64_t btf, uint64_t btf_end)
 	const uint64_t vars = fake_gva(FAKE_VARS), rodata = fake_gva(FAKE_RODATA);
 
 	fake_sym(f, "idle_threads", FAKE_IDLE_THREADS);
+	fake_sym(f, "hardirq_stack_ptr", FAKE_IRQ_STACK);
 	fake_sym(f, "_text", FAKE_BASE);
 	fake_sym(f, "victim", FAKE_BASE + FAKE_VICTIM);
 	fake_sym(f, "next", FAKE_BASE + FAKE_VICTIM + 64);

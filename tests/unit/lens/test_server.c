@@ -304,7 +304,7 @@ static void test_vcpu_at_safe_place(void **state)
 	static const unsigned int off[] = {0, 5};
 	struct fixture *x = *state;
 	struct lens_check_regs r[2];
-	struct lens_busy b;
+	struct lens_busy b = {0};
 
 	assert_int_equal(discover(x), 0);
 	assert_int_equal(prepare(x), 0);
@@ -330,7 +330,7 @@ static void test_kprobe_on_written_bytes(void **state)
 	struct fixture *x = *state;
 	uint64_t probe = fake_gva(FAKE_TRACE) + 0x800;
 	struct lens_check_regs r[2];
-	struct lens_busy b;
+	struct lens_busy b = {0};
 
 	idle_regs(r);
 	*fake_u64(&x->guest, fake_gva(FAKE_VARS) + FAKE_KPROBES + 24) = probe;
@@ -371,6 +371,29 @@ static void test_running(void **state)
 	assert_int_equal(check(x, r, &b), 0);
 }
 
+/* Firmware may have interrupted the kernel anywhere (system management mode): all of it counts. */
+static void test_firmware(void **state)
+{
+	struct fixture *x = *state;
+	struct lens_check_regs r[2];
+	struct lens_busy b = {0};
+
+	idle_regs(r);
+	*fake_u64(&x->guest, r[1].rsp - 8) = FAKE_BASE + FAKE_VICTIM + 9;
+	assert_int_equal(discover(x), 0);
+	assert_int_equal(prepare(x), 0);
+	assert_int_equal(check(x, r, &b), 0);
+	r[1].rip = 0x7f001000;
+	r[1].rsp = 0x7f0ff000;
+	assert_int_equal(check(x, r, &b), 0); /* never started */
+	r[1].cr3 = 0x7f200000;
+	assert_int_equal(check(x, r, &b), 1);
+	assert_int_equal(b.kind, LENS_BUSY_STACK);
+	/* The first instructions of a system call are not firmware. */
+	r[1].rip = FAKE_BASE + 0x900;
+	assert_int_equal(check(x, r, &b), 0);
+}
+
 /* On an interrupt stack: that is scanned, and the task's from where it points to. */
 static void test_irq_stack(void **state)
 {
@@ -398,6 +421,32 @@ static void test_irq_stack(void **state)
 	/* Without a way back, all of the task's stack counts. */
 	*fake_u64(&x->guest, irq + 8192) = 0;
 	assert_int_equal(check(x, r, &b), 2);
+}
+
+/* In a non-maskable interrupt on top of an interrupt: both stacks count, and the task's. */
+static void test_nmi_on_irq_stack(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t irq = fake_gva(FAKE_STACKS + 40), nmi = fake_gva(FAKE_STACKS + 60);
+	uint64_t percpu = fake_gva(FAKE_VARS) + FAKE_PERCPU_AREA + 0x100;
+	struct lens_check_regs r[2];
+	uint64_t task_sp;
+	struct lens_busy b = {0};
+
+	idle_regs(r);
+	task_sp = r[1].rsp;
+	*fake_u64(&x->guest, percpu + FAKE_IRQ_STACK) = irq + 16384 - 8;
+	assert_int_equal(discover(x), 0);
+	assert_int_equal(prepare(x), 0);
+	r[1].rsp = nmi;
+	*fake_u64(&x->guest, nmi + 64) = irq + 8192;
+	*fake_u64(&x->guest, irq + 16384 - 8) = task_sp;
+	*fake_u64(&x->guest, irq + 8192 - 8) = FAKE_BASE + FAKE_VICTIM + 9;
+	*fake_u64(&x->guest, task_sp - 64) = FAKE_BASE + FAKE_VICTIM + 9;
+	assert_int_equal(check(x, r, &b), 0);
+	*fake_u64(&x->guest, irq + 8192 + 64) = FAKE_BASE + FAKE_VICTIM + 9;
+	assert_int_equal(check(x, r, &b), 1);
+	assert_int_equal(b.kind, LENS_BUSY_IRQ_STACK);
 }
 
 static void test_traced(void **state)
@@ -497,15 +546,15 @@ static void test_page_tables(void **state)
 	pgd[511] = pgd[510] = fake_phys(FAKE_PGD) | 3;
 	assert_true(discover(x) < 0);
 	pgd[511] = UINT64_C(0x000ffffffffff003);
-	assert_int_equal(discover(x), -XO_ENOKERNEL);
+	assert_int_equal(discover(x), -XO_EPAGETABLE);
 	pgd[511] = good;
 	/* A hole in the symbol table. */
 	fake_u64(&x->guest, fake_gva(FAKE_PT))[FAKE_RODATA + 1] = 0;
 	assert_int_equal(discover(x), -XO_EKALLSYMS);
 	x->server.vcpu[0].cr3 = UINT64_MAX;
-	assert_int_equal(discover(x), -XO_ENOKERNEL);
+	assert_int_equal(discover(x), -XO_EPAGETABLE);
 	x->server.vcpu[0].cr4 = UINT64_MAX;
-	assert_int_equal(discover(x), -XO_ENOKERNEL);
+	assert_int_equal(discover(x), -XO_EPAGETABLE);
 }
 
 /* ---- corrupt tables: every byte of kallsyms and BTF, some values each ---- */
@@ -618,6 +667,39 @@ static void test_site_refused(void **state)
 	set_code(x, "\x0f\x1f\x44\x00\x00\x06\x06", 7);
 	assert_int_equal(site(x, NULL, 0, &s), -XO_ENOROOM);
 	assert_true(says(x, "decoded"));
+}
+
+/* A jump that lies across two pages could not be written at once. */
+/* Two boots at one address differ in a value that is not the canary itself. */
+static void test_boot_token(void **state)
+{
+	static const uint64_t canary[] = {0, UINT64_C(0x1234567812345600), UINT64_C(0xabcdef00)};
+	struct fixture *x = *state;
+	struct wire_kernel w[3];
+
+	for (size_t i = 0; i < 3; i++) {
+		fake_task(&x->guest, 0)->canary = canary[i];
+		assert_int_equal(discover(x), 0);
+		memcpy(&w[i], x->reply.data, sizeof(w[i]));
+	}
+	assert_true(w[0].boot_token == 0);
+	assert_true(w[1].boot_token != 0 && w[2].boot_token != 0);
+	assert_true(w[1].boot_token != w[2].boot_token);
+	assert_true(w[1].boot_token >> 32 == 1);
+}
+
+static void test_site_at_page_end(void **state)
+{
+	static const uint8_t body[] = {0x55, 0x48, 0x89, 0xe5, 0x31, 0xc0, 0x5d, 0xc3};
+	struct wire_site_query q = {.size_bytes = sizeof(body)};
+	struct fixture *x = *state;
+
+	assert_int_equal(discover(x), 0);
+	for (unsigned int before = 4; before <= 5; before++) {
+		q.addr = FAKE_BASE + XO_PAGE_SIZE - before;
+		fake_copy(&x->guest, q.addr, body, sizeof(body));
+		assert_int_equal(ask(x, WIRE_SITE, &q, sizeof(q)), before < 5 ? -XO_ENOROOM : 0);
+	}
 }
 
 static void test_site_kprobe(void **state)
@@ -783,7 +865,9 @@ int main(void)
 		T(test_vcpu_at_safe_place),
 		T(test_kprobe_on_written_bytes),
 		T(test_running),
+		T(test_firmware),
 		T(test_irq_stack),
+		T(test_nmi_on_irq_stack),
 		T(test_traced),
 		T(test_task_list_loops),
 		T(test_thread_list_leaves),
@@ -793,6 +877,8 @@ int main(void)
 		T(test_flips),
 		T(test_site),
 		T(test_site_refused),
+		T(test_boot_token),
+		T(test_site_at_page_end),
 		T(test_site_kprobe),
 		T(test_site_redirected),
 		T(test_window),

@@ -227,6 +227,51 @@ static void odd_name(struct objw *w, uint16_t text)
 	objw_symbol(w, "s/../x", GLOBAL, 0, 0, 0);
 }
 
+/* A function at +8, and its address in a constant, in an instruction's field, and as lea has it. */
+static uint32_t function(struct objw *w, uint16_t text)
+{
+	return objw_symbol(w, "f", ELF64_ST_INFO(STB_GLOBAL, STT_FUNC), text, 8, 8);
+}
+static void pointer_const(struct objw *w, uint16_t text)
+{
+	uint16_t rodata = objw_section(w, ".rodata", SHT_PROGBITS, SHF_ALLOC, 8, SPAN(code, 8));
+
+	objw_rela(w, rodata, 0, R_X86_64_64, function(w, text), 0);
+}
+static void pointer_section(struct objw *w, uint16_t text)
+{
+	(void)function(w, text);
+	objw_rela(w, text, 1, R_X86_64_32S, 1, 8); /* the section's own symbol */
+}
+static void pointer_lea(struct objw *w, uint16_t text)
+{
+	objw_rela(w, text, 6, R_X86_64_PC32, function(w, text), -4);
+}
+
+/* A label inside a function, calls, and jumps are not addresses that could be kept. */
+static void test_no_pointer(void **state)
+{
+	_cleanup_xbuf_ struct xbuf file = XBUF(65536);
+	_cleanup_refusal_ struct refusal why = {0};
+	_cleanup_payload_ struct payload p = {0};
+	static struct objw w;
+	uint16_t text;
+	uint32_t f;
+
+	(void)state;
+	objw_init(&w);
+	text = objw_section(&w, ".text", SHT_PROGBITS, AX, 16, SPAN(code, sizeof(code)));
+	f = function(&w, text);
+	objw_rela(&w, text, 1, R_X86_64_PC32, f, -4);
+	objw_rela(&w, text, 6, R_X86_64_PLT32, f, -4);
+	objw_rela(&w, text, 10, R_X86_64_32S, f, 2);
+	assert_int_equal(objw_write(&w, &file), 0);
+	objw_free(&w);
+	assert_int_equal(payload_parse(&p, xbuf_span(&file), &why), 0);
+	assert_int_equal(why.nr, 0);
+	assert_int_equal(p.nr_relocs, 3);
+}
+
 static void test_refusals(void **state)
 {
 	static const struct bad bad[] = {
@@ -240,6 +285,8 @@ static void test_refusals(void **state)
 		{tls, XO_EOBJECT},	     {ifunc, XO_EOBJECT},
 		{weak, XO_EOBJECT},	     {beyond, XO_EOBJECT},
 		{no_section, XO_EOBJECT},    {odd_name, XO_EOBJECT},
+		{pointer_const, XO_ERELOC},  {pointer_section, XO_ERELOC},
+		{pointer_lea, XO_ERELOC},
 	};
 
 	(void)state;
@@ -298,9 +345,8 @@ static void test_hostile(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_layout_and_link),
-		cmocka_unit_test(test_relocations),
-		cmocka_unit_test(test_refusals),
+		cmocka_unit_test(test_layout_and_link), cmocka_unit_test(test_relocations),
+		cmocka_unit_test(test_no_pointer),	cmocka_unit_test(test_refusals),
 		cmocka_unit_test(test_hostile),
 	};
 
