@@ -49,7 +49,7 @@ static void take_areas(struct vm *v)
 	for (size_t i = 0; i < v->nr_areas; i++)
 		bytes += v->area[i].len_bytes;
 	free(v->golden);
-	v->golden = malloc(bytes);
+	v->golden = malloc(bytes + 1);
 	assert_non_null(v->golden);
 	for (size_t i = 0; i < v->nr_areas; i++) {
 		assert_true(v->area[i].gpa.v + v->area[i].len_bytes <= RAM_BYTES);

@@ -74,7 +74,9 @@ static const uint64_t *table_at(const struct audit *a, uint64_t gpa)
 	uint64_t left;
 	const uint8_t *p = gmem_ptr(a->k->space->mem, (struct gpa){gpa}, &left);
 
-	return p && left >= XO_PAGE_SIZE ? (const uint64_t *)(const void *)p : NULL;
+	return p && left >= XO_PAGE_SIZE && !(gpa & XO_PAGE_MASK)
+		       ? (const uint64_t *)(const void *)p
+		       : NULL;
 }
 
 static uint64_t load(const uint64_t *p)

@@ -15,7 +15,7 @@ struct gaudit {
  * gaudit_run - as lens_audit
  * Return: 0, -XO_EPAGETABLE (tables without end), -XO_ETASKLIST, -XO_EMODLIST, -ENOMEM
  */
-int gaudit_run(struct gaudit *a, const struct gjudge *j, const struct lens_approved *extra,
+int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_approved *extra,
 	       size_t nr_extra, struct gfound *ret, struct lens_audit_stats *stats,
 	       struct xerr *err) XO_MUST_CHECK;
 

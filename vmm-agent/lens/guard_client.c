@@ -53,7 +53,7 @@ static int all_areas(struct lens *l, bool left_out, struct lens_area *ret, size_
 	size_t at = 0, nr = 0;
 
 	do {
-		size_t part;
+		size_t part = 0;
 		int rc = ask_areas(l, left_out, ret, at, max, &part, &nr, err);
 
 		if (rc)

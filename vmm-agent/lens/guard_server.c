@@ -118,7 +118,7 @@ static int do_audit(struct gguard *g, const struct gkernel *k, struct span body,
 	struct lens_approved extra[LENS_MAX_APPROVED];
 	size_t nr = body.len_bytes / sizeof(extra[0]);
 	struct lens_audit_stats stats = {0};
-	struct gfound found;
+	struct gfound found = {0};
 	int rc = 0;
 
 	if (body.len_bytes % sizeof(extra[0]) || nr > LENS_MAX_APPROVED)

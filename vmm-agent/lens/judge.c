@@ -399,7 +399,7 @@ static bool judge_byte(struct write *w, size_t off, size_t *ret_next)
 	struct gsite site[MAX_CANDIDATES];
 	uint64_t addr = w->gva + off, at = 0;
 	size_t len = 0, nr;
-	enum gform_fit fit;
+	enum gform_fit fit = GFORM_NONE;
 	enum lens_write_kind kind = LENS_WRITE_OTHER;
 
 	nr = w->module ? gsites_module_at(w->j->k, &w->j->t, w->module, addr, site, MAX_CANDIDATES)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-agent/lens/sites.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -102,10 +103,9 @@ static int add_trampolines(struct xbuf *all, const struct gkernel *k)
 		char key[KSYM_MAX_NAME + 1];
 
 		if (strncmp(name, TRAMPOLINE, strlen(TRAMPOLINE)) != 0 ||
-		    strlen(name) >= sizeof(key) || s->addr - k->base >= k->text_end - k->base)
+		    s->addr - k->base >= k->text_end - k->base)
 			continue;
-		memcpy(key, name, strlen(name) + 1);
-		memcpy(key, KEY, strlen(KEY));
+		snprintf(key, sizeof(key), KEY "%s", name + strlen(TRAMPOLINE));
 		rc = add(all, GSITE_TRAMPOLINE, s->addr, gkernel_symbol(k, key));
 	}
 	return rc;

@@ -41,7 +41,9 @@ static const uint64_t *table_at(const struct gkernel *k, uint64_t gpa)
 	uint64_t left;
 	const uint8_t *p = gmem_ptr(k->space->mem, (struct gpa){gpa}, &left);
 
-	return p && left >= XO_PAGE_SIZE ? (const uint64_t *)(const void *)p : NULL;
+	return p && left >= XO_PAGE_SIZE && !(gpa & XO_PAGE_MASK)
+		       ? (const uint64_t *)(const void *)p
+		       : NULL;
 }
 
 static uint64_t load(const uint64_t *p)
@@ -242,14 +244,13 @@ static void check_entry(struct check *c, const struct gtable *t, unsigned int i,
 	} else if (is_leaf(is, level)) {
 		if (!leaf_is_fine(part, was, is, level))
 			report(c, level, gva, was, is);
-	} else if (!(was & GPTE_PRESENT)) {
+	} else if (!(was & GPTE_PRESENT) ||
+		   (!is_leaf(was, level) && part == PART_MODULES && level == 2)) {
 		check_new_table(c, level, gva, is);
 	} else if (is_leaf(was, level)) {
 		check_split(c, level, gva, was, is);
-	} else if (part != PART_MODULES || level > 2) {
-		report(c, level, gva, was, is);
 	} else {
-		check_new_table(c, level, gva, is);
+		report(c, level, gva, was, is);
 	}
 }
 

@@ -62,7 +62,7 @@ static struct wire_judgement judge_raw(struct fixture *x, uint64_t gva, const vo
 				       const void *after, size_t len)
 {
 	const struct wire_addr q = {.addr = gva - FAKE_BASE + FAKE_GPA, .len_bytes = len};
-	uint8_t body[sizeof(q) + 2 * 64];
+	uint8_t body[sizeof(q) + 128];
 	struct wire_judgement w;
 
 	assert_true(len <= 64);
@@ -86,11 +86,6 @@ static void branch(uint8_t *out, uint8_t opcode, uint64_t at, uint64_t to)
 }
 
 #define NOP5 "\x0f\x1f\x44\x00\x00"
-
-struct step {
-	const char *before, *after; /* NULL: the branch */
-	bool legal, intermediate;
-};
 
 /* One place, and the ways to it and from it. The branch: @opcode to @to */
 static void check_place(struct fixture *x, enum lens_write_kind kind, unsigned int off,
@@ -330,6 +325,7 @@ static void test_other(void **state)
 {
 	struct fixture *x = *state;
 	struct wire_judgement w;
+	static const uint8_t nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00}, nop2[] = {0x66, 0x90};
 	uint8_t two[64], after[64];
 
 	prepare(x);
@@ -351,11 +347,12 @@ static void test_other(void **state)
 	assert_false(w.legal);
 	/* Two places in one write; then one of them is wrong. */
 	memset(two, 0xcc, sizeof(two));
-	memcpy(two, NOP5, 5);
-	memcpy(two + (FAKE_JUMP2 - FAKE_JUMP5), "\x66\x90", 2);
+	memcpy(two, nop5, 5);
+	memcpy(two + (FAKE_JUMP2 - FAKE_JUMP5), nop2, 2);
 	memcpy(after, two, sizeof(two));
 	branch(after, 0xe9, FAKE_BASE + FAKE_JUMP5, FAKE_BASE + FAKE_CALLEE);
-	memcpy(after + (FAKE_JUMP2 - FAKE_JUMP5), "\xeb\x10", 2);
+	after[FAKE_JUMP2 - FAKE_JUMP5] = 0xeb;
+	after[FAKE_JUMP2 - FAKE_JUMP5 + 1] = 0x10;
 	assert_true(judge_raw(x, FAKE_BASE + FAKE_JUMP5, two, after, 64).legal);
 	after[(FAKE_JUMP2 - FAKE_JUMP5) + 1] = 0x11;
 	w = judge_raw(x, FAKE_BASE + FAKE_JUMP5, two, after, 64);
@@ -370,14 +367,14 @@ static void test_descriptors(void **state)
 	struct wire_judgement w;
 
 	prepare(x);
-	w = judge_raw(x, gdt + 2 * 8 + 5, "\x9a", "\x9b", 1);
+	w = judge_raw(x, gdt + 16 + 5, "\x9a", "\x9b", 1);
 	assert_int_equal(w.kind, LENS_WRITE_DESCRIPTOR);
 	assert_true(w.legal);
-	assert_true(judge_raw(x, gdt + 8 * 8 + 5, "\x89", "\x8b", 1).legal);
-	assert_true(judge_raw(x, gdt + 12 * 8, "\x00\x00", "\x12\x34", 2).legal);
-	assert_false(judge_raw(x, gdt + 2 * 8 + 5, "\x9a", "\xfa", 1).legal);
-	assert_false(judge_raw(x, gdt + 8 * 8 + 2, "\x00", "\x01", 1).legal);
-	assert_false(judge_raw(x, gdt + 20 * 8, "\x00", "\x01", 1).legal);
+	assert_true(judge_raw(x, gdt + 64 + 5, "\x89", "\x8b", 1).legal);
+	assert_true(judge_raw(x, gdt + 96, "\x00\x00", "\x12\x34", 2).legal);
+	assert_false(judge_raw(x, gdt + 16 + 5, "\x9a", "\xfa", 1).legal);
+	assert_false(judge_raw(x, gdt + 64 + 2, "\x00", "\x01", 1).legal);
+	assert_false(judge_raw(x, gdt + 160, "\x00", "\x01", 1).legal);
 }
 
 static void test_module(void **state)
@@ -468,7 +465,7 @@ static void test_areas(void **state)
 	assert_int_equal(nr, 5);
 	assert_int_equal(a[0].len_bytes, 4096);
 	assert_int_equal(a[1].gva.v, FAKE_BASE + 8192);
-	nr = areas(x, true, a, 16);
+	assert_int_equal(areas(x, true, a, 16), 2);
 	assert_int_equal(a[0].kind, LENS_AREA_TEXT);
 	assert_int_equal(a[0].gva.v, FAKE_BASE + 4096);
 }
@@ -484,7 +481,8 @@ static size_t found(struct fixture *x, uint32_t op, size_t skip, struct lens_fin
 	assert_true(x->reply.len_bytes >= skip);
 	nr = (x->reply.len_bytes - skip) / sizeof(*ret);
 	assert_true(nr <= LENS_MAX_FINDINGS);
-	memcpy(ret, x->reply.data + skip, nr * sizeof(*ret));
+	if (nr)
+		memcpy(ret, x->reply.data + skip, nr * sizeof(*ret));
 	return nr;
 }
 
@@ -504,7 +502,7 @@ static void test_tables(void **state)
 	uint64_t *pt = fake_u64(&x->guest, fake_gva(FAKE_PT));
 	uint64_t *fix = fake_u64(&x->guest, fake_gva(FAKE_FIX1));
 	uint64_t *pmd = fake_u64(&x->guest, fake_gva(FAKE_PMD));
-	struct lens_finding f[LENS_MAX_FINDINGS];
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
 	struct {
 		uint64_t *entry, value;
 		size_t nr;
@@ -550,9 +548,9 @@ static void test_tables(void **state)
 	assert_int_equal(check_tables(x, f), 1);
 	fix[3] = fake_phys(0) | GPTE_PRESENT;
 	/* The GDT: what a context switch writes is no finding, a new code segment is. */
-	fake_at(&x->guest, fake_gva(FAKE_GDT_PAGE))[12 * 8] ^= 1;
+	fake_at(&x->guest, fake_gva(FAKE_GDT_PAGE))[96] ^= 1;
 	assert_int_equal(check_tables(x, f), 0);
-	fake_at(&x->guest, fake_gva(FAKE_GDT_PAGE))[2 * 8] ^= 1;
+	fake_at(&x->guest, fake_gva(FAKE_GDT_PAGE))[16] ^= 1;
 	assert_int_equal(check_tables(x, f), 1);
 	assert_int_equal(f[0].kind, LENS_FOUND_DESCRIPTOR);
 	assert_non_null(strstr(f[0].what, "CPU 0, entry 2"));
@@ -564,7 +562,7 @@ static void test_audit(void **state)
 	uint64_t *pt = fake_u64(&x->guest, fake_gva(FAKE_PT));
 	uint64_t *pgd2 = fake_u64(&x->guest, fake_gva(FAKE_PGD2));
 	uint64_t *spare = fake_u64(&x->guest, fake_gva(245));
-	struct lens_finding f[LENS_MAX_FINDINGS];
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
 	struct lens_approved ok;
 	struct lens_audit_stats stats;
 	uint64_t old;
@@ -602,7 +600,7 @@ static void test_audit(void **state)
 	assert_int_equal(audit(x, f), 0);
 	/* One process has another kernel half: a copy of all tables, one page of text elsewhere. */
 	for (unsigned int i = 0; i < 3; i++)
-		memcpy(spare + i * 512, fake_at(&x->guest, fake_gva(FAKE_PUD + i)), 4096);
+		memcpy(spare + (size_t)i * 512, fake_at(&x->guest, fake_gva(FAKE_PUD + i)), 4096);
 	pgd2[511] = fake_phys(245) | 3;
 	spare[510] = fake_phys(246) | 3;
 	spare[512 + 8] = fake_phys(247) | 3;
@@ -614,7 +612,7 @@ static void test_audit(void **state)
 	assert_non_null(strstr(f[0].what, "task 1 (task1)"));
 	pgd2[511] = fake_u64(&x->guest, fake_gva(FAKE_PGD))[511];
 	/* Its user half: its own pages are its own, the kernel's are not. */
-	memset(spare, 0, 4096 * 3);
+	memset(spare, 0, 3 * XO_PAGE_SIZE);
 	pgd2[0] = fake_phys(245) | 7;
 	spare[0] = fake_phys(246) | 7;
 	spare[512] = fake_phys(247) | 7;
@@ -623,7 +621,7 @@ static void test_audit(void **state)
 	spare[1024 + 6] = fake_phys(200) | 1;
 	assert_int_equal(audit(x, f), 1);
 	assert_int_equal(f[0].kind, LENS_FOUND_EXEC);
-	assert_int_equal(f[0].gva.v, 6 * 4096);
+	assert_int_equal(f[0].gva.v, 6 * XO_PAGE_SIZE);
 	assert_non_null(strstr(f[0].what, "user half of task 1"));
 	spare[1024 + 6] |= GPTE_NX;
 	assert_int_equal(audit(x, f), 0);
@@ -653,7 +651,7 @@ static void test_bounds(void **state)
 	for (unsigned int i = 256; i < 511; i++)
 		pgd[i] = fake_phys(FAKE_PGD) | 3;
 	assert_int_equal(ask(x, WIRE_AUDIT, NULL, 0), -XO_EPAGETABLE);
-	assert_true(xo_now_ns() - start < UINT64_C(5000000000));
+	assert_true(xo_now_ns() - start < UINT64_C(10000000000));
 }
 
 int main(void)
