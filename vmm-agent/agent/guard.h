@@ -9,8 +9,15 @@
 #include "vmm-agent/lens/guard.h"
 #include "vmm-agent/monitor/guard.h"
 
-#define GUARD_TABLES_NS UINT64_C(10000000)   /* shared page tables: 100 times a second */
-#define GUARD_AUDIT_NS	UINT64_C(1000000000) /* all address spaces: once a second */
+#define GUARD_TABLES_NS	     UINT64_C(10000000)	  /* shared page tables: 100 times a second */
+#define GUARD_AUDIT_NS	     UINT64_C(1000000000) /* all address spaces: once a second */
+#define GUARD_SECOND_LOOK_NS UINT64_C(100000000)
+
+/** struct guard_known - what an audit found, and whether it was said */
+struct guard_known {
+	struct lens_finding finding;
+	bool said;
+};
 
 struct guard {
 	const struct agent_guard_opts *opts;
@@ -20,7 +27,7 @@ struct guard {
 	struct mon_guard_fds fds;
 	struct lens_area *area; /* what is protected */
 	size_t nr_areas;
-	struct lens_finding known[LENS_MAX_FINDINGS]; /* of the last audit */
+	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
 	bool stop;
 	uint64_t started_ns, tables_due_ns, audit_due_ns;

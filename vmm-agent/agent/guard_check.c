@@ -37,12 +37,13 @@ static bool same(const struct lens_finding *a, const struct lens_finding *b)
 	       !strcmp(a->what, b->what);
 }
 
-static bool is_known(const struct guard *g, const struct lens_finding *f)
+/* What the audit before saw too, or NULL. */
+static struct guard_known *find_known(struct guard *g, const struct lens_finding *f)
 {
 	for (size_t i = 0; i < g->nr_known; i++)
-		if (same(&g->known[i], f))
-			return true;
-	return false;
+		if (same(&g->known[i].finding, f))
+			return &g->known[i];
+	return NULL;
 }
 
 static void report(struct guard *g, const struct lens_finding *f)
@@ -71,16 +72,28 @@ static bool is_approved(const struct guard *g, const struct lens_finding *f)
 	}
 }
 
-/* Everything the audit found is said once, for as long as it stays. */
-static void report_new(struct guard *g, const struct lens_finding *f, size_t nr)
+/*
+ * A module or tracer that is being set up or taken down has pages that nobody owns, for a moment:
+ * what is there twice is said, once, for as long as it stays. The second look follows soon.
+ */
+static void report_lasting(struct guard *g, const struct lens_finding *f, size_t nr)
 {
+	struct guard_known now[LENS_MAX_FINDINGS];
 	size_t kept = 0;
 
-	for (size_t i = 0; i < nr; i++)
-		if (!is_approved(g, &f[i]) && !is_known(g, &f[i]))
+	for (size_t i = 0; i < nr; i++) {
+		const struct guard_known *before = find_known(g, &f[i]);
+
+		if (is_approved(g, &f[i]))
+			continue;
+		now[kept] = (struct guard_known){.finding = f[i], .said = before != NULL};
+		if (before && !before->said)
 			report(g, &f[i]);
-	for (size_t i = 0; i < nr; i++)
-		g->known[kept++] = f[i];
+		if (!before)
+			g->audit_due_ns = xo_now_ns() + GUARD_SECOND_LOOK_NS;
+		kept++;
+	}
+	memcpy(g->known, now, kept * sizeof(now[0]));
 	g->nr_known = kept;
 }
 
@@ -149,7 +162,7 @@ static int audit(struct guard *g, struct xerr *err)
 		return rc;
 	g->count.audits++;
 	g->count.audit_ns = stats.ns;
-	report_new(g, f, nr);
+	report_lasting(g, f, nr);
 	rc = mon_guard_audit(g->s.mon, &lost, err);
 	if (!rc && lost)
 		guard_emit(g, "protection-lost", "put-back",
@@ -176,8 +189,8 @@ int guard_check(struct guard *g, struct xerr *err)
 		g->tables_due_ns = now + GUARD_TABLES_NS;
 	}
 	if (!rc && now >= g->audit_due_ns) {
+		g->audit_due_ns = now + GUARD_AUDIT_NS;
 		rc = audit(g, &why);
-		g->audit_due_ns = xo_now_ns() + GUARD_AUDIT_NS;
 	}
 	return !rc || is_passing(rc) ? 0 : xerr_set(err, rc, "%s", why.text);
 }
