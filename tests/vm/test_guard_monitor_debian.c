@@ -191,45 +191,11 @@ static void test_honest_pokes_are_kept(void **state)
 	assert_true(guest_dmesg_clean(vm.guest));
 }
 
-/* The guard dies amid pokes, and the next one goes on. */
-static void test_adopted_while_the_guest_pokes(void **state)
-{
-	struct run r = {.command = POKES};
-	struct mon_write_event e;
-	struct xerr err = {0};
-	pthread_t thread;
-	uint64_t start_ns;
-
-	(void)state;
-	assert_int_equal(pthread_create(&thread, NULL, run_in_guest, &r), 0);
-	must("mon_guard_next", mon_guard_next(vm.mon, 20000, &e, &err), &err);
-	assert_int_equal(kill(mon_pid(vm.mon), SIGKILL), 0);
-	start_ns = xo_now_ns();
-	mon_free(vm.mon);
-	start_monitor();
-	must("mon_guard_open", mon_guard_open(vm.mon, -1, &vm.fds, &err), &err);
-	must("mon_guard_adopt", mon_guard_adopt(vm.mon, &err), &err);
-	print_message("back after %llu us\n", (unsigned long long)(xo_now_ns() - start_ns) / 1000);
-	while (!r.done) {
-		int rc = mon_guard_next(vm.mon, 50, &e, &err);
-
-		if (!rc)
-			rc = mon_guard_verdict(vm.mon, true, NULL, &err);
-		if (rc && rc != -XO_ETIMEOUT)
-			fail_msg("%s", err.text);
-		err = (struct xerr){0};
-	}
-	assert_int_equal(pthread_join(thread, NULL), 0);
-	assert_int_equal(r.rc, 0);
-	assert_true(guest_dmesg_clean(vm.guest));
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_idle_is_quiet),
 		cmocka_unit_test(test_honest_pokes_are_kept),
-		cmocka_unit_test(test_adopted_while_the_guest_pokes),
 	};
 
 	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
