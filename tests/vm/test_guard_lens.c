@@ -164,7 +164,7 @@ static void check_areas(struct vm *v)
 	for (size_t i = 0; i < v->nr_areas; i++)
 		bytes[v->area[i].kind] += v->area[i].len_bytes;
 	for (int i = LENS_AREA_TEXT; i <= LENS_AREA_MODULE_RODATA; i++)
-		print_message("  %-14s %6lu pages\n", lens_area_name(i),
+		print_message("  %-14s %6lu pages\n", lens_area_name((enum lens_area_kind)i),
 			      (unsigned long)(bytes[i] / XO_PAGE_SIZE));
 	assert_int_equal(bytes[LENS_AREA_TEXT], xo_align_up(v->k.text_bytes, XO_PAGE_SIZE));
 	assert_true(bytes[LENS_AREA_RODATA] > (3u << 20));
@@ -195,7 +195,8 @@ static void check_idle(struct vm *v)
 	}
 	for (int i = 0; i < KINDS; i++)
 		if (v->nr_kind[i])
-			fail_msg("an idle guest wrote: %s", lens_write_kind_name(i));
+			fail_msg("an idle guest wrote: %s",
+				 lens_write_kind_name((enum lens_write_kind)i));
 }
 
 /* Run @command in the background of the guest and look on; then it must be over. */

@@ -157,8 +157,8 @@ static const struct range *approved_at(const struct audit *a, uint64_t gva)
 
 /* ---- one executable page ---- */
 
-static void report(struct audit *a, int kind, uint64_t gva, uint64_t gpa, uint64_t bytes,
-		   uint64_t was, uint64_t entry)
+static void report(struct audit *a, enum lens_found kind, uint64_t gva, uint64_t gpa,
+		   uint64_t bytes, uint64_t was, uint64_t entry)
 {
 	const struct glisted_range *r = glisted_overlap(&a->listed, gva, gva + bytes);
 	char comm[LENS_COMM_SIZE * 4];

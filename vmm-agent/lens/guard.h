@@ -103,7 +103,7 @@ const char *lens_owner_name(enum lens_owner o);
 
 /** struct lens_finding - something that an audit found wrong */
 struct lens_finding {
-	enum {
+	enum lens_found {
 		LENS_FOUND_PTE = 1, /* a shared page-table entry changed its target or rights */
 		LENS_FOUND_EXEC,    /* a supervisor-executable page that nobody approved */
 		LENS_FOUND_WX,	    /* writable and executable */
