@@ -13,9 +13,9 @@
 
 #include "attack.h"
 
-#define VIRTIO_VENDOR	0x1af4
-#define BALLOON_DEVICE	0x1002
-#define RING_MAX_BYTES	(4 * PAGE_SIZE)
+#define VIRTIO_VENDOR  0x1af4
+#define BALLOON_DEVICE 0x1002
+#define RING_MAX_BYTES (4 * PAGE_SIZE)
 
 ATTACK_SYMBOL(sock_ops_convert_ctx_access);
 static u8 *page_at;

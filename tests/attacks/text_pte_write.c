@@ -34,7 +34,7 @@ static void undo(void)
 static int probe(void)
 {
 	return attack_edit_entry((void *)execdomains_proc_show_at, 0, 0) & _PAGE_RW ? ATTACK_WORKS
-										     : 0;
+										    : 0;
 }
 
 ATTACK(run, undo, probe, "text through its own page, made writable");

@@ -7,12 +7,12 @@
 
 #include "patch.h"
 
-#define PAM_BYTES	7
-#define PAM_440FX	0x59
-#define PAM_Q35		0x90
-#define DEVICE_440FX	0x1237
-#define PAM_ALL_RAM	0x33
-#define PAM_F0000_RAM	0x30
+#define PAM_BYTES     7
+#define PAM_440FX     0x59
+#define PAM_Q35	      0x90
+#define DEVICE_440FX  0x1237
+#define PAM_ALL_RAM   0x33
+#define PAM_F0000_RAM 0x30
 
 static struct pci_dev *bridge;
 static int pam;
