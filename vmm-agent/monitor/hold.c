@@ -340,7 +340,7 @@ int hold_collect(struct hold *h, struct xerr *err)
 {
 	for (size_t i = 0; i < h->nr; i++) {
 		struct thread *t = &h->thread[i];
-		int status;
+		int status = 0;
 		pid_t p = t->state == THREAD_ASKED ? waitpid(t->tid, &status, __WALL | WNOHANG) : 0;
 
 		if (p == t->tid && WIFSTOPPED(status)) {
