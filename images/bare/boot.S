@@ -2,7 +2,10 @@
 /*
  * From the multiboot loader's 32-bit mode to 64-bit mode with our own page
  * tables, on every processor, and from there to ring 3 unless the command line
- * says ring0. Interrupts stay off for good; any exception is a triple fault.
+ * says ring0. Interrupts stay off for good. A single step that the host makes
+ * ends in the host; a paravirtual KVM was seen to hand its debug exception to a
+ * guest in ring 3 all the same, so there is a handler for that. Any other
+ * exception is a triple fault.
  */
 #include "bare.h"
 
@@ -14,6 +17,7 @@
 #define SEL_CODE64  0x08
 #define SEL_DATA    0x10
 #define SEL_CODE32  0x18
+#define SEL_TSS	    0x38
 
 	.section .text.boot, "ax"
 	.code32
@@ -56,6 +60,29 @@ start:
 	addl $4, %edi
 	decl %ecx
 	jnz 1b
+	/* Task state segments (only the stack for ring 0) and the one interrupt gate. */
+	movl $BARE_TSS, %edi
+	xorl %eax, %eax
+	movl $(2 * 4096 / 4), %ecx
+1:	movl %eax, (%edi)
+	addl $4, %edi
+	decl %ecx
+	jnz 1b
+	movl $BARE_TSS, %edi
+	movl $BARE_DB_STACKS, %eax
+	movl $BARE_MAX_CPUS, %ecx
+1:	addl $4096, %eax
+	movl %eax, 4(%edi)
+	movl $(104 << 16), 100(%edi) /* I/O bitmap: all ports, should IOPL not do */
+	addl $512, %edi
+	decl %ecx
+	jnz 1b
+	movl $debug_trap, %eax
+	movw %ax, BARE_IDT + 16
+	movw $SEL_CODE64, BARE_IDT + 18
+	movw $0x8e00, BARE_IDT + 20
+	shrl $16, %eax
+	movw %ax, BARE_IDT + 22
 	/* Other processors: copy the trampoline, INIT, SIPI, SIPI. */
 	movl $trampoline, %esi
 	movl $BARE_TRAMPOLINE, %edi
@@ -107,6 +134,11 @@ long_mode:
 	lock xaddl %ebx, next_cpu
 	cmpl $BARE_MAX_CPUS, %ebx
 	jae park
+	lidt idt_ptr
+	movl %ebx, %eax
+	shll $4, %eax
+	addl $SEL_TSS, %eax
+	ltr %ax
 	movl %ebx, %eax
 	incl %eax
 	shll $12, %eax
@@ -136,6 +168,14 @@ ring0:
 park:
 	pause
 	jmp park
+
+	/* Back to ring 3 without the trap flag. Spends rcx and rdx, as make_store() knows. */
+debug_trap:
+	movq 24(%rsp), %rcx
+	movq (%rsp), %rdx
+	pushq $0x3002
+	popfq
+	sysexitq
 
 loop_here:
 	call bare_loop
@@ -175,10 +215,19 @@ gdt:
 	.quad 0
 	.quad 0x00affb000000ffff /* 28: code for ring 3: SYSENTER_CS + 32 */
 	.quad 0x00cff3000000ffff /* 30: data for ring 3: SYSENTER_CS + 40 */
+	.set n, 0
+	.rept BARE_MAX_CPUS /* 38: task state segments */
+	.quad 0x00008900000001ff | (((BARE_TSS & 0xffff) + (n * 512)) << 16) | ((BARE_TSS >> 16) << 32), 0
+	.set n, n + 1
+	.endr
 gdt_end:
 gdt_ptr:
 	.word gdt_end - gdt - 1
 	.long gdt
+	.balign 8
+idt_ptr:
+	.word 2 * 16 - 1
+	.quad BARE_IDT
 	.balign 8
 mbi:
 	.long 0

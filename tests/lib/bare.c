@@ -403,6 +403,50 @@ int bare_gdb_close(struct bare *b)
 	return hmp(b, "gdbserver none", out, sizeof(out));
 }
 
+int bare_uffd_open(struct bare *b)
+{
+	_cleanup_close_ int dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
+	json_t *j =
+		dev < 0 ? NULL
+			: bare_qmp(b, "{\"execute\":\"add-fd\",\"arguments\":{\"fdset-id\":77}}",
+				   dev);
+	int fd = j ? (int)json_integer_value(json_object_get(j, "fd")) : -1;
+
+	json_decref(j);
+	return fd;
+}
+
+int bare_uffd_close(struct bare *b)
+{
+	return do_qmp(b, "{\"execute\":\"remove-fd\",\"arguments\":{\"fdset-id\":77}}", -1);
+}
+
+void bare_store(const struct bare *b, unsigned int cpu, uint32_t kind, uint64_t addr,
+		uint64_t value)
+{
+	volatile struct bare_store *s = &bare_shared(b)->store[cpu];
+
+	s->kind = kind;
+	s->addr = addr;
+	s->value = value;
+	s->request++;
+}
+
+bool bare_stored(const struct bare *b, unsigned int cpu, unsigned int timeout_ms,
+		 uint64_t *ret_seen)
+{
+	volatile struct bare_store *s = &bare_shared(b)->store[cpu];
+
+	for (unsigned int ms = 0; s->done != s->request; ms++) {
+		if (ms >= timeout_ms)
+			return false;
+		xo_sleep_ns(1000000);
+	}
+	if (ret_seen)
+		*ret_seen = s->seen;
+	return true;
+}
+
 void bare_kill(struct bare *b)
 {
 	if (b->pid > 1)

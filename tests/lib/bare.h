@@ -54,6 +54,18 @@ int bare_gdb_open(struct bare *b, int *ret_fd) XO_MUST_CHECK;
 int bare_gdb_attach(struct bare *b) XO_MUST_CHECK;
 int bare_gdb_close(struct bare *b) XO_MUST_CHECK;
 
+/* QEMU gets an open /dev/userfaultfd, and closes it again. Return: its number in QEMU, or -1 */
+int bare_uffd_open(struct bare *b) XO_MUST_CHECK;
+int bare_uffd_close(struct bare *b) XO_MUST_CHECK;
+
+/** bare_store - have processor @cpu make a store; it may wait long */
+void bare_store(const struct bare *b, unsigned int cpu, uint32_t kind, uint64_t addr,
+		uint64_t value);
+
+/** bare_stored - wait at most @timeout_ms for it. *@ret_seen: what the processor read after it */
+bool bare_stored(const struct bare *b, unsigned int cpu, unsigned int timeout_ms,
+		 uint64_t *ret_seen);
+
 /** bare_kill - SIGKILL, without waiting */
 void bare_kill(struct bare *b);
 

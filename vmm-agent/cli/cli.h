@@ -17,12 +17,15 @@ struct cli_args {
 	struct agent_opts agent;
 	const char *operand; /* package file or patch id, or NULL */
 	bool json;
+	struct agent_guard_opts guard; /* of a command that guards; its .agent is not used */
 };
 
-/** struct cli_command - one of inspect, apply, revert, status, recover */
+/** struct cli_command - one of inspect, apply, revert, status, recover, guard */
 struct cli_command {
 	const char *name;
 	const char *operand; /* what its operand is called, or NULL if it takes none */
+	bool optional;	     /* the operand may be left out */
+	bool guards;	     /* it takes the guard's options too */
 	const char *summary;
 	int (*run)(const struct cli_args *a, json_t **ret, struct refusal *why, struct xerr *err);
 	void (*print)(FILE *out, const json_t *doc);
@@ -37,6 +40,7 @@ void cli_print_apply(FILE *out, const json_t *doc);
 void cli_print_revert(FILE *out, const json_t *doc);
 void cli_print_status(FILE *out, const json_t *doc);
 void cli_print_recover(FILE *out, const json_t *doc);
+void cli_print_guard(FILE *out, const json_t *doc);
 
 /** cli_report - print the outcome, readable or as one JSON document. Return: the exit code */
 int cli_report(const struct cli_command *cmd, const struct cli_args *a, int rc, json_t *doc,

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <argp.h>
+#include <errno.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "base/util.h"
@@ -35,17 +38,51 @@ static int run_recover(const struct cli_args *a, json_t **ret, struct refusal *w
 	return agent_recover(&a->agent, ret, why, err);
 }
 
+/* The guard runs until it is told to stop, by a signal or by `guard stop`. */
+static int guard_until_signal(const struct cli_args *a, struct refusal *why, struct xerr *err)
+{
+	struct agent_guard_opts o = a->guard;
+	_cleanup_close_ int fd = -1;
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	fd = signalfd(-1, &set, SFD_CLOEXEC);
+	if (fd < 0)
+		return xerr_set(err, errno, "signalfd: %s", strerror(errno));
+	o.agent = a->agent;
+	o.stop_fd = fd;
+	return agent_guard(&o, why, err);
+}
+
+static int run_guard(const struct cli_args *a, json_t **ret, struct refusal *why, struct xerr *err)
+{
+	if (!a->operand)
+		return guard_until_signal(a, why, err);
+	if (!strcmp(a->operand, "status"))
+		return agent_guard_status(&a->agent, ret, why, err);
+	if (!strcmp(a->operand, "stop"))
+		return agent_guard_stop(&a->agent, ret, why, err);
+	return xerr_set(err, XO_EUSAGE, "guard: '%s' is neither status nor stop", a->operand);
+}
+
 static const struct cli_command commands[] = {
-	{"inspect", NULL, "Show what a running VM is, and whether it can be patched.", run_inspect,
-	 cli_print_inspect},
-	{"apply", "PACKAGE", "Verify an .xpatch package and apply it to a running guest.",
-	 run_apply, cli_print_apply},
-	{"revert", "PATCH-ID", "Take an active patch out of a running guest.", run_revert,
-	 cli_print_revert},
-	{"status", NULL, "List the patches of a VM and compare each with the guest's memory.",
-	 run_status, cli_print_status},
-	{"recover", NULL, "Finish what an interrupted apply or revert left behind.", run_recover,
-	 cli_print_recover},
+	{"inspect", NULL, false, false, "Show what a running VM is, and whether it can be patched.",
+	 run_inspect, cli_print_inspect},
+	{"apply", "PACKAGE", false, false,
+	 "Verify an .xpatch package and apply it to a running guest.", run_apply, cli_print_apply},
+	{"revert", "PATCH-ID", false, false, "Take an active patch out of a running guest.",
+	 run_revert, cli_print_revert},
+	{"status", NULL, false, false,
+	 "List the patches of a VM and compare each with the guest's memory.", run_status,
+	 cli_print_status},
+	{"recover", NULL, false, false, "Finish what an interrupted apply or revert left behind.",
+	 run_recover, cli_print_recover},
+	{"guard", "status|stop", true, true,
+	 "Keep a guest's code as it is, until told to stop; or ask the guard.", run_guard,
+	 cli_print_guard},
 };
 
 static void usage(FILE *out)
@@ -54,7 +91,7 @@ static void usage(FILE *out)
 	      "[OPTION...]\n\n",
 	      out);
 	for (size_t i = 0; i < XO_ARRAY_SIZE(commands); i++)
-		fprintf(out, "  %-8s %-9s %s\n", commands[i].name,
+		fprintf(out, "  %-8s %-11s %s\n", commands[i].name,
 			commands[i].operand ? commands[i].operand : "", commands[i].summary);
 	fputs("\nexopatch COMMAND --help lists the command's options.\n"
 	      "Exit codes: 0 done, 1 error, 2 usage, 3 refused.\n",

@@ -7,7 +7,19 @@
 
 #define MAX_TIMEOUT_S 86400
 
-enum { OPT_QMP = 256, OPT_DOMAIN, OPT_CONNECT, OPT_STATE, OPT_TRUST, OPT_HOME, OPT_TIMEOUT };
+enum {
+	OPT_QMP = 256,
+	OPT_DOMAIN,
+	OPT_CONNECT,
+	OPT_STATE,
+	OPT_TRUST,
+	OPT_HOME,
+	OPT_TIMEOUT,
+	OPT_MODE,
+	OPT_VIOLATION,
+	OPT_EVENTS,
+	OPT_FORBID
+};
 
 static const struct argp_option options[] = {
 	{"qmp", OPT_QMP, "PATH", 0, "the VM's QMP socket", 1},
@@ -20,6 +32,17 @@ static const struct argp_option options[] = {
 	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "how long to retry while functions are busy (30)",
 	 3},
 	{"json", 'j', NULL, 0, "print one JSON document", 4},
+	{0},
+};
+
+static const struct argp_option guard_options[] = {
+	{"mode", OPT_MODE, "enforce|audit", 0,
+	 "put illegal writes back (default), or only report them", 5},
+	{"on-violation", OPT_VIOLATION, "discard|pause|kill|nmi", 0,
+	 "what follows an illegal write besides putting it back (default: discard, nothing)", 5},
+	{"events", OPT_EVENTS, "FILE", 0, "append events to FILE (default: standard output)", 5},
+	{"forbid", OPT_FORBID, "kprobe|ftrace", 0,
+	 "treat what the kernel does for these as illegal. Repeatable", 5},
 	{0},
 };
 
@@ -54,6 +77,64 @@ static void parse_timeout(struct argp_state *st, const char *arg, uint64_t *ret_
 		*ret_ns = (uint64_t)(s * 1e9);
 }
 
+static void parse_mode(struct argp_state *st, const char *arg, struct agent_guard_opts *g)
+{
+	g->audit_only = !strcmp(arg, "audit");
+	if (!g->audit_only && strcmp(arg, "enforce") != 0)
+		argp_error(st, "--mode: '%s' is neither enforce nor audit", arg);
+}
+
+static void parse_violation(struct argp_state *st, const char *arg, struct agent_guard_opts *g)
+{
+	static const char *const names[] = {[AGENT_DISCARD] = "discard",
+					    [AGENT_PAUSE] = "pause",
+					    [AGENT_KILL] = "kill",
+					    [AGENT_NMI] = "nmi"};
+
+	for (size_t i = 0; i < XO_ARRAY_SIZE(names); i++) {
+		if (!strcmp(arg, names[i])) {
+			g->on_violation = (enum agent_on_violation)i;
+			return;
+		}
+	}
+	argp_error(st, "--on-violation: '%s' is none of discard, pause, kill, nmi", arg);
+}
+
+static void parse_forbid(struct argp_state *st, const char *arg, struct agent_guard_opts *g)
+{
+	if (!strcmp(arg, "kprobe"))
+		g->forbid_kprobes = true;
+	else if (!strcmp(arg, "ftrace"))
+		g->forbid_ftrace = true;
+	else
+		argp_error(st, "--forbid: '%s' is neither kprobe nor ftrace", arg);
+}
+
+static error_t parse_guard(int key, char *arg, struct argp_state *st)
+{
+	struct agent_guard_opts *g = st->input;
+
+	switch (key) {
+	case OPT_MODE:
+		parse_mode(st, arg, g);
+		break;
+	case OPT_VIOLATION:
+		parse_violation(st, arg, g);
+		break;
+	case OPT_EVENTS:
+		g->events_path = arg;
+		break;
+	case OPT_FORBID:
+		parse_forbid(st, arg, g);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+static const struct argp guard_argp = {.options = guard_options, .parser = parse_guard};
+
 static void check_complete(struct argp_state *st, const struct parse *p)
 {
 	const struct tgt_spec *t = &p->args->agent.target;
@@ -62,7 +143,7 @@ static void check_complete(struct argp_state *st, const struct parse *p)
 		argp_error(st, "name the VM with one of --qmp PATH and --domain NAME");
 	if (t->connect_uri && !t->domain)
 		argp_error(st, "--connect goes with --domain");
-	if (p->cmd->operand && !p->args->operand)
+	if (p->cmd->operand && !p->cmd->optional && !p->args->operand)
 		argp_error(st, "%s is missing", p->cmd->operand);
 }
 
@@ -101,6 +182,10 @@ static error_t parse_one(int key, char *arg, struct argp_state *st)
 			argp_error(st, "'%s' is one argument too many", arg);
 		p->args->operand = arg;
 		break;
+	case ARGP_KEY_INIT:
+		if (p->cmd->guards)
+			st->child_inputs[0] = &p->args->guard;
+		break;
 	case ARGP_KEY_END:
 		check_complete(st, p);
 		break;
@@ -112,13 +197,15 @@ static error_t parse_one(int key, char *arg, struct argp_state *st)
 
 void cli_parse(const struct cli_command *cmd, int argc, char **argv, struct cli_args *ret)
 {
+	const struct argp_child children[] = {{&guard_argp, 0, "Guarding:", 0}, {0}};
 	struct argp argp = {.options = options, .parser = parse_one};
 	struct parse p = {.cmd = cmd, .args = ret};
 	char name[64];
 
 	ret->agent.timeout_ns = AGENT_TIMEOUT_NS;
 	argp_err_exit_status = CLI_USAGE;
-	argp.args_doc = cmd->operand;
+	argp.args_doc = cmd->optional ? "[status|stop]" : cmd->operand;
+	argp.children = cmd->guards ? children : NULL;
 	argp.doc = cmd->summary;
 	snprintf(name, sizeof(name), "exopatch %s", cmd->name);
 	argv[0] = name;

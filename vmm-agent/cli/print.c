@@ -160,3 +160,19 @@ void cli_print_recover(FILE *out, const json_t *doc)
 		fprintf(out, "%s %s: %s; now %s\n", str(patch, "id"), str(patch, "version"),
 			str(patch, "found"), str(patch, "state"));
 }
+
+void cli_print_guard(FILE *out, const json_t *doc)
+{
+	const json_t *g = json_object_get(doc, "guard");
+
+	fprintf(out, "guard          %s, %s, for %.0f s\n", str(json_object_get(doc, "vm"), "name"),
+		str(g, "mode"), real(g, "uptime_s"));
+	fprintf(out, "protected      %lld areas\n", num(g, "areas"));
+	fprintf(out, "writes         %lld: %lld kept, %lld put back; %lld violations\n",
+		num(g, "writes"), num(g, "kept"), num(g, "put_back"), num(g, "violations"));
+	fprintf(out, "audits         %lld, the last %.1f ms, with %lld findings in all\n",
+		num(g, "audits"), real(g, "audit_us") / 1e3, num(g, "findings"));
+	fprintf(out, "longest hold   %.2f ms\n", real(g, "held_max_us") / 1e3);
+	if (num(g, "lost_events"))
+		fprintf(out, "EVENTS LOST    %lld could not be written\n", num(g, "lost_events"));
+}

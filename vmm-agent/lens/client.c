@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 
 #include "base/msg.h"
+#include "vmm-agent/lens/client.h"
 #include "vmm-agent/lens/wire.h"
 
 #define PROGRAM	   "exopatch-lens"
@@ -173,6 +174,26 @@ static void settle(char *text, size_t size)
 	while (n < size - 1 && text[n] >= 0x20 && text[n] < 0x7f)
 		n++;
 	memset(text + n, 0, size - n);
+}
+
+/* ---- for guard_client.c ---- */
+
+int lclient_ask(struct lens *l, uint32_t op, const void *body, size_t len_bytes, struct msg *ret,
+		struct xerr *err)
+{
+	int rc = ask_with_fds(l, op, body, len_bytes, NULL, 0, ret, err);
+
+	return rc ? failed(rc, ret, err) : 0;
+}
+
+int lclient_broken(struct lens *l, struct xerr *err)
+{
+	return give_up(l, -XO_EPROTO, err);
+}
+
+void lclient_settle(char *text, size_t size)
+{
+	settle(text, size);
 }
 
 /* ---- the calls ---- */

@@ -40,6 +40,13 @@ struct lens_area {
 int lens_areas(struct lens *l, struct lens_area *ret, size_t max, size_t *ret_nr,
 	       struct xerr *err) XO_MUST_CHECK;
 
+/**
+ * lens_areas_left_out - what the last lens_areas left out, since the guest's own tables do not map
+ * it read-only: the GDT of each CPU always, module data that is still being set up, ...
+ */
+int lens_areas_left_out(struct lens *l, struct lens_area *ret, size_t max, size_t *ret_nr,
+			struct xerr *err) XO_MUST_CHECK;
+
 enum lens_write_kind {
 	LENS_WRITE_JUMP_LABEL = 1,
 	LENS_WRITE_STATIC_CALL,
@@ -79,19 +86,38 @@ int lens_guard_prepare(struct lens *l, struct xerr *err) XO_MUST_CHECK;
 int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
 	       size_t len_bytes, struct lens_judgement *ret, struct xerr *err) XO_MUST_CHECK;
 
+/**
+ * enum lens_owner - who has code outside of the kernel image and modules, as the kernel's lists say
+ * The lists are writable data: they tell what an honest guest may do, they prove nothing.
+ */
+enum lens_owner {
+	LENS_OWNER_UNKNOWN = 0,
+	LENS_OWNER_BPF,	     /* a BPF program, trampoline or dispatcher */
+	LENS_OWNER_BPF_PACK, /* memory set aside for BPF programs, filled with int3 */
+	LENS_OWNER_FTRACE,   /* trampoline of a tracer */
+	LENS_OWNER_KPROBE,   /* out-of-line instructions of kprobes */
+	LENS_OWNER_EFI,	     /* the firmware's run-time code, in the address space made for it */
+};
+
+const char *lens_owner_name(enum lens_owner o);
+
 /** struct lens_finding - something that an audit found wrong */
 struct lens_finding {
-	enum {
+	enum lens_found {
 		LENS_FOUND_PTE = 1, /* a shared page-table entry changed its target or rights */
 		LENS_FOUND_EXEC,    /* a supervisor-executable page that nobody approved */
 		LENS_FOUND_WX,	    /* writable and executable */
 		LENS_FOUND_TEXT_MAPPING, /* an address space maps text elsewhere */
 		LENS_FOUND_REGISTER,	 /* a pinned register differs */
+		LENS_FOUND_DESCRIPTOR,	 /* a GDT entry differs, but for what the CPU and context
+					  * switches write */
 	} kind;
+	enum lens_owner owner; /* of an executable page, by the kernel's own lists */
 	struct gva gva;
 	struct gpa gpa;
-	uint64_t was, is; /* entry or register values */
-	char what[96];	  /* "pgd of task 123 (sh)", "CR4.SMEP of vCPU 1", escaped */
+	uint64_t len_bytes; /* of neighbours that have the same fault */
+	uint64_t was, is;   /* entry or register values */
+	char what[96];	    /* "pgd of task 123 (sh)", "CR4.SMEP of vCPU 1", escaped */
 };
 
 #define LENS_MAX_FINDINGS 64
@@ -114,13 +140,17 @@ struct lens_approved {
 
 struct lens_audit_stats {
 	uint32_t nr_spaces, nr_tables, nr_exec_pages;
+	uint32_t nr_left; /* spaces whose user half comes next time: work per audit is bounded */
 	uint64_t ns;
 };
 
+#define LENS_MAX_APPROVED 1024
+
 /**
- * lens_audit - walk the kernel half of every address space: each supervisor-executable page must be
- * approved (kernel text, live modules, @extra), none writable and executable, text mapped where it
- * is
+ * lens_audit - walk every address space: each supervisor-executable page must be approved (kernel
+ * text, live modules, @extra: @nr_extra of them, at most LENS_MAX_APPROVED), none writable and
+ * executable, text mapped where it is
+ * lens_areas or lens_guard_prepare was called before. Without a hold.
  */
 int lens_audit(struct lens *l, const struct lens_approved *extra, size_t nr_extra,
 	       struct lens_finding *ret, size_t *ret_nr, struct lens_audit_stats *stats,

@@ -61,6 +61,7 @@ static void forget(struct lserver *s)
 		gmodules_free(&s->modules);
 	}
 	gcheck_free(&s->check);
+	gguard_free(&s->guard);
 	s->found = false;
 }
 
@@ -457,7 +458,7 @@ int lserver_handle(struct lserver *s, uint32_t op, struct span body, struct xbuf
 	case WIRE_CHECK:
 		return do_check(s, body, reply, err);
 	default:
-		return bad(err, "no such operation");
+		return gguard_handle(&s->guard, &s->kernel, op, body, reply, err);
 	}
 }
 

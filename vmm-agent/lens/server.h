@@ -5,6 +5,7 @@
 
 #include "base/buf.h"
 #include "vmm-agent/lens/check.h"
+#include "vmm-agent/lens/guard_server.h"
 #include "vmm-agent/lens/modules.h"
 #include "vmm-agent/lens/wire.h"
 
@@ -17,6 +18,7 @@ struct lserver {
 	struct gkernel kernel;
 	struct gmodules modules;
 	struct gcheck check;
+	struct gguard guard;
 	bool found; /* kernel and modules are valid */
 };
 

@@ -9,7 +9,7 @@
 #ifndef EXOPATCH_LENS_WIRE_H
 #define EXOPATCH_LENS_WIRE_H
 
-#include "vmm-agent/lens/lens.h"
+#include "vmm-agent/lens/guard.h"
 
 enum wire_op {
 	WIRE_START = 1, /* wire_start, backends as descriptors -> nothing */
@@ -24,6 +24,14 @@ enum wire_op {
 	WIRE_SHIM,	/* nothing -> lens_shim */
 	WIRE_PREPARE,	/* lens_range[] -> nothing */
 	WIRE_CHECK,	/* lens_check_regs[] -> lens_check_stats, lens_busy[] */
+
+	/* the guard's */
+	WIRE_AREAS,	   /* wire_areas -> wire_count, lens_area[] */
+	WIRE_GUARD,	   /* nothing -> nothing */
+	WIRE_JUDGE,	   /* wire_addr, bytes before, bytes after -> wire_judgement */
+	WIRE_TABLES_PIN,   /* nothing -> nothing */
+	WIRE_TABLES_CHECK, /* nothing -> lens_finding[] */
+	WIRE_AUDIT,	   /* lens_approved[] -> lens_audit_stats, lens_finding[] */
 };
 
 #define WIRE_MAX_READ 65536u
@@ -96,6 +104,24 @@ struct wire_reason {
 struct wire_page {
 	uint64_t gpa, gva, pte, pte_old, pte_new;
 	uint32_t free_off, usable;
+};
+
+/* A list that does not fit one record is asked for in parts; the first part makes it. */
+struct wire_areas {
+	uint32_t first, left_out;
+};
+
+#define WIRE_MAX_AREAS 1024 /* in one answer */
+
+struct wire_count {
+	uint32_t nr, zero; /* in all */
+};
+
+struct wire_judgement {
+	uint64_t gva, where_off;
+	uint32_t kind, legal, intermediate, zero;
+	char reason[160];
+	struct wire_symbol where;
 };
 
 #endif

@@ -13,18 +13,13 @@
 #include "base/buf.h"
 #include "base/msg.h"
 #include "base/util.h"
+#include "vmm-agent/monitor/client.h"
 #include "vmm-agent/monitor/wire.h"
 
 #define PROGRAM		  "exopatch-monitor"
 #define ANSWER_TIMEOUT_MS 15000
 #define END_TIMEOUT_MS	  2000
 #define BODY_MAX	  (MSG_MAX_BYTES - sizeof(struct msg_head))
-
-struct mon {
-	pid_t pid;
-	int fd; /* -1 once the monitor is known to be gone */
-	size_t nr_vcpus;
-};
 
 /* $EXOPATCH_LIBEXEC, or beside the running program, or ../libexec/exopatch from there. */
 static int find_program(char path[PATH_MAX], struct xerr *err)
@@ -100,15 +95,14 @@ static int spawn(struct mon *m, struct xerr *err)
 	return m->pid < 0 ? xerr_set(err, errno, "fork: %s", strerrordesc_np(errno)) : 0;
 }
 
-static int lost(struct mon *m, int rc, struct xerr *err)
+int mon_lost(struct mon *m, int rc, struct xerr *err)
 {
 	xo_close_ptr(&m->fd);
 	m->fd = -1;
 	return xerr_set(err, rc, PROGRAM " (pid %d): %s", (int)m->pid, xo_code_text(rc));
 }
 
-/* The text and record of a failed answer. */
-static int take_error(const struct msg *a, size_t *ret_bad, struct xerr *err)
+int mon_take_error(const struct msg *a, size_t *ret_bad, struct xerr *err)
 {
 	struct wire_error e;
 
@@ -120,9 +114,8 @@ static int take_error(const struct msg *a, size_t *ret_bad, struct xerr *err)
 	return xerr_set(err, a->head.status, "%s", e.text);
 }
 
-/* One request, and its answer: @want bytes, copied to @ret on success. */
-static int call(struct mon *m, uint32_t op, struct span body, const int *fds, size_t nr_fds,
-		void *ret, size_t want, size_t *ret_bad, struct xerr *err)
+int mon_call(struct mon *m, uint32_t op, struct span body, const int *fds, size_t nr_fds, void *ret,
+	     size_t want, size_t *ret_bad, struct xerr *err)
 {
 	_cleanup_msg_ struct msg a = {0};
 	int rc;
@@ -133,19 +126,19 @@ static int call(struct mon *m, uint32_t op, struct span body, const int *fds, si
 	if (!rc)
 		rc = msg_recv(m->fd, ANSWER_TIMEOUT_MS, &a);
 	if (rc)
-		return lost(m, rc, err);
+		return mon_lost(m, rc, err);
 	if (a.head.op != op || a.head.nr_fds || (!a.head.status && a.head.len_bytes != want))
-		return lost(m, XO_EPROTO, err);
+		return mon_lost(m, XO_EPROTO, err);
 	if (a.head.status)
-		return take_error(&a, ret_bad, err);
+		return mon_take_error(&a, ret_bad, err);
 	if (want && ret && !span_copy(msg_span(&a), 0, ret, want))
-		return lost(m, XO_EPROTO, err);
+		return mon_lost(m, XO_EPROTO, err);
 	return 0;
 }
 
 static int simple(struct mon *m, uint32_t op, struct xerr *err)
 {
-	return call(m, op, SPAN(NULL, 0), NULL, 0, NULL, 0, NULL, err);
+	return mon_call(m, op, SPAN(NULL, 0), NULL, 0, NULL, 0, NULL, err);
 }
 
 static int start_body(struct xbuf *b, const struct mon_vm *vm)
@@ -196,11 +189,11 @@ int mon_start(struct mon **ret, const struct mon_vm *vm, struct xerr *err)
 		free(m);
 		return xerr_set(err, ENOMEM, "monitor: out of memory");
 	}
-	*m = (struct mon){.fd = -1, .pid = -1, .nr_vcpus = vm->nr_vcpus};
+	*m = (struct mon){.fd = -1, .pid = -1, .events = -1, .nr_vcpus = vm->nr_vcpus};
 	rc = spawn(m, err);
 	if (!rc)
-		rc = call(m, MON_OP_START, xbuf_span(&body), vm->backend_fd, vm->nr_backends, NULL,
-			  0, NULL, err);
+		rc = mon_call(m, MON_OP_START, xbuf_span(&body), vm->backend_fd, vm->nr_backends,
+			      NULL, 0, NULL, err);
 	if (rc) {
 		mon_free(m);
 		return rc;
@@ -252,7 +245,7 @@ int mon_plan(struct mon *m, const struct mon_write *w, size_t nr, struct xerr *e
 		if (rc)
 			return xerr_set(err, rc, "plan: out of memory");
 		memcpy(b.data, &head, sizeof(head));
-		rc = call(m, MON_OP_PLAN, xbuf_span(&b), NULL, 0, NULL, 0, NULL, err);
+		rc = mon_call(m, MON_OP_PLAN, xbuf_span(&b), NULL, 0, NULL, 0, NULL, err);
 		if (rc)
 			return rc;
 		flags = 0;
@@ -264,7 +257,7 @@ int mon_gdb(struct mon *m, int fd, bool resume, struct xerr *err)
 {
 	struct wire_gdb w = {.resume = resume};
 
-	return call(m, MON_OP_GDB, SPAN(&w, sizeof(w)), &fd, 1, NULL, 0, NULL, err);
+	return mon_call(m, MON_OP_GDB, SPAN(&w, sizeof(w)), &fd, 1, NULL, 0, NULL, err);
 }
 
 int mon_hold(struct mon *m, struct xerr *err)
@@ -274,23 +267,24 @@ int mon_hold(struct mon *m, struct xerr *err)
 
 int mon_regs(struct mon *m, struct mon_regs *ret, struct xerr *err)
 {
-	return call(m, MON_OP_REGS, SPAN(NULL, 0), NULL, 0, ret, m->nr_vcpus * sizeof(*ret), NULL,
-		    err);
+	return mon_call(m, MON_OP_REGS, SPAN(NULL, 0), NULL, 0, ret, m->nr_vcpus * sizeof(*ret),
+			NULL, err);
 }
 
 int mon_commit(struct mon *m, size_t *ret_bad, struct xerr *err)
 {
-	return call(m, MON_OP_COMMIT, SPAN(NULL, 0), NULL, 0, NULL, 0, ret_bad, err);
+	return mon_call(m, MON_OP_COMMIT, SPAN(NULL, 0), NULL, 0, NULL, 0, ret_bad, err);
 }
 
 int mon_release(struct mon *m, struct mon_times *times, struct xerr *err)
 {
-	return call(m, MON_OP_RELEASE, SPAN(NULL, 0), NULL, 0, times, sizeof(*times), NULL, err);
+	return mon_call(m, MON_OP_RELEASE, SPAN(NULL, 0), NULL, 0, times, sizeof(*times), NULL,
+			err);
 }
 
 int mon_run(struct mon *m, struct mon_times *times, size_t *ret_bad, struct xerr *err)
 {
-	return call(m, MON_OP_RUN, SPAN(NULL, 0), NULL, 0, times, sizeof(*times), ret_bad, err);
+	return mon_call(m, MON_OP_RUN, SPAN(NULL, 0), NULL, 0, times, sizeof(*times), ret_bad, err);
 }
 
 int mon_read(struct mon *m, struct gpa gpa, void *buf, size_t len_bytes, struct xerr *err)
@@ -300,7 +294,7 @@ int mon_read(struct mon *m, struct gpa gpa, void *buf, size_t len_bytes, struct 
 	if (len_bytes > MON_MAX_READ)
 		return xerr_set(err, XO_ELIMIT, "read of %zu bytes; the limit is %d", len_bytes,
 				MON_MAX_READ);
-	return call(m, MON_OP_READ, SPAN(&w, sizeof(w)), NULL, 0, buf, len_bytes, NULL, err);
+	return mon_call(m, MON_OP_READ, SPAN(&w, sizeof(w)), NULL, 0, buf, len_bytes, NULL, err);
 }
 
 pid_t mon_pid(const struct mon *m)
@@ -328,6 +322,7 @@ void mon_free(struct mon *m)
 	if (!m)
 		return;
 	xo_close_ptr(&m->fd);
+	xo_close_ptr(&m->events);
 	if (m->pid > 0)
 		reap(m->pid);
 	free(m);

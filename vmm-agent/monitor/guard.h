@@ -13,7 +13,7 @@
 #include "vmm-agent/monitor/monitor.h"
 
 #define MON_GUARD_MAX_PAGES  65536 /* 256 MiB */
-#define MON_GUARD_MAX_RANGES 4096
+#define MON_GUARD_MAX_RANGES 4096  /* in one call */
 
 /** struct mon_range - whole pages of guest-physical memory inside one region with a backend */
 struct mon_range {
@@ -32,7 +32,8 @@ struct mon_guard_fds {
  * @m:       not holding
  * @dev_fd:  number, in QEMU, of an open /dev/userfaultfd (tgt_uffd_open); -1 if @fds has one
  * @fds:     in: from a guard before this one, or both -1; out: both valid, the caller closes them.
- *           As long as anybody has them open, protected pages stay protected
+ *           As long as anybody has them open, protected pages stay protected. mon_guard_adopt has
+ *           to follow then; no write is taken before
  * Return: 0, -XO_EHOLD, -EBUSY if QEMU has a userfaultfd of its own (snapshot, post-copy), ...
  */
 int mon_guard_open(struct mon *m, int dev_fd, struct mon_guard_fds *fds,
@@ -56,17 +57,17 @@ int mon_guard_release(struct mon *m, const struct mon_range *r, size_t nr,
  */
 int mon_guard_adopt(struct mon *m, struct xerr *err) XO_MUST_CHECK;
 
-/** struct mon_write_event - one write that is being held */
+/** struct mon_write_event - one write that is being held; mon_regs tells the vCPUs' registers */
 struct mon_write_event {
 	struct gpa gpa;	    /* of the first differing byte */
-	uint32_t len_bytes; /* to the last differing byte; 0: the store changed nothing */
+	uint32_t len_bytes; /* to the last differing byte */
 	uint8_t before[XO_PAGE_SIZE];
 	uint8_t after[XO_PAGE_SIZE];
-	int32_t vcpu;	      /* index of the writer, or -1: a device, a kernel worker */
-	pid_t writer_tid;     /* of QEMU's thread */
-	struct mon_regs regs; /* of the writing vCPU, if any */
-	bool adopted;	      /* found by mon_guard_adopt, not seen as it happened */
-	uint64_t held_ns;     /* the guest has been held for so long */
+	int32_t vcpu;	  /* index of the writer, or -1: a device, a kernel worker */
+	pid_t writer_tid; /* of QEMU's thread, or of a helper of the kernel's; 0 if @adopted */
+	bool adopted;	  /* found by a comparison (adopt, audit), not seen as it happened: the
+			     guest may have used the bytes */
+	uint64_t held_ns; /* the guest has been held for so long */
 };
 
 /** mon_guard_fd - readable when mon_guard_next has something */
@@ -101,7 +102,8 @@ int mon_guard_stats(struct mon *m, struct mon_guard_stats *ret, struct xerr *err
  */
 int mon_guard_audit(struct mon *m, uint64_t *ret_lost, struct xerr *err) XO_MUST_CHECK;
 
-/** mon_guard_close - un-protect everything; closing the last copy of @fds.uffd ends it for good */
+/** mon_guard_close - un-protect everything; closing the last copy of @fds.uffd ends it for good.
+ *  -EAGAIN: a write waits for its verdict, nothing was done */
 int mon_guard_close(struct mon *m, struct xerr *err) XO_MUST_CHECK;
 
 #endif

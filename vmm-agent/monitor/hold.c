@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -64,17 +65,36 @@ void hold_close(struct hold *h)
 	h->nr = 0;
 }
 
-static void on_alarm(int sig)
+static void on_signal(int sig)
 {
 	(void)sig;
 }
 
 int hold_init(void)
 {
-	struct sigaction sa = {.sa_handler = on_alarm}; /* no SA_RESTART: waits must return */
+	struct sigaction sa = {.sa_handler = on_signal}; /* no SA_RESTART: waits must return */
+	sigset_t child;
 
 	sigemptyset(&sa.sa_mask);
+	sigemptyset(&child);
+	sigaddset(&child, SIGCHLD);
+	/* Let in by hold_pause alone, so that no stop is missed between a look and a sleep. */
+	if (sigprocmask(SIG_BLOCK, &child, NULL) || sigaction(SIGCHLD, &sa, NULL))
+		return -errno;
 	return sigaction(SIGALRM, &sa, NULL) ? -errno : 0;
+}
+
+void hold_pause(int fd, uint64_t until_ns)
+{
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	uint64_t now_ns = xo_now_ns();
+	uint64_t left_ns = until_ns > now_ns ? until_ns - now_ns : 0;
+	struct timespec ts = {.tv_sec = (time_t)(left_ns / 1000000000),
+			      .tv_nsec = (long)(left_ns % 1000000000)};
+	sigset_t none;
+
+	sigemptyset(&none);
+	(void)ppoll(&p, 1, &ts, &none);
 }
 
 /* Periodic, so that a tick just before a wait begins does not lose the wake-up. */
@@ -164,11 +184,9 @@ size_t hold_settle(struct hold *h)
 }
 
 /* Nobody stays held. A thread can only be detached while it is stopped, so one that runs is told
- * to stop; one that does not hear soon is left to hold_settle. */
-static void give_up(struct hold *h)
+ * to stop, and left to hold_settle. */
+static void let_all_go(struct hold *h)
 {
-	uint64_t deadline_ns;
-
 	for (size_t i = 0; i < h->nr; i++) {
 		struct thread *t = &h->thread[i];
 
@@ -180,8 +198,17 @@ static void give_up(struct hold *h)
 		}
 	}
 	(void)hold_settle(h);
+	hold_timer(0);
+	h->held = false;
+}
+
+/* The same, but those who hear soon are waited for. */
+static void give_up(struct hold *h)
+{
+	uint64_t deadline_ns = xo_now_ns() + 2 * (TICK_MS * NS_PER_MS);
+
+	let_all_go(h);
 	hold_timer(TICK_MS);
-	deadline_ns = xo_now_ns() + 2 * (TICK_MS * NS_PER_MS);
 	for (size_t i = 0; i < h->nr; i++) {
 		struct thread *t = &h->thread[i];
 		int rc = t->state == THREAD_LEAVING ? hold_wait(t, deadline_ns) : -1;
@@ -211,6 +238,12 @@ static int seize_error(struct hold *h, const struct thread *t, int error, struct
 			(int)t->tid, strerrordesc_np(error));
 }
 
+void hold_stopped(struct thread *t, int status)
+{
+	t->signal = stop_signal(status);
+	t->state = THREAD_HELD;
+}
+
 static int wait_all(struct hold *h, uint64_t deadline_ns, struct xerr *err)
 {
 	for (size_t i = 0; i < h->nr; i++) {
@@ -225,49 +258,110 @@ static int wait_all(struct hold *h, uint64_t deadline_ns, struct xerr *err)
 				err, XO_EHOLD,
 				"vCPU %zu (thread %d): did not stop within %d ms; try again", i,
 				(int)t->tid, MON_HOLD_TIMEOUT_MS);
-		t->signal = stop_signal(rc);
-		t->state = THREAD_HELD;
+		hold_stopped(t, rc);
 		if (i == h->nr / 2)
 			fault_pass(FAULT_monitor_hold_some);
 	}
 	return 0;
 }
 
-int hold_all(struct hold *h, struct xerr *err)
+int hold_ask_one(struct hold *h, struct thread *t, struct xerr *err)
+{
+	if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL))
+		return seize_error(h, t, errno, err);
+	t->state = THREAD_ASKED;
+	return 0;
+}
+
+static int ask_all(struct hold *h, pid_t but, struct xerr *err)
 {
 	int rc = 0;
 
-	if (hold_settle(h))
-		return xerr_set(err, XO_EHOLD,
-				"a vCPU thread has not answered to the hold before; try again");
 	for (size_t i = 0; i < h->nr && !rc; i++) {
 		struct thread *t = &h->thread[i];
 
+		if (t->state == THREAD_LEAVING)
+			continue; /* asked before, and still to answer */
 		if (ptrace(PTRACE_SEIZE, t->tid, NULL, (void *)PTRACE_O_TRACESYSGOOD))
 			rc = seize_error(h, t, errno, err);
 		else
 			t->state = THREAD_SEIZED;
 	}
-	hold_timer(MON_HOLD_TIMEOUT_MS);
 	h->asked_ns = xo_now_ns();
 	for (size_t i = 0; i < h->nr && !rc; i++) {
 		struct thread *t = &h->thread[i];
 
-		if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL))
-			rc = seize_error(h, t, errno, err);
-		else
+		if (t->state == THREAD_LEAVING)
 			t->state = THREAD_ASKED;
+		else if (t->tid != but)
+			rc = hold_ask_one(h, t, err);
 	}
+	return rc;
+}
+
+static void all_held(struct hold *h)
+{
+	h->held_ns = xo_now_ns();
+	h->held = true;
+}
+
+int hold_all(struct hold *h, struct xerr *err)
+{
+	int rc;
+
+	if (hold_settle(h))
+		return xerr_set(err, XO_EHOLD,
+				"a vCPU thread has not answered to the hold before; try again");
+	hold_timer(MON_HOLD_TIMEOUT_MS);
+	rc = ask_all(h, 0, err);
 	if (!rc)
 		rc = wait_all(h, h->asked_ns + MON_HOLD_TIMEOUT_MS * NS_PER_MS, err);
 	if (rc) {
 		give_up(h);
 		return rc;
 	}
-	h->held_ns = xo_now_ns();
-	h->held = true;
+	all_held(h);
 	fault_pass(FAULT_monitor_held);
 	return 0;
+}
+
+int hold_ask(struct hold *h, pid_t but, struct xerr *err)
+{
+	int rc;
+
+	hold_timer(MON_HOLD_TIMEOUT_MS);
+	rc = ask_all(h, but, err);
+	if (rc)
+		give_up(h);
+	return rc;
+}
+
+int hold_collect(struct hold *h, struct xerr *err)
+{
+	for (size_t i = 0; i < h->nr; i++) {
+		struct thread *t = &h->thread[i];
+		int status = 0;
+		pid_t p = t->state == THREAD_ASKED ? waitpid(t->tid, &status, __WALL | WNOHANG) : 0;
+
+		if (p == t->tid && WIFSTOPPED(status)) {
+			hold_stopped(t, status);
+		} else if (p) {
+			t->state = THREAD_FREE;
+			return xerr_set(err, XO_ETARGETGONE, "QEMU (pid %d): thread %d ended",
+					(int)h->pid, (int)t->tid);
+		}
+	}
+	return 0;
+}
+
+void hold_seal(struct hold *h)
+{
+	all_held(h);
+}
+
+void hold_abort(struct hold *h)
+{
+	let_all_go(h);
 }
 
 int hold_release(struct hold *h, struct mon_times *times)
@@ -279,10 +373,12 @@ int hold_release(struct hold *h, struct mon_times *times)
 	for (size_t i = 0; i < h->nr; i++) {
 		if (h->thread[i].state == THREAD_HELD)
 			let_go(h, &h->thread[i]);
-		else
+		else if (h->thread[i].state != THREAD_ASKED)
 			rc = -XO_ETARGETGONE;
 		if (h->thread[i].state == THREAD_LEAVING)
 			rc = -XO_ETARGETGONE;
+		if (h->thread[i].state == THREAD_ASKED)
+			h->thread[i].state = THREAD_LEAVING;
 		if (i == h->nr / 2)
 			fault_pass(FAULT_monitor_release_some);
 	}

@@ -59,6 +59,33 @@ int hold_init(void) XO_MUST_CHECK;
  */
 int hold_all(struct hold *h, struct xerr *err) XO_MUST_CHECK;
 
+/*
+ * The same in parts, for when some threads may be unable to stop yet: hold_ask, then hold_collect
+ * and hold_pause until those who can have stopped, then hold_seal or hold_abort.
+ */
+
+/** hold_ask - interrupt every thread of @h but @but (or 0), which is only attached; wait for none.
+ *  Return: as hold_all; nobody is held then */
+int hold_ask(struct hold *h, pid_t but, struct xerr *err) XO_MUST_CHECK;
+
+/** hold_ask_one - interrupt one that was left out. Return: likewise */
+int hold_ask_one(struct hold *h, struct thread *t, struct xerr *err) XO_MUST_CHECK;
+
+/** hold_collect - take note of who has stopped. Return: 0, -XO_ETARGETGONE */
+int hold_collect(struct hold *h, struct xerr *err) XO_MUST_CHECK;
+
+/** hold_stopped - note that @t has stopped, when somebody else has seen @status */
+void hold_stopped(struct thread *t, int status);
+
+/** hold_pause - sleep until a traced thread stops, @fd (or -1) is readable, or @until_ns */
+void hold_pause(int fd, uint64_t until_ns);
+
+/** hold_seal - this is a hold now; threads still asked are let go by hold_settle after it */
+void hold_seal(struct hold *h);
+
+/** hold_abort - let everybody go, the rest by hold_settle */
+void hold_abort(struct hold *h);
+
 /** hold_release - let everybody go; @times may be NULL. Return: 0, -XO_ETARGETGONE */
 int hold_release(struct hold *h, struct mon_times *times);
 

@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 
 #define MSR_KERNEL_GS_BASE 0xc0000102u /* arch/x86/include/asm/msr-index.h */
+
+#define VCPU_PREFIX "anon_inode:kvm-vcpu:"
 
 struct found {
 	unsigned int id; /* KVM's vCPU id: the APIC id, in the order of vCPU indexes */
@@ -26,7 +29,7 @@ static int by_id(const void *a, const void *b)
 /* The vCPU id behind descriptor @name of a /proc/PID/fd folder; false for any other file. */
 static bool vcpu_id(int dir, const char *name, unsigned int *ret)
 {
-	static const char prefix[] = "anon_inode:kvm-vcpu:";
+	static const char prefix[] = VCPU_PREFIX;
 	char link[64];
 	ssize_t n = readlinkat(dir, name, link, sizeof(link) - 1);
 	char *end;
@@ -38,6 +41,27 @@ static bool vcpu_id(int dir, const char *name, unsigned int *ret)
 	v = strtoul(link + sizeof(prefix) - 1, &end, 10);
 	*ret = (unsigned int)v;
 	return *end == '\0' && v <= UINT32_MAX;
+}
+
+/* Where QEMU maps them: lines of /proc/PID/maps that end with the same names. */
+static int find_runs(pid_t pid, const struct found *found, struct kvm_fds *ret)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	char line[512];
+
+	(void)snprintf(line, sizeof(line), "/proc/%d/maps", (int)pid);
+	f = fopen(line, "re");
+	if (!f)
+		return -errno;
+	while (fgets(line, sizeof(line), f)) {
+		const char *name = strstr(line, VCPU_PREFIX);
+		unsigned long id = name ? strtoul(name + strlen(VCPU_PREFIX), NULL, 10) : 0;
+
+		for (size_t i = 0; name && i < ret->nr; i++)
+			if (found[i].id == id && !ret->run[i].v)
+				ret->run[i].v = strtoull(line, NULL, 16);
+	}
+	return 0;
 }
 
 int kvmregs_find(pid_t pid, struct kvm_fds *ret)
@@ -59,10 +83,10 @@ int kvmregs_find(pid_t pid, struct kvm_fds *ret)
 	}
 	(void)closedir(d);
 	qsort(found, nr, sizeof(found[0]), by_id);
-	ret->nr = nr;
+	*ret = (struct kvm_fds){.nr = nr};
 	for (size_t i = 0; i < nr; i++)
 		ret->fd[i] = found[i].fd;
-	return 0;
+	return find_runs(pid, found, ret);
 }
 
 struct answers {

@@ -11,6 +11,7 @@
 struct kvm_fds {
 	size_t nr;
 	int fd[MON_MAX_VCPUS];
+	struct hva run[MON_MAX_VCPUS]; /* struct kvm_run of each, as QEMU maps it; 0 if not found */
 };
 
 /** kvmregs_find - look through the open files of @pid. Return: 0 (perhaps none found) or -errno */

@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <linux/userfaultfd.h>
 #include <seccomp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -31,6 +33,8 @@ static const int allowed[] = {
 	/* hold, inject, write */
 	SCMP_SYS(ptrace), SCMP_SYS(wait4), SCMP_SYS(tgkill), SCMP_SYS(process_vm_readv),
 	SCMP_SYS(process_vm_writev), SCMP_SYS(madvise), SCMP_SYS(pread64),
+	/* guard: wait for stops and events, take QEMU's userfaultfd (ioctl: below) */
+	SCMP_SYS(ppoll), SCMP_SYS(pidfd_getfd), SCMP_SYS(fstat), SCMP_SYS(newfstatat),
 	/* time */
 	SCMP_SYS(setitimer), SCMP_SYS(rt_sigreturn), SCMP_SYS(clock_gettime),
 	SCMP_SYS(clock_nanosleep), SCMP_SYS(nanosleep), SCMP_SYS(restart_syscall),
@@ -40,6 +44,10 @@ static const int allowed[] = {
 	SCMP_SYS(exit), SCMP_SYS(exit_group), SCMP_SYS(getpid), SCMP_SYS(gettid),
 	SCMP_SYS(rt_sigprocmask), SCMP_SYS(kill)};
 
+/* What uffd.c asks of a userfaultfd. */
+static const unsigned long allowed_ioctls[] = {UFFDIO_API, UFFDIO_REGISTER, UFFDIO_UNREGISTER,
+					       UFFDIO_WRITEPROTECT, UFFDIO_WAKE};
+
 static int filter_calls(void)
 {
 	scmp_filter_ctx ctx = seccomp_init(SCMP_ACT_KILL_PROCESS);
@@ -47,6 +55,9 @@ static int filter_calls(void)
 
 	for (size_t i = 0; i < XO_ARRAY_SIZE(allowed) && !rc; i++)
 		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
+	for (size_t i = 0; i < XO_ARRAY_SIZE(allowed_ioctls) && !rc; i++)
+		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+				      SCMP_A1(SCMP_CMP_EQ, allowed_ioctls[i]));
 	if (!rc)
 		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1,
 				      SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));

@@ -13,6 +13,7 @@
 #include "base/fault.h"
 #include "base/msg.h"
 #include "base/util.h"
+#include "vmm-agent/monitor/guard_core.h"
 #include "vmm-agent/monitor/kvmregs.h"
 #include "vmm-agent/monitor/sandbox.h"
 #include "vmm-agent/monitor/tcg.h"
@@ -30,6 +31,8 @@ struct answer {
 	const void *body;
 	size_t len_bytes;
 	struct mon_times times;
+	struct mon_guard_stats stats;
+	uint64_t number;
 	struct mon_regs regs[MON_MAX_VCPUS];
 	uint8_t bytes[MON_MAX_READ];
 };
@@ -43,8 +46,11 @@ struct server {
 	struct hva syscall_insn;
 	struct plan plan;
 	struct tcg tcg;
+	struct guard guard;
+	bool gone_told;
 	uint64_t held_since_ns;
 	struct answer answer;
+	struct mon_range ranges[MON_GUARD_MAX_RANGES];
 };
 
 static bool is_tcg(const struct server *s)
@@ -54,7 +60,7 @@ static bool is_tcg(const struct server *s)
 
 static bool is_held(const struct server *s)
 {
-	return is_tcg(s) ? s->tcg.held : s->hold.held;
+	return s->tcg.held || s->hold.held;
 }
 
 static int op_start(struct server *s, struct msg *req, struct answer *a)
@@ -78,6 +84,13 @@ static int op_start(struct server *s, struct msg *req, struct answer *a)
 		if (rc)
 			xerr_set(&a->err, rc, "QEMU (pid %d): its open files: %s",
 				 (int)s->vm.desc.pid, xo_code_text(rc));
+	}
+	if (!rc) {
+		s->guard.insn = s->syscall_insn;
+		rc = guard_open_pagemap(&s->guard);
+		if (rc)
+			xerr_set(&a->err, rc, "QEMU (pid %d): its pagemap: %s", (int)s->vm.desc.pid,
+				 strerrordesc_np(-rc));
 	}
 	if (!rc)
 		rc = sandbox_enter(&a->err);
@@ -134,7 +147,10 @@ static int op_hold(struct server *s, struct msg *req, struct answer *a)
 	if (!vm_alive(&s->vm))
 		return xerr_set(&a->err, XO_ETARGETGONE, "QEMU (pid %d): ended",
 				(int)s->vm.desc.pid);
-	rc = is_tcg(s) ? tcg_hold(&s->tcg, &a->err) : hold_all(&s->hold, &a->err);
+	if (is_tcg(s))
+		rc = tcg_hold(&s->tcg, &a->err);
+	else
+		rc = s->guard.open ? guard_hold(&s->guard, &a->err) : hold_all(&s->hold, &a->err);
 	if (!rc)
 		s->held_since_ns = xo_now_ns();
 	return rc;
@@ -146,6 +162,9 @@ static int op_regs(struct server *s, struct msg *req, struct answer *a)
 	int rc = 0;
 
 	(void)req;
+	if (is_tcg(s) && !s->tcg.held)
+		return xerr_set(&a->err, XO_EGDBSTUB,
+				"registers under TCG: only while the gdb stub holds the guest");
 	if (!is_tcg(s) && s->kvm.nr != nr)
 		return xerr_set(&a->err, XO_ECPUCOUNT,
 				"QEMU (pid %d): %zu vCPUs in KVM, %zu expected",
@@ -164,13 +183,19 @@ static int op_commit(struct server *s, struct msg *req, struct answer *a)
 {
 	struct commit_io io = {.ctx = &s->vm, .read = write_read, .write = write_records};
 	struct tcg_io tcg = {.tcg = &s->tcg, .vm = &s->vm};
+	int shut;
+	int rc;
 
 	(void)req;
 	if (!s->plan.ready)
 		return xerr_set(&a->err, XO_EPLAN, "no plan is loaded");
 	if (is_tcg(s))
 		io = (struct commit_io){.ctx = &tcg, .read = tcg_read, .write = tcg_write};
-	return commit_run(&io, &s->plan, &a->bad, &a->err);
+	rc = guard_commit_begin(&s->guard, &s->plan, is_tcg(s), &a->err);
+	if (!rc)
+		rc = commit_run(&io, &s->plan, &a->bad, &a->err);
+	shut = guard_commit_end(&s->guard, &s->plan, is_tcg(s), rc == 0, &a->err);
+	return rc ? rc : shut;
 }
 
 static int let_go(struct server *s, struct mon_times *times, struct xerr *err)
@@ -230,35 +255,131 @@ static int op_read(struct server *s, struct msg *req, struct answer *a)
 	return 0;
 }
 
-enum when { FRESH = 1, FREE = 2, HELD = 4 };
+static int op_guard_open(struct server *s, struct msg *req, struct answer *a)
+{
+	struct wire_guard_open w;
+	int rc;
+
+	if (!span_copy(msg_span(req), 0, &w, sizeof(w)) || w.has_uffd > 1 ||
+	    req->head.nr_fds != 2 + w.has_uffd)
+		return -XO_EPROTO;
+	if (s->guard.open)
+		return xerr_set(&a->err, XO_EGUARD, "the guard is open already");
+	if (!is_tcg(s) && s->kvm.nr != s->vm.desc.nr_vcpus)
+		return xerr_set(&a->err, XO_ECPUCOUNT,
+				"QEMU (pid %d): %zu vCPUs in KVM, %zu expected",
+				(int)s->vm.desc.pid, s->kvm.nr, s->vm.desc.nr_vcpus);
+	rc = guard_start(&s->guard, w.dev_fd, XO_TAKE_FD(req->fds[0]), XO_TAKE_FD(req->fds[1]),
+			 w.has_uffd ? XO_TAKE_FD(req->fds[2]) : -1, &a->err);
+	return rc ? rc
+		  : msg_send(s->guard.events, MON_OP_GUARD_OPEN, 0, NULL, 0, &s->guard.uffd, 1);
+}
+
+/* Ranges come and go also while a write is judged: it may be what the client learns of them by. */
+static int op_guard_ranges(struct server *s, struct msg *req, struct answer *a)
+{
+	int nr = wire_get_ranges(msg_span(req), s->ranges);
+
+	if (nr < 0)
+		return nr;
+	if (req->head.op == MON_OP_GUARD_PROTECT)
+		return guard_protect(&s->guard, s->ranges, (size_t)nr, &a->err);
+	return guard_release(&s->guard, s->ranges, (size_t)nr, &a->err);
+}
+
+static int op_guard_adopt(struct server *s, struct msg *req, struct answer *a)
+{
+	(void)req;
+	return guard_adopt(&s->guard, &a->err);
+}
+
+static int op_guard_verdict(struct server *s, struct msg *req, struct answer *a)
+{
+	struct wire_verdict w;
+
+	if (!span_copy(msg_span(req), 0, &w, sizeof(w)) || w.keep > 1)
+		return -XO_EPROTO;
+	a->body = &a->number;
+	a->len_bytes = sizeof(a->number);
+	return guard_judge(&s->guard, w.keep != 0, &a->number, &a->err);
+}
+
+static int op_guard_stats(struct server *s, struct msg *req, struct answer *a)
+{
+	(void)req;
+	a->stats = s->guard.stats;
+	a->stats.nr_pages = s->guard.golden.nr;
+	a->body = &a->stats;
+	a->len_bytes = sizeof(a->stats);
+	return 0;
+}
+
+static int op_guard_audit(struct server *s, struct msg *req, struct answer *a)
+{
+	(void)req;
+	a->body = &a->number;
+	a->len_bytes = sizeof(a->number);
+	return guard_audit(&s->guard, &a->number, &a->err);
+}
+
+static int op_guard_close(struct server *s, struct msg *req, struct answer *a)
+{
+	(void)req;
+	return guard_end(&s->guard, &a->err);
+}
+
+/* FREE and HELD are the client's own doing; JUDGING begins by itself, so that a request for FREE
+ * that comes then is not a breach, only too early. */
+enum when { FRESH = 1, FREE = 2, HELD = 4, JUDGING = 8, GUARDED = 16 };
 
 static const struct {
 	unsigned int when;
 	int (*run)(struct server *s, struct msg *req, struct answer *a);
 } ops[MON_OP_END] = {
-	[MON_OP_START] = {FRESH, op_start},	[MON_OP_PLAN] = {FREE | HELD, op_plan},
-	[MON_OP_GDB] = {FREE, op_gdb},		[MON_OP_HOLD] = {FREE, op_hold},
-	[MON_OP_REGS] = {HELD, op_regs},	[MON_OP_COMMIT] = {HELD, op_commit},
-	[MON_OP_RELEASE] = {HELD, op_release},	[MON_OP_RUN] = {FREE, op_run},
-	[MON_OP_READ] = {FREE | HELD, op_read},
+	[MON_OP_START] = {FRESH, op_start},
+	[MON_OP_PLAN] = {FREE | HELD, op_plan},
+	[MON_OP_GDB] = {FREE, op_gdb},
+	[MON_OP_HOLD] = {FREE, op_hold},
+	[MON_OP_REGS] = {HELD | JUDGING, op_regs},
+	[MON_OP_COMMIT] = {HELD, op_commit},
+	[MON_OP_RELEASE] = {HELD, op_release},
+	[MON_OP_RUN] = {FREE, op_run},
+	[MON_OP_READ] = {FREE | HELD | JUDGING, op_read},
+	[MON_OP_GUARD_OPEN] = {FREE, op_guard_open},
+	[MON_OP_GUARD_PROTECT] = {FREE | HELD | JUDGING | GUARDED, op_guard_ranges},
+	[MON_OP_GUARD_RELEASE] = {FREE | HELD | JUDGING | GUARDED, op_guard_ranges},
+	[MON_OP_GUARD_ADOPT] = {FREE | GUARDED, op_guard_adopt},
+	[MON_OP_GUARD_VERDICT] = {JUDGING | GUARDED, op_guard_verdict},
+	[MON_OP_GUARD_STATS] = {FREE | HELD | JUDGING | GUARDED, op_guard_stats},
+	[MON_OP_GUARD_AUDIT] = {FREE | HELD | JUDGING | GUARDED, op_guard_audit},
+	[MON_OP_GUARD_CLOSE] = {FREE | GUARDED, op_guard_close},
 };
 
 /* A breach of the protocol is returned; anything else is the caller's answer. */
 static int serve(struct server *s, struct msg *req)
 {
 	struct answer *a = &s->answer;
-	enum when now = !s->started ? FRESH : is_held(s) ? HELD : FREE;
+	unsigned int now = !s->started	      ? FRESH
+			   : s->guard.judging ? JUDGING
+			   : is_held(s)	      ? HELD
+					      : FREE;
 	uint32_t op = req->head.op;
 	struct wire_error e = {0};
 	int rc;
 
-	if (op == 0 || op >= MON_OP_END || !(ops[op].when & now))
+	if (op == 0 || op >= MON_OP_END || !ops[op].run ||
+	    (ops[op].when & GUARDED && !s->guard.open))
+		return -XO_EPROTO;
+	if (!(ops[op].when & now) && !(now == JUDGING && ops[op].when & FREE))
 		return -XO_EPROTO;
 	a->err = (struct xerr){0};
 	a->bad = WIRE_NO_RECORD;
 	a->body = NULL;
 	a->len_bytes = 0;
-	rc = ops[op].run(s, req, a);
+	if (ops[op].when & now)
+		rc = ops[op].run(s, req, a);
+	else
+		rc = xerr_set(&a->err, EAGAIN, "a write waits for its verdict; give it first");
 	if (rc == -XO_EPROTO)
 		return rc;
 	if (!rc)
@@ -268,32 +389,68 @@ static int serve(struct server *s, struct msg *req)
 	return msg_send(s->fd, op, rc, &e, sizeof(e), NULL, 0);
 }
 
-/* How long to wait for a request: threads to settle, or a hold not to outstay, come first. */
+static uint64_t held_since_ns(const struct server *s)
+{
+	return s->guard.judging ? s->guard.judging_since_ns : s->held_since_ns;
+}
+
+static int ms_until(uint64_t ns)
+{
+	uint64_t now_ns = xo_now_ns();
+
+	return ns > now_ns ? (int)((ns - now_ns) / 1000000) + 1 : 0;
+}
+
+/* How long to wait for a request: threads to settle, a hold not to outstay, writes that could not
+ * be taken before. */
 static int patience_ms(struct server *s)
 {
-	uint64_t ms;
+	uint64_t retry_ns;
 
-	if (hold_settle(&s->hold))
+	if (hold_settle(&s->guard.device) || (!is_held(s) && hold_settle(&s->hold)))
 		return SETTLE_POLL_MS;
-	if (!is_held(s))
-		return -1;
-	ms = (xo_now_ns() - s->held_since_ns) / 1000000;
-	return ms < MAX_HELD_MS ? (int)(MAX_HELD_MS - ms) : 0;
+	if (is_held(s))
+		return ms_until(held_since_ns(s) + MAX_HELD_MS * UINT64_C(1000000));
+	return guard_busy(&s->guard, &retry_ns) ? ms_until(retry_ns) : -1;
+}
+
+/* The guard takes writes only while nobody is held. */
+static bool may_pump(const struct server *s)
+{
+	return s->guard.ready && !is_held(s) && xo_now_ns() >= s->guard.retry_ns;
+}
+
+static int request(struct server *s)
+{
+	_cleanup_msg_ struct msg req = {0};
+	int rc = msg_recv(s->fd, -1, &req);
+
+	return rc ? rc : serve(s, &req);
 }
 
 static int loop(struct server *s)
 {
 	for (;;) {
-		_cleanup_msg_ struct msg req = {0};
-		int rc = msg_recv(s->fd, patience_ms(s), &req);
+		struct pollfd p[] = {
+			{.fd = s->fd, .events = POLLIN},
+			{.fd = may_pump(s) ? s->guard.uffd : -1, .events = POLLIN},
+			{.fd = s->guard.open && !s->gone_told ? s->vm.pidfd : -1, .events = POLLIN},
+		};
+		int ms = patience_ms(s);
+		int rc = 0;
 
-		if (rc == -XO_ETIMEOUT) {
-			if (is_held(s) && !patience_ms(s))
-				return rc;
-			continue;
+		if (poll(p, XO_ARRAY_SIZE(p), ms) < 0 && errno != EINTR)
+			return -errno;
+		if (is_held(s) && !patience_ms(s))
+			return -XO_ETIMEOUT;
+		if (p[2].revents) {
+			guard_gone(&s->guard);
+			s->gone_told = true;
 		}
-		if (!rc)
-			rc = serve(s, &req);
+		if (p[0].revents)
+			rc = request(s);
+		if (!rc && may_pump(s))
+			rc = guard_pump(&s->guard);
 		if (rc)
 			return rc == -XO_EPEERDIED ? 0 : rc;
 	}
@@ -309,9 +466,12 @@ int server_run(int fd)
 	s->fd = fd;
 	s->vm.pidfd = -1;
 	s->tcg.fd = -1;
+	guard_setup(&s->guard, &s->vm, &s->hold, &s->kvm);
 	rc = hold_init();
 	if (!rc)
 		rc = loop(s);
+	guard_close(&s->guard);
+	xo_close_ptr(&s->guard.pagemap);
 	if (is_held(s))
 		(void)let_go(s, NULL, NULL);
 	/* What cannot be let go yet is let go by the kernel when this process ends. */

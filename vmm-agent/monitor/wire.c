@@ -47,6 +47,16 @@ int wire_get_start(struct span body, struct mon_vm *ret)
 	return 0;
 }
 
+int wire_get_ranges(struct span body, struct mon_range ret[MON_GUARD_MAX_RANGES])
+{
+	size_t nr = body.len_bytes / sizeof(ret[0]);
+
+	if (body.len_bytes % sizeof(ret[0]) || nr > MON_GUARD_MAX_RANGES ||
+	    !span_copy(body, 0, ret, nr * sizeof(ret[0])))
+		return -XO_EPROTO;
+	return (int)nr;
+}
+
 int wire_next_write(struct span body, uint64_t *off, struct mon_write *ret)
 {
 	struct wire_write w;

@@ -9,7 +9,7 @@
 #define EXOPATCH_MONITOR_WIRE_H
 
 #include "base/span.h"
-#include "vmm-agent/monitor/monitor.h"
+#include "vmm-agent/monitor/guard.h"
 
 #define MON_SOCKET_FD	 3
 #define MON_WIRE_VERSION 1
@@ -25,6 +25,19 @@ enum mon_op {
 	MON_OP_RELEASE,	  /* empty; answer: struct mon_times */
 	MON_OP_RUN,	  /* empty; answer: struct mon_times */
 	MON_OP_READ,	  /* struct wire_read; answer: the bytes */
+
+	MON_OP_GUARD_OPEN,    /* struct wire_guard_open; descriptors: events, golden, and uffd if
+				 there is one. The first record at events, so named, brings the
+				 uffd along */
+	MON_OP_GUARD_PROTECT, /* struct mon_range[] */
+	MON_OP_GUARD_RELEASE, /* struct mon_range[] */
+	MON_OP_GUARD_ADOPT,   /* empty */
+	MON_OP_GUARD_VERDICT, /* struct wire_verdict; answer: uint64_t, nanoseconds held */
+	MON_OP_GUARD_STATS,   /* empty; answer: struct mon_guard_stats */
+	MON_OP_GUARD_AUDIT,   /* empty; answer: uint64_t, pages */
+	MON_OP_GUARD_CLOSE,   /* empty */
+	MON_OP_GUARD_EVENT,   /* at the other socket, never asked for: struct mon_write_event, or a
+				 status and struct wire_error */
 	MON_OP_END,
 };
 
@@ -72,6 +85,15 @@ struct wire_read {
 	uint32_t zero;
 };
 
+struct wire_guard_open {
+	int32_t dev_fd;
+	uint32_t has_uffd;
+};
+
+struct wire_verdict {
+	uint32_t keep;
+};
+
 #define WIRE_NO_RECORD UINT32_MAX
 
 /* The body of every answer whose status is not 0. */
@@ -83,6 +105,9 @@ struct wire_error {
 /** wire_get_start - read the body of MON_OP_START; backend_fd of @ret is left alone.
  *  Return: 0, -XO_EPROTO for a wrong form, -XO_ELIMIT for too many of something */
 int wire_get_start(struct span body, struct mon_vm *ret) XO_MUST_CHECK;
+
+/** wire_get_ranges - read a body of ranges. Return: how many, or -XO_EPROTO */
+int wire_get_ranges(struct span body, struct mon_range ret[MON_GUARD_MAX_RANGES]) XO_MUST_CHECK;
 
 /**
  * wire_next_write - read the record at *@off of a MON_OP_PLAN body and step past it

@@ -14,6 +14,8 @@ struct tgt {
 	int lock_fd;
 	bool gdb_stale; /* found at attach */
 	bool gdb_open;	/* ours */
+	bool uffd_open; /* QEMU has our /dev/userfaultfd, in this set of descriptors: */
+	int64_t uffd_set;
 };
 
 /**

@@ -133,10 +133,22 @@ int tgt_stop(struct tgt *t, struct xerr *err)
 	return qchan_call(t->chan, "stop", -1, NULL, err, NULL);
 }
 
+int tgt_quit(struct tgt *t, struct xerr *err)
+{
+	return qchan_call(t->chan, "quit", -1, NULL, err, NULL);
+}
+
+int tgt_nmi(struct tgt *t, struct xerr *err)
+{
+	return qchan_call(t->chan, "inject-nmi", -1, NULL, err, NULL);
+}
+
 void tgt_free(struct tgt *t)
 {
 	if (!t)
 		return;
+	if (t->uffd_open && tgt_uffd_close(t, NULL))
+		t->uffd_open = false; /* QEMU closes it when the last monitor goes */
 	if (t->gdb_open && tgt_gdb_close(t, NULL))
 		t->gdb_open = false; /* QEMU is gone, or the next attach finds it stale */
 	qchan_free(t->chan);

@@ -124,11 +124,22 @@ int tgt_gdb_close(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 /** tgt_gdb_stale - whether a dead exopatch left its stub behind (tgt_gdb_close removes it) */
 bool tgt_gdb_stale(const struct tgt *t);
 
+/**
+ * tgt_uffd_open - hand QEMU an open /dev/userfaultfd, which may not open it itself
+ * @ret_fd: its number in QEMU, for mon_guard_open
+ * tgt_uffd_close - have QEMU close it again; a userfaultfd made through it lives on
+ * Never while vCPUs are held.
+ */
+int tgt_uffd_open(struct tgt *t, int *ret_fd, struct xerr *err) XO_MUST_CHECK;
+int tgt_uffd_close(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+
 /** tgt_resume - QMP cont, for a guest that our own dead monitor left stopped */
 int tgt_resume(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 
-/** tgt_stop - QMP stop: only for measuring it against a hold */
+/* What an operator may want to follow a violation: QMP stop, quit, inject-nmi. */
 int tgt_stop(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+int tgt_quit(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+int tgt_nmi(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 
 /** tgt_free - detach; nothing of ours stays in QEMU. NULL is fine */
 void tgt_free(struct tgt *t);

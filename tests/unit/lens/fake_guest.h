@@ -55,7 +55,38 @@ enum {
 	FAKE_KPROBES = 0x300, /* 64 heads */
 	FAKE_KPROBE_MUTEX = 0x580,
 	FAKE_PERCPU_AREA = 0x800, /* CPU 0, then CPU 1 at +0x100 */
+	FAKE_KEY = 0xa00,	  /* a static call key */
+	FAKE_TRACE_FUNC = 0xa10,
+	FAKE_OPS_LIST = 0xa20,
+	FAKE_OPS = 0xa40,   /* struct ftrace_ops: list, trampoline, its size */
+	FAKE_PROBE = 0xa80, /* struct optimized_kprobe */
+	FAKE_MM = 0xb00,    /* struct mm_struct: pgd */
 };
+
+/* Where the kernel rewrites itself: offsets into text. */
+enum {
+	FAKE_JUMP5 = 0x400, /* a jump label of 5 bytes, to FAKE_CALLEE */
+	FAKE_JUMP2 = 0x420, /* of 2 bytes, to FAKE_JUMP2 + 0x12 */
+	FAKE_CALL = 0x440,
+	FAKE_TAIL = 0x450,
+	FAKE_TRAMP = 0x460,
+	FAKE_TRACER = 0x470, /* ftrace_caller */
+	FAKE_TRACER_CALL = 0x478,
+	FAKE_TRACER_REGS = 0x490,
+	FAKE_STUB = 0x4a0,
+	FAKE_AGGR = 0x4b0,
+	FAKE_RETURN0 = 0x4c0,
+	FAKE_PROBED = 0x600,
+	FAKE_CALLEE = 0x800,
+	FAKE_OTHER = 0x820,
+};
+
+#define FAKE_JUMPS	64u /* page of read-only data: the jump table; static call sites at +0x800 */
+#define FAKE_IDT	65u
+#define FAKE_GDT_PAGE	251u /* of CPU 0; of CPU 1 the next */
+#define FAKE_PGD2	250u /* top level of a process */
+#define FAKE_TRAMPOLINE UINT64_C(0xffffffff810f8000)
+#define FAKE_SLOT	UINT64_C(0xffffffff810f9000)
 
 #define FAKE_IDLE_THREADS 0x20u
 #define FAKE_IRQ_STACK	  0x40u
@@ -69,6 +100,7 @@ struct fake_task {
 	uint64_t signal, start_time, nvcsw, nivcsw;
 	uint64_t restart_fn, sp, ret_stack, curr_ret_stack, rethook, canary;
 	char comm[16];
+	uint64_t mm, active_mm;
 	uint64_t thread_head[2]; /* of its signal_struct, which starts here */
 };
 
@@ -86,6 +118,8 @@ struct fake_module {
 		uint32_t num, zero;
 		uint64_t strtab, typetab;
 	} mks;
+	uint64_t jumps, calls, entries; /* tables, and how long they are */
+	uint32_t nr_jumps, nr_calls, nr_entries, zero;
 };
 
 struct fake {
@@ -244,6 +278,7 @@ static inline uint8_t *fake_btf(uint32_t *ret_bytes)
 	uint32_t hooks = FAKE_STRUCT(b, "llist_head", 8, {"first", 0, u64});
 	uint32_t mem = FAKE_STRUCT(b, "module_memory", 16, {"base", 0, u64}, {"size", 8, u32});
 	uint32_t mems = (uint32_t)btf__add_array(b, (int)u32, (int)mem, 7);
+	uint32_t kprobe, optinsn;
 	uint32_t hidden; /* an anonymous struct, so that members inside one are met */
 	const uint8_t *raw;
 	uint8_t *copy;
@@ -258,15 +293,29 @@ static inline uint8_t *fake_btf(uint32_t *ret_bytes)
 		    {NULL, T(nvcsw), hidden}, {"restart_block", T(restart_fn), restart},
 		    {"thread", T(sp), sp}, {"ret_stack", T(ret_stack), words},
 		    {"curr_ret_stack", T(curr_ret_stack), u32}, {"rethooks", T(rethook), hooks},
-		    {"stack_canary", T(canary), u64}, {"comm", T(comm), u64});
+		    {"stack_canary", T(canary), u64}, {"comm", T(comm), u64}, {"mm", T(mm), u64},
+		    {"active_mm", T(active_mm), u64});
 	FAKE_STRUCT(b, "signal_struct", 16, {"thread_head", 0, u64});
 	FAKE_STRUCT(b, "rethook_node", 24, {"llist", 8, u64}, {"ret_addr", 16, u64});
 	FAKE_STRUCT(b, "module", sizeof(struct fake_module), {"list", M(list), u64},
 		    {"name", M(name), u64}, {"state", M(state), u32}, {"refcnt", M(refcnt), u32},
-		    {"kallsyms", M(kallsyms), u64}, {"exit", M(exit), u64}, {"mem", M(mem), mems});
+		    {"kallsyms", M(kallsyms), u64}, {"exit", M(exit), u64}, {"mem", M(mem), mems},
+		    {"jump_entries", M(jumps), u64}, {"num_jump_entries", M(nr_jumps), u32},
+		    {"static_call_sites", M(calls), u64},
+		    {"num_static_call_sites", M(nr_calls), u32},
+		    {"ftrace_callsites", M(entries), u64},
+		    {"num_ftrace_callsites", M(nr_entries), u32});
 	FAKE_STRUCT(b, "mod_kallsyms", 32, {"symtab", 0, u64}, {"num_symtab", 8, u32},
 		    {"strtab", 16, u64}, {"typetab", 24, u64});
-	FAKE_STRUCT(b, "kprobe", 24, {"hlist", 0, u64}, {"addr", 16, u64});
+	kprobe = FAKE_STRUCT(b, "kprobe", 40, {"hlist", 0, u64}, {"addr", 16, u64},
+			     {"pre_handler", 24, u64}, {"opcode", 32, u32});
+	optinsn = FAKE_STRUCT(b, "arch_optimized_insn", 16, {"copied_insn", 0, u32},
+			      {"insn", 8, u64});
+	FAKE_STRUCT(b, "optimized_kprobe", 56, {"kp", 0, kprobe}, {"optinsn", 40, optinsn});
+	FAKE_STRUCT(b, "static_call_key", 8, {"func", 0, u64});
+	FAKE_STRUCT(b, "ftrace_ops", 32, {"list", 0, u64}, {"trampoline", 16, u64},
+		    {"trampoline_size", 24, u64});
+	FAKE_STRUCT(b, "mm_struct", 8, {"pgd", 0, u64});
 	FAKE_STRUCT(b, "ftrace_page", 24, {"next", 0, u64}, {"records", 8, u64},
 		    {"index", 16, u32});
 	FAKE_STRUCT(b, "dyn_ftrace", 16, {"ip", 0, u64}, {"flags", 8, u64});
@@ -444,6 +493,76 @@ static inline void fake_text(struct fake *f)
 	fake_u64(f, trace)[32] = FAKE_BASE + FAKE_VICTIM;
 }
 
+/* ---- what a guard looks at ---- */
+
+static inline void fake_guard_symbols(struct fake *f)
+{
+	const uint64_t vars = fake_gva(FAKE_VARS), jumps = fake_gva(FAKE_JUMPS);
+
+	fake_sym(f, "gdt_page", fake_gva(FAKE_GDT_PAGE) - (vars + FAKE_PERCPU_AREA));
+	fake_sym(f, "__SCT__demo", FAKE_BASE + FAKE_TRAMP);
+	fake_sym(f, "ftrace_caller", FAKE_BASE + FAKE_TRACER);
+	fake_sym(f, "ftrace_call", FAKE_BASE + FAKE_TRACER_CALL);
+	fake_sym(f, "ftrace_regs_caller", FAKE_BASE + FAKE_TRACER_REGS);
+	fake_sym(f, "ftrace_stub", FAKE_BASE + FAKE_STUB);
+	fake_sym(f, "aggr_pre_handler", FAKE_BASE + FAKE_AGGR);
+	fake_sym(f, "__static_call_return0", FAKE_BASE + FAKE_RETURN0);
+	fake_sym(f, "callee", FAKE_BASE + FAKE_CALLEE);
+	fake_sym(f, "other", FAKE_BASE + FAKE_OTHER);
+	fake_sym(f, "__start_rodata", fake_gva(FAKE_RODATA));
+	fake_sym(f, "__start___jump_table", jumps);
+	fake_sym(f, "__stop___jump_table", jumps + 32);
+	fake_sym(f, "__start_static_call_sites", jumps + 0x800);
+	fake_sym(f, "__stop_static_call_sites", jumps + 0x810);
+	fake_sym(f, "idt_table", fake_gva(FAKE_IDT));
+	fake_sym(f, "__end_rodata", fake_gva(FAKE_IDT));
+	fake_sym(f, "__SCK__demo", vars + FAKE_KEY);
+	fake_sym(f, "ftrace_trace_function", vars + FAKE_TRACE_FUNC);
+	fake_sym(f, "ftrace_ops_trampoline_list", vars + FAKE_OPS_LIST);
+}
+
+static inline void fake_s32(struct fake *f, uint64_t at, uint64_t to)
+{
+	int32_t rel = (int32_t)(to - at);
+
+	fake_copy(f, at, &rel, sizeof(rel));
+}
+
+static inline void fake_guard(struct fake *f)
+{
+	const uint64_t vars = fake_gva(FAKE_VARS), jumps = fake_gva(FAKE_JUMPS);
+
+	fake_s32(f, jumps, FAKE_BASE + FAKE_JUMP5);
+	fake_s32(f, jumps + 4, FAKE_BASE + FAKE_CALLEE);
+	fake_s32(f, jumps + 16, FAKE_BASE + FAKE_JUMP2);
+	fake_s32(f, jumps + 20, FAKE_BASE + FAKE_JUMP2 + 0x12);
+	fake_s32(f, jumps + 0x800, FAKE_BASE + FAKE_CALL);
+	fake_s32(f, jumps + 0x804, vars + FAKE_KEY);
+	fake_s32(f, jumps + 0x808, FAKE_BASE + FAKE_TAIL);
+	fake_s32(f, jumps + 0x80c, vars + FAKE_KEY + 1);
+	*fake_u64(f, vars + FAKE_KEY) = FAKE_BASE + FAKE_CALLEE;
+	*fake_u64(f, vars + FAKE_TRACE_FUNC) = FAKE_BASE + FAKE_OTHER;
+	fake_link(f, vars + FAKE_OPS_LIST, vars + FAKE_OPS);
+	fake_link(f, vars + FAKE_OPS, vars + FAKE_OPS_LIST);
+	fake_u64(f, vars + FAKE_OPS)[2] = FAKE_TRAMPOLINE;
+	fake_u64(f, vars + FAKE_OPS)[3] = 64;
+	/* One kprobe, not in the table yet. */
+	fake_u64(f, vars + FAKE_PROBE)[2] = FAKE_BASE + FAKE_PROBED;
+	fake_u64(f, vars + FAKE_PROBE)[3] = FAKE_BASE + FAKE_AGGR;
+	fake_u64(f, vars + FAKE_PROBE)[4] = 0x55;
+	fake_u64(f, vars + FAKE_PROBE)[6] = FAKE_SLOT;
+	/* Task 1 has an address space of its own, the others that of the kernel. */
+	*fake_u64(f, vars + FAKE_MM) = fake_gva(FAKE_PGD);
+	*fake_u64(f, vars + FAKE_MM + 8) = fake_gva(FAKE_PGD2);
+	memcpy(fake_at(f, fake_gva(FAKE_PGD2)), fake_at(f, fake_gva(FAKE_PGD)), 4096);
+	for (unsigned int i = 0; i < FAKE_NR_TASKS; i++)
+		fake_task(f, i)->active_mm = vars + FAKE_MM;
+	fake_task(f, 1)->mm = vars + FAKE_MM + 8;
+	/* Executable pages that belong to somebody. */
+	fake_u64(f, fake_gva(FAKE_PT))[(FAKE_MOD_BASE - FAKE_BASE) / 4096] =
+		(FAKE_MOD_BASE - FAKE_BASE + FAKE_GPA) | GPTE_PRESENT;
+}
+
 static inline void fake_symbols(struct fake *f, uint64_t btf, uint64_t btf_end)
 {
 	const uint64_t vars = fake_gva(FAKE_VARS), rodata = fake_gva(FAKE_RODATA);
@@ -475,6 +594,7 @@ static inline void fake_symbols(struct fake *f, uint64_t btf, uint64_t btf_end)
 	fake_sym(f, "kprobe_table", vars + FAKE_KPROBES);
 	fake_sym(f, "kprobe_mutex", vars + FAKE_KPROBE_MUTEX);
 	fake_sym(f, "init_task", fake_task_gva(0));
+	fake_guard_symbols(f);
 	fake_sym(f, "_end", FAKE_BASE + FAKE_BYTES);
 }
 
@@ -508,6 +628,7 @@ static inline void fake_make(struct fake *f, bool modern)
 	*fake_u64(f, vars + FAKE_ONLINE) = 3;
 	fake_tasks(f);
 	fake_modules(f);
+	fake_guard(f);
 	if (gmem_add(&f->mem, (struct gpa){FAKE_GPA}, FAKE_BYTES, f->ram))
 		abort();
 }

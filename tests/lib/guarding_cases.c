@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/lib/guarding_cases.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/fault.h"
+#include "base/util.h"
+
+#define AT	   (BARE_GUARDED + 0x10)
+#define VALUE	   UINT64_C(0x1122334455667788)
+#define STORM	   200
+#define WORD(g, a) (*(volatile uint64_t *)(void *)bare_mem((g)->guest, a))
+
+static void store(struct guarding *g, unsigned int cpu, uint64_t addr, uint64_t value)
+{
+	bare_store(g->guest, cpu, BARE_STORE_64, addr, value);
+}
+
+/* What the processor read after its store. */
+static uint64_t stored(struct guarding *g, unsigned int cpu)
+{
+	uint64_t seen = 0;
+
+	assert_true(bare_stored(g->guest, cpu, GUARDING_WAIT_MS, &seen));
+	return seen;
+}
+
+static void wipe(struct guarding *g)
+{
+	memset(bare_mem(g->guest, BARE_GUARDED), 0, 4 * XO_PAGE_SIZE);
+}
+
+static struct mon_guard_stats stats(struct guarding *g)
+{
+	struct mon_guard_stats s = {0};
+	struct xerr err = {0};
+
+	if (mon_guard_stats(g->mon, &s, &err))
+		fail_msg("%s", err.text);
+	return s;
+}
+
+/* Not guest code running, as seen in its counters. */
+static void assert_held(struct guarding *g)
+{
+	uint64_t before[2];
+
+	for (int i = 0; i < 2; i++)
+		before[i] = bare_shared(g->guest)->cpu[i].iterations;
+	xo_sleep_ns(20000000);
+	for (int i = 0; i < 2; i++)
+		assert_int_equal(bare_shared(g->guest)->cpu[i].iterations, before[i]);
+}
+
+static void assert_runs(struct guarding *g)
+{
+	assert_true(bare_runs(g->guest, GUARDING_WAIT_MS));
+}
+
+void case_put_back(struct guarding *g)
+{
+	struct mon_write_event e;
+	uint64_t held_ns;
+
+	guarding_protect(g, 1);
+	store(g, 0, AT, VALUE);
+	guarding_next(g, &e);
+	assert_int_equal(e.gpa.v, AT);
+	assert_int_equal(e.len_bytes, 8);
+	assert_memory_equal(&e.after[0x10], &(uint64_t){VALUE}, 8);
+	assert_int_equal(e.before[0x10], 0);
+	assert_in_range(e.vcpu, 0, 1); /* its processors number themselves */
+	assert_int_equal(e.writer_tid, bare_vm(g->guest)->tid[e.vcpu]);
+	assert_false(e.adopted);
+	assert_held(g);
+	held_ns = guarding_judge(g, false);
+	assert_true(held_ns > e.held_ns);
+	assert_int_equal(stored(g, 0), 0);
+	assert_int_equal(WORD(g, AT), 0);
+	assert_runs(g);
+	guarding_release(g, 1);
+}
+
+void case_keep(struct guarding *g)
+{
+	struct mon_write_event e;
+
+	guarding_protect(g, 1);
+	store(g, 0, AT, VALUE);
+	guarding_next(g, &e);
+	(void)guarding_judge(g, true);
+	assert_int_equal(stored(g, 0), VALUE);
+	/* It is golden now: this goes back to it. */
+	store(g, 1, AT, 1);
+	guarding_next(g, &e);
+	assert_memory_equal(&e.before[0x10], &(uint64_t){VALUE}, 8);
+	(void)guarding_judge(g, false);
+	assert_int_equal(stored(g, 1), VALUE);
+	guarding_release(g, 1);
+	wipe(g);
+}
+
+void case_same_bytes(struct guarding *g)
+{
+	struct mon_guard_stats before;
+
+	guarding_protect(g, 1);
+	before = stats(g);
+	store(g, 0, AT, 0);
+	assert_int_equal(stored(g, 0), 0);
+	guarding_none(g, 50);
+	assert_true(stats(g).nr_empty > before.nr_empty);
+	assert_int_equal(stats(g).nr_kept, before.nr_kept);
+	assert_int_equal(stats(g).nr_pages, 1);
+	guarding_release(g, 1);
+}
+
+/* One store into the ends of two pages: as many events as the accelerator makes of it. */
+void case_across_pages(struct guarding *g)
+{
+	const uint64_t at = BARE_GUARDED + XO_PAGE_SIZE - 4;
+	struct mon_write_event e;
+	uint64_t bytes = 0;
+
+	guarding_protect(g, 2);
+	store(g, 0, at, VALUE);
+	while (bytes < 8) {
+		guarding_next(g, &e);
+		assert_in_range(e.gpa.v, at, at + 7);
+		bytes += e.len_bytes;
+		(void)guarding_judge(g, true);
+	}
+	assert_int_equal(stored(g, 0), VALUE);
+	guarding_none(g, 20);
+	guarding_release(g, 2);
+	wipe(g);
+}
+
+/* Both at once, into two pages and into one: no write is lost, none slips by. */
+void case_two_writers(struct guarding *g)
+{
+	struct mon_write_event e;
+
+	guarding_protect(g, 2);
+	for (int round = 0; round < 20; round++) {
+		uint64_t second = AT + (round % 2 ? XO_PAGE_SIZE : 0x20);
+		unsigned int bytes = 0;
+
+		store(g, 0, AT, VALUE);
+		store(g, 1, second, VALUE);
+		while (bytes < 16) {
+			guarding_next(g, &e);
+			for (size_t i = 0; i < XO_PAGE_SIZE; i++)
+				bytes += e.before[i] != e.after[i];
+			(void)guarding_judge(g, false);
+		}
+		assert_int_equal(stored(g, 0), 0);
+		assert_int_equal(stored(g, 1), 0);
+	}
+	guarding_none(g, 20);
+	assert_int_equal(WORD(g, AT), 0);
+	guarding_release(g, 2);
+}
+
+void case_storm(struct guarding *g)
+{
+	struct mon_guard_stats before, after;
+	struct mon_write_event e;
+
+	guarding_protect(g, 1);
+	before = stats(g);
+	for (unsigned int i = 1; i <= STORM; i++) {
+		store(g, i % 2, AT, VALUE);
+		guarding_next(g, &e);
+		(void)guarding_judge(g, false);
+		assert_int_equal(stored(g, i % 2), 0);
+	}
+	after = stats(g);
+	assert_int_equal(after.nr_put_back - before.nr_put_back, STORM);
+	assert_true(after.nr_events - before.nr_events < 2 * STORM);
+	assert_runs(g);
+	guarding_release(g, 1);
+}
+
+/* fw_cfg writes in QEMU's own code: the thread stops in user mode. memcpy may store a byte twice.
+ */
+void case_device(struct guarding *g)
+{
+	unsigned int events = 0;
+
+	guarding_protect(g, 1);
+	bare_store(g->guest, 0, BARE_STORE_DMA, AT, 0);
+	for (int ms = 0; ms < GUARDING_WAIT_MS; ms += 20) {
+		struct mon_write_event e;
+		struct xerr err = {0};
+
+		if (mon_guard_next(g->mon, 20, &e, &err)) {
+			assert_int_equal(err.code, -XO_ETIMEOUT);
+			if (events && bare_stored(g->guest, 0, 0, NULL))
+				break;
+			continue;
+		}
+		assert_in_range(e.gpa.v, AT, AT + 3);
+		assert_false(e.adopted);
+		events++;
+		(void)guarding_judge(g, false);
+	}
+	assert_in_range(events, 1, 8);
+	assert_int_equal(stored(g, 0), 0);
+	assert_int_equal(WORD(g, AT), 0);
+	assert_runs(g);
+	guarding_release(g, 1);
+}
+
+void case_requests_while_judging(struct guarding *g)
+{
+	const struct mon_range next = {.gpa = {BARE_GUARDED + XO_PAGE_SIZE},
+				       .len_bytes = XO_PAGE_SIZE};
+	struct mon_write_event e;
+	struct xerr err = {0};
+	uint64_t word;
+
+	guarding_protect(g, 1);
+	store(g, 0, AT, VALUE);
+	guarding_next(g, &e);
+	assert_int_equal(mon_hold(g->mon, &err), -EAGAIN);
+	err = (struct xerr){0};
+	assert_int_equal(mon_guard_close(g->mon, &err) == 0, false);
+	err = (struct xerr){0};
+	assert_int_equal(mon_read(g->mon, (struct gpa){AT}, &word, 8, &err), 0);
+	assert_int_equal(word, VALUE);
+	/* What a module load may need: more pages, in the same hold. */
+	assert_int_equal(mon_guard_protect(g->mon, &next, 1, &err), 0);
+	assert_int_equal(stats(g).nr_pages, 2);
+	assert_held(g);
+	(void)guarding_judge(g, false);
+	assert_int_equal(stored(g, 0), 0);
+	guarding_release(g, 2);
+}
+
+void case_release(struct guarding *g)
+{
+	guarding_protect(g, 2);
+	guarding_release(g, 1);
+	assert_int_equal(stats(g).nr_pages, 1);
+	store(g, 0, AT, VALUE);
+	assert_int_equal(stored(g, 0), VALUE);
+	guarding_none(g, 20);
+	guarding_release(g, 2);
+	wipe(g);
+}
+
+/* Ballooning a page away writes zeros without a fault; protection may go with it. */
+void case_discarded_page(struct guarding *g)
+{
+	struct mon_write_event e;
+	struct xerr err = {0};
+	uint64_t lost = 0;
+
+	WORD(g, AT) = VALUE;
+	guarding_protect(g, 1);
+	assert_int_equal(mon_guard_audit(g->mon, &lost, &err), 0);
+	assert_int_equal(lost, 0);
+	guarding_none(g, 20);
+	assert_int_equal(fallocate(bare_vm(g->guest)->backend_fd[0],
+				   FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, BARE_GUARDED,
+				   (off_t)XO_PAGE_SIZE),
+			 0);
+	assert_int_equal(mon_guard_audit(g->mon, &lost, &err), 0);
+	guarding_next(g, &e);
+	assert_true(e.adopted);
+	assert_int_equal(e.gpa.v, AT);
+	(void)guarding_judge(g, false);
+	assert_int_equal(WORD(g, AT), VALUE);
+	/* And it is still, or again, protected. */
+	store(g, 0, AT, 1);
+	guarding_next(g, &e);
+	assert_false(e.adopted);
+	(void)guarding_judge(g, false);
+	assert_int_equal(stored(g, 0), VALUE);
+	guarding_release(g, 1);
+	wipe(g);
+}
+
+/* The monitor dies at @f while a write is under way; the next one goes on. Either way the write is
+ * seen and judged once, and put back. */
+static void die_at(struct guarding *g, enum fault f)
+{
+	struct mon_write_event e;
+	struct xerr err = {0};
+	bool judged = false;
+	char fault[64];
+
+	(void)snprintf(fault, sizeof(fault), "%s=kill", fault_name(f));
+	guarding_monitor(g, fault);
+	guarding_protect(g, 1);
+	store(g, 0, AT, VALUE);
+	if (!mon_guard_next(g->mon, GUARDING_WAIT_MS, &e, &err)) {
+		judged = true;
+		assert_int_equal(mon_guard_verdict(g->mon, false, NULL, &err), -XO_EPEERDIED);
+	}
+	assert_int_equal(err.code, -XO_EPEERDIED);
+	guarding_monitor(g, NULL);
+	if (!judged) {
+		guarding_next(g, &e);
+		assert_int_equal(e.gpa.v, AT);
+		assert_memory_equal(&e.after[0x10], &(uint64_t){VALUE}, 8);
+		(void)guarding_judge(g, false);
+	}
+	(void)stored(g, 0);
+	assert_int_equal(WORD(g, AT), 0);
+	guarding_none(g, 20);
+	assert_runs(g);
+	/* Still on. */
+	store(g, 1, AT, VALUE);
+	guarding_next(g, &e);
+	(void)guarding_judge(g, false);
+	assert_int_equal(stored(g, 1), 0);
+	guarding_release(g, 1);
+}
+
+void case_killed_anywhere(struct guarding *g)
+{
+	for (enum fault f = FAULT_guard_event_read; f <= FAULT_guard_judged; f++)
+		die_at(g, f);
+	guarding_monitor(g, NULL);
+}
+
+void case_close(struct guarding *g)
+{
+	struct xerr err = {0};
+
+	guarding_protect(g, 4);
+	assert_int_equal(mon_guard_close(g->mon, &err), 0);
+	xo_close_ptr(&g->fds.uffd);
+	xo_close_ptr(&g->fds.golden);
+	g->fds = (struct mon_guard_fds){-1, -1};
+	store(g, 0, AT, VALUE);
+	assert_int_equal(stored(g, 0), VALUE);
+	wipe(g);
+	guarding_monitor(g, NULL);
+	assert_int_equal(stats(g).nr_pages, 0);
+}
+
+void case_qemu_ends(struct guarding *g)
+{
+	struct mon_write_event e;
+	struct xerr err = {0};
+
+	guarding_protect(g, 1);
+	bare_kill(g->guest);
+	assert_int_equal(mon_guard_next(g->mon, GUARDING_WAIT_MS, &e, &err), -XO_ETARGETGONE);
+}

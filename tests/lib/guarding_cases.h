@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What has to hold however a guest's stores are made: TCG, KVM directly, KVM's emulator. */
+#ifndef EXOPATCH_TESTS_GUARDING_CASES_H
+#define EXOPATCH_TESTS_GUARDING_CASES_H
+
+#include "tests/lib/guarding.h"
+
+/* Each begins and ends with nothing protected and the guest running. */
+void case_put_back(struct guarding *g);
+void case_keep(struct guarding *g);
+void case_same_bytes(struct guarding *g);
+void case_across_pages(struct guarding *g);
+void case_two_writers(struct guarding *g);
+void case_storm(struct guarding *g);
+void case_device(struct guarding *g);
+void case_requests_while_judging(struct guarding *g);
+void case_release(struct guarding *g);
+void case_discarded_page(struct guarding *g);
+void case_killed_anywhere(struct guarding *g);
+void case_close(struct guarding *g);
+/* This one ends the guest. */
+void case_qemu_ends(struct guarding *g);
+
+#endif

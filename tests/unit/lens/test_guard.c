@@ -1,0 +1,668 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The guard's part of the lens on a guest that is not there: every form, every step, every lie. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "base/util.h"
+#include "tests/unit/lens/fake_guest.h"
+
+struct fixture {
+	struct fake guest;
+	struct lserver server;
+	struct xbuf reply;
+	struct xerr err;
+};
+
+static int ask(struct fixture *x, uint32_t op, const void *body, size_t len)
+{
+	xbuf_free(&x->reply);
+	x->reply = XBUF(131056);
+	x->err = (struct xerr){0};
+	return lserver_handle(&x->server, op, SPAN(body, len), &x->reply, &x->err);
+}
+
+static int set_up(void **state)
+{
+	static struct fixture x;
+
+	x = (struct fixture){0};
+	fake_make(&x.guest, true);
+	fake_server(&x.server, &x.guest);
+	assert_int_equal(ask(&x, WIRE_DISCOVER, NULL, 0), 0);
+	*state = &x;
+	return 0;
+}
+
+static int tear_down(void **state)
+{
+	struct fixture *x = *state;
+
+	lserver_free(&x->server);
+	xbuf_free(&x->reply);
+	fake_free(&x->guest);
+	return 0;
+}
+
+static uint64_t *var(struct fixture *x, unsigned int off)
+{
+	return fake_u64(&x->guest, fake_gva(FAKE_VARS) + off);
+}
+
+static void prepare(struct fixture *x)
+{
+	if (ask(x, WIRE_GUARD, NULL, 0))
+		fail_msg("prepare: %s", x->err.text);
+}
+
+/* Ask about @len bytes at @gva; the guest holds @after meanwhile. */
+static struct wire_judgement judge_raw(struct fixture *x, uint64_t gva, const void *before,
+				       const void *after, size_t len)
+{
+	const struct wire_addr q = {.addr = gva - FAKE_BASE + FAKE_GPA, .len_bytes = len};
+	uint8_t body[sizeof(q) + 128];
+	struct wire_judgement w;
+
+	assert_true(len <= 64);
+	memcpy(body, &q, sizeof(q));
+	memcpy(body + sizeof(q), before, len);
+	memcpy(body + sizeof(q) + len, after, len);
+	fake_copy(&x->guest, gva, after, len);
+	if (ask(x, WIRE_JUDGE, body, sizeof(q) + 2 * len))
+		fail_msg("judge: %s", x->err.text);
+	assert_int_equal(x->reply.len_bytes, sizeof(w));
+	memcpy(&w, x->reply.data, sizeof(w));
+	return w;
+}
+
+static void branch(uint8_t *out, uint8_t opcode, uint64_t at, uint64_t to)
+{
+	int32_t rel = (int32_t)(to - (at + 5));
+
+	out[0] = opcode;
+	memcpy(out + 1, &rel, sizeof(rel));
+}
+
+#define NOP5 "\x0f\x1f\x44\x00\x00"
+
+/* One place, and the ways to it and from it. The branch: @opcode to @to */
+static void check_place(struct fixture *x, enum lens_write_kind kind, unsigned int off,
+			uint8_t opcode, uint64_t to)
+{
+	uint64_t at = FAKE_BASE + off;
+	uint8_t jump[5], wrong[5], now[5], next[5];
+	struct wire_judgement w;
+
+	branch(jump, opcode, at, to);
+	branch(wrong, opcode, at, to + 1);
+	/* From nop to branch, as text_poke goes, each byte seen alone. */
+	memcpy(now, NOP5, 5);
+	memcpy(next, NOP5, 5);
+	next[0] = 0xcc;
+	for (int byte = 0; byte <= 5; byte++) {
+		w = judge_raw(x, at, now, next, 5);
+		assert_int_equal(w.kind, memcmp(now, next, 5) ? kind : LENS_WRITE_OTHER);
+		assert_true(w.legal);
+		assert_int_equal(w.intermediate, byte < 5 && memcmp(now, next, 5) != 0);
+		memcpy(now, next, 5);
+		if (byte < 4)
+			next[byte + 1] = jump[byte + 1];
+		else
+			next[0] = jump[0];
+	}
+	/* A whole step at once, and all of it at once. */
+	assert_true(judge_raw(x, at, NOP5, jump, 5).legal);
+	assert_true(judge_raw(x, at, jump, NOP5, 5).legal);
+	/* Only the byte that differs is shown. */
+	fake_copy(&x->guest, at, jump, 5);
+	w = judge_raw(x, at, "\xcc", jump, 1);
+	assert_true(w.legal);
+	assert_false(w.intermediate);
+	assert_int_equal(w.gva, at);
+	/* Elsewhere, or not a form at all. */
+	w = judge_raw(x, at, NOP5, wrong, 5);
+	assert_false(w.legal);
+	assert_int_equal(w.kind, kind);
+	assert_true(w.reason[0]);
+	assert_false(judge_raw(x, at, NOP5, "\x90\x90\x90\x90\x90", 5).legal);
+	/* A tail that is on no way, under a breakpoint; a right tail without one. */
+	memcpy(next, "\xcc\x12\x34\x56\x78", 5);
+	assert_false(judge_raw(x, at, NOP5, next, 5).legal);
+	memcpy(next, jump, 5);
+	next[0] = 0x0f;
+	assert_false(judge_raw(x, at, NOP5, next, 5).legal);
+	/* More than the place. */
+	memcpy(next, "\x0f\x1f\x44\x00\x00", 5);
+	fake_copy(&x->guest, at, NOP5, 5);
+	w = judge_raw(x, at + 5, "\xcc", "\x90", 1);
+	assert_false(w.legal);
+	assert_int_equal(w.kind, LENS_WRITE_OTHER);
+	fake_copy(&x->guest, at + 5, "\xcc", 1);
+}
+
+static void test_jump_label(void **state)
+{
+	struct fixture *x = *state;
+	struct wire_judgement w;
+
+	prepare(x);
+	check_place(x, LENS_WRITE_JUMP_LABEL, FAKE_JUMP5, 0xe9, FAKE_BASE + FAKE_CALLEE);
+	/* The short form, and nothing else at its place. */
+	w = judge_raw(x, FAKE_BASE + FAKE_JUMP2, "\x66\x90", "\xeb\x10", 2);
+	assert_true(w.legal);
+	assert_int_equal(w.kind, LENS_WRITE_JUMP_LABEL);
+	assert_false(w.intermediate);
+	w = judge_raw(x, FAKE_BASE + FAKE_JUMP2, "\x66\x90", "\xcc\x90", 2);
+	assert_true(w.legal && w.intermediate);
+	w = judge_raw(x, FAKE_BASE + FAKE_JUMP2, "\xcc\x90", "\xcc\x10", 2);
+	assert_true(w.legal && w.intermediate);
+	assert_true(judge_raw(x, FAKE_BASE + FAKE_JUMP2, "\xcc\x10", "\xeb\x10", 2).legal);
+	assert_false(judge_raw(x, FAKE_BASE + FAKE_JUMP2, "\x66\x90", "\xeb\x11", 2).legal);
+	assert_false(judge_raw(x, FAKE_BASE + FAKE_JUMP2, "\x66\x90", "\xeb\x90", 2).legal);
+	assert_false(judge_raw(x, FAKE_BASE + FAKE_JUMP2, "\x66\x90\xcc\xcc\xcc", NOP5, 5).legal);
+}
+
+static void test_static_call(void **state)
+{
+	struct fixture *x = *state;
+	const uint64_t call = FAKE_BASE + FAKE_CALL, tail = FAKE_BASE + FAKE_TAIL;
+	const uint64_t tramp = FAKE_BASE + FAKE_TRAMP, callee = FAKE_BASE + FAKE_CALLEE;
+	uint8_t to_callee[5], to_other[5];
+	struct wire_judgement w;
+
+	prepare(x);
+	branch(to_callee, 0xe8, call, callee);
+	branch(to_other, 0xe8, call, FAKE_BASE + FAKE_OTHER);
+	w = judge_raw(x, call, to_other, to_callee, 5);
+	assert_true(w.legal);
+	assert_int_equal(w.kind, LENS_WRITE_STATIC_CALL);
+	/* What its key does not say, whatever else it is. */
+	assert_false(judge_raw(x, call, to_callee, to_other, 5).legal);
+	assert_false(judge_raw(x, call, to_callee, NOP5, 5).legal);
+	assert_false(judge_raw(x, call, to_callee, "\x2e\x2e\x2e\x31\xc0", 5).legal);
+	*var(x, FAKE_KEY) = 0;
+	assert_true(judge_raw(x, call, to_callee, NOP5, 5).legal);
+	assert_false(judge_raw(x, call, NOP5, to_callee, 5).legal);
+	*var(x, FAKE_KEY) = FAKE_BASE + FAKE_RETURN0;
+	assert_true(judge_raw(x, call, to_callee, "\x2e\x2e\x2e\x31\xc0", 5).legal);
+	w = judge_raw(x, call, to_callee, "\xcc\x2e\x2e\x31\xc0", 5);
+	assert_true(w.legal && w.intermediate);
+	/* A key that leads into a function, or to data. */
+	*var(x, FAKE_KEY) = callee + 1;
+	branch(to_callee, 0xe8, call, callee + 1);
+	w = judge_raw(x, call, NOP5, to_callee, 5);
+	assert_false(w.legal);
+	assert_non_null(strstr(w.reason, "no function"));
+	*var(x, FAKE_KEY) = fake_gva(FAKE_VARS);
+	branch(to_callee, 0xe8, call, fake_gva(FAKE_VARS));
+	assert_false(judge_raw(x, call, NOP5, to_callee, 5).legal);
+	/* A tail call and a trampoline: a jump, or a return. */
+	*var(x, FAKE_KEY) = callee;
+	for (int i = 0; i < 2; i++) {
+		uint64_t at = i ? tramp : tail;
+
+		branch(to_callee, 0xe9, at, callee);
+		assert_true(judge_raw(x, at, "\xc3\xcc\xcc\xcc\xcc", to_callee, 5).legal);
+		branch(to_callee, 0xe8, at, callee);
+		assert_false(judge_raw(x, at, "\xc3\xcc\xcc\xcc\xcc", to_callee, 5).legal);
+		*var(x, FAKE_KEY) = 0;
+		assert_true(judge_raw(x, at, to_callee, "\xc3\xcc\xcc\xcc\xcc", 5).legal);
+		assert_false(judge_raw(x, at, to_callee, NOP5, 5).legal);
+		*var(x, FAKE_KEY) = callee;
+	}
+	/* A conditional tail call. */
+	branch(to_callee + 0, 0xe9, tail + 1, callee);
+	{
+		uint8_t jcc[6] = {0x0f, 0x84}, other[6] = {0x0f, 0x84, 1, 2, 3, 4};
+
+		memcpy(jcc + 2, to_callee + 1, 4);
+		assert_true(judge_raw(x, tail, other, jcc, 6).legal);
+		jcc[1] = 0x85;
+		assert_false(judge_raw(x, tail, other, jcc, 6).legal);
+	}
+}
+
+static void test_ftrace(void **state)
+{
+	struct fixture *x = *state;
+	const uint64_t at = FAKE_BASE + FAKE_TRACER_CALL;
+	uint8_t call[5];
+	struct wire_judgement w;
+
+	prepare(x);
+	check_place(x, LENS_WRITE_FTRACE, FAKE_VICTIM, 0xe8, FAKE_BASE + FAKE_TRACER);
+	fake_copy(&x->guest, FAKE_BASE + FAKE_VICTIM + 5, "\x55", 1);
+	branch(call, 0xe8, FAKE_BASE + FAKE_VICTIM, FAKE_BASE + FAKE_TRACER_REGS);
+	assert_true(judge_raw(x, FAKE_BASE + FAKE_VICTIM, NOP5, call, 5).legal);
+	/* A trampoline counts while it is listed. */
+	branch(call, 0xe8, FAKE_BASE + FAKE_VICTIM, FAKE_TRAMPOLINE);
+	assert_true(judge_raw(x, FAKE_BASE + FAKE_VICTIM, NOP5, call, 5).legal);
+	*var(x, FAKE_OPS_LIST) = fake_gva(FAKE_VARS) + FAKE_OPS_LIST;
+	assert_false(judge_raw(x, FAKE_BASE + FAKE_VICTIM, NOP5, call, 5).legal);
+	/* A jump instead of a call, or a call of any function. */
+	branch(call, 0xe9, FAKE_BASE + FAKE_VICTIM, FAKE_BASE + FAKE_TRACER);
+	assert_false(judge_raw(x, FAKE_BASE + FAKE_VICTIM, NOP5, call, 5).legal);
+	branch(call, 0xe8, FAKE_BASE + FAKE_VICTIM, FAKE_BASE + FAKE_OTHER);
+	w = judge_raw(x, FAKE_BASE + FAKE_VICTIM, NOP5, call, 5);
+	assert_false(w.legal);
+	assert_string_equal(w.where.name, "victim");
+	/* Inside of ftrace_caller: what ftrace's own variable says. */
+	branch(call, 0xe8, at, FAKE_BASE + FAKE_OTHER);
+	assert_true(judge_raw(x, at, NOP5, call, 5).legal);
+	branch(call, 0xe8, at, FAKE_BASE + FAKE_STUB);
+	assert_true(judge_raw(x, at, NOP5, call, 5).legal);
+	branch(call, 0xe8, at, FAKE_BASE + FAKE_CALLEE);
+	assert_false(judge_raw(x, at, NOP5, call, 5).legal);
+}
+
+static void test_kprobe(void **state)
+{
+	static const uint8_t was[] = {0x55, 0x48, 0x89, 0xe5, 0x90};
+	struct fixture *x = *state;
+	const uint64_t at = FAKE_BASE + FAKE_PROBED;
+	uint8_t probed[5], jump[5];
+	struct wire_judgement w;
+
+	memcpy(probed, was, 5);
+	probed[0] = 0xcc;
+	branch(jump, 0xe9, at, FAKE_SLOT);
+	prepare(x);
+	/* Nobody has registered one. */
+	w = judge_raw(x, at, was, probed, 5);
+	assert_false(w.legal);
+	assert_int_equal(w.kind, LENS_WRITE_OTHER);
+	*var(x, FAKE_KPROBES + 8 * 5) = fake_gva(FAKE_VARS) + FAKE_PROBE;
+	w = judge_raw(x, at, was, probed, 5);
+	assert_true(w.legal);
+	assert_false(w.intermediate);
+	assert_int_equal(w.kind, LENS_WRITE_KPROBE);
+	/* Optimised, by steps; to its slot and nowhere else. */
+	{
+		uint8_t half[5];
+
+		memcpy(half, probed, 5);
+		half[1] = jump[1];
+		w = judge_raw(x, at, probed, half, 5);
+		assert_true(w.legal && w.intermediate);
+	}
+	assert_true(judge_raw(x, at, probed, jump, 5).legal);
+	jump[4] ^= 1;
+	assert_false(judge_raw(x, at, probed, jump, 5).legal);
+	jump[4] ^= 1;
+	/* Back to what stood there, whatever the table says of it now. */
+	*(uint8_t *)(var(x, FAKE_PROBE) + 4) = 0xc3;
+	assert_false(judge_raw(x, at, probed, "\xc3\x48\x89\xe5\x90", 5).legal);
+	assert_true(judge_raw(x, at, jump, probed, 5).legal);
+	assert_true(judge_raw(x, at, probed, was, 5).legal);
+	/* Also when it is off the table by then. */
+	*var(x, FAKE_KPROBES + 8 * 5) = 0;
+	assert_true(judge_raw(x, at, probed, was, 5).legal);
+	assert_false(judge_raw(x, at, was, probed, 5).legal);
+	/* A table that loops. */
+	*var(x, FAKE_KPROBES + 8 * 5) = fake_gva(FAKE_VARS) + FAKE_PROBE;
+	*var(x, FAKE_PROBE) = fake_gva(FAKE_VARS) + FAKE_PROBE;
+	assert_false(judge_raw(x, FAKE_BASE + 0x700, "\x90", "\xcc", 1).legal);
+}
+
+/* Not optimisable: one byte, and only that. */
+static void test_plain_kprobe(void **state)
+{
+	struct fixture *x = *state;
+	const uint64_t at = FAKE_BASE + FAKE_PROBED;
+
+	var(x, FAKE_PROBE)[3] = 0;
+	*var(x, FAKE_KPROBES) = fake_gva(FAKE_VARS) + FAKE_PROBE;
+	prepare(x);
+	assert_true(judge_raw(x, at, "\x55", "\xcc", 1).legal);
+	assert_false(judge_raw(x, at, "\x55\x48", "\xcc\x49", 2).legal);
+	assert_false(judge_raw(x, at + 1, "\x48", "\xcc", 1).legal);
+	assert_true(judge_raw(x, at, "\xcc", "\x55", 1).legal);
+}
+
+static void test_other(void **state)
+{
+	struct fixture *x = *state;
+	struct wire_judgement w;
+	static const uint8_t nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00}, nop2[] = {0x66, 0x90};
+	uint8_t two[64], after[64];
+
+	prepare(x);
+	w = judge_raw(x, FAKE_BASE + FAKE_COLD, "\xc3", "\x90", 1);
+	assert_int_equal(w.kind, LENS_WRITE_OTHER);
+	assert_false(w.legal);
+	assert_string_equal(w.where.name, "victim.cold");
+	assert_int_equal(w.where_off, 0);
+	assert_non_null(strstr(w.reason, "victim.cold"));
+	w = judge_raw(x, fake_gva(FAKE_RODATA) + 0x300, "\x00", "\x01", 1);
+	assert_int_equal(w.kind, LENS_WRITE_OTHER);
+	assert_false(w.legal);
+	w = judge_raw(x, fake_gva(FAKE_IDT) + 8, "\x00", "\x01", 1);
+	assert_false(w.legal);
+	assert_string_equal(w.where.name, "__end_rodata"); /* the same address */
+	/* Not a page to protect at all. */
+	w = judge_raw(x, fake_gva(FAKE_STACKS), "\x00", "\x01", 1);
+	assert_int_equal(w.kind, LENS_WRITE_OTHER);
+	assert_false(w.legal);
+	/* Two places in one write; then one of them is wrong. */
+	memset(two, 0xcc, sizeof(two));
+	memcpy(two, nop5, 5);
+	memcpy(two + (FAKE_JUMP2 - FAKE_JUMP5), nop2, 2);
+	memcpy(after, two, sizeof(two));
+	branch(after, 0xe9, FAKE_BASE + FAKE_JUMP5, FAKE_BASE + FAKE_CALLEE);
+	after[FAKE_JUMP2 - FAKE_JUMP5] = 0xeb;
+	after[FAKE_JUMP2 - FAKE_JUMP5 + 1] = 0x10;
+	assert_true(judge_raw(x, FAKE_BASE + FAKE_JUMP5, two, after, 64).legal);
+	after[(FAKE_JUMP2 - FAKE_JUMP5) + 1] = 0x11;
+	w = judge_raw(x, FAKE_BASE + FAKE_JUMP5, two, after, 64);
+	assert_false(w.legal);
+	assert_int_equal(w.gva, FAKE_BASE + FAKE_JUMP2);
+}
+
+static void test_descriptors(void **state)
+{
+	struct fixture *x = *state;
+	const uint64_t gdt = fake_gva(FAKE_GDT_PAGE);
+	struct wire_judgement w;
+
+	prepare(x);
+	w = judge_raw(x, gdt + 16 + 5, "\x9a", "\x9b", 1);
+	assert_int_equal(w.kind, LENS_WRITE_DESCRIPTOR);
+	assert_true(w.legal);
+	assert_true(judge_raw(x, gdt + 64 + 5, "\x89", "\x8b", 1).legal);
+	assert_true(judge_raw(x, gdt + 96, "\x00\x00", "\x12\x34", 2).legal);
+	assert_false(judge_raw(x, gdt + 16 + 5, "\x9a", "\xfa", 1).legal);
+	assert_false(judge_raw(x, gdt + 64 + 2, "\x00", "\x01", 1).legal);
+	assert_false(judge_raw(x, gdt + 160, "\x00", "\x01", 1).legal);
+}
+
+static void test_module(void **state)
+{
+	struct fixture *x = *state;
+	struct fake_module *m = fake_module(&x->guest);
+	uint64_t *pte = &fake_u64(&x->guest, fake_gva(FAKE_PT))[(FAKE_MOD_BASE - FAKE_BASE) / 4096];
+	const uint64_t table = fake_gva(FAKE_MODULE) + 0x800, text = FAKE_MOD_BASE;
+	uint8_t jump[5];
+	struct wire_judgement w;
+
+	fake_s32(&x->guest, table, text + 0x40);
+	fake_s32(&x->guest, table + 4, text + 0x200);
+	m->jumps = table;
+	m->nr_jumps = 1;
+	*fake_u64(&x->guest, table + 0x40) = text + 0x80;
+	m->entries = table + 0x40;
+	m->nr_entries = 1;
+	prepare(x);
+	branch(jump, 0xe9, text + 0x40, text + 0x200);
+	w = judge_raw(x, text + 0x40, NOP5, jump, 5);
+	assert_true(w.legal);
+	assert_int_equal(w.kind, LENS_WRITE_JUMP_LABEL);
+	branch(jump, 0xe8, text + 0x80, FAKE_BASE + FAKE_TRACER);
+	w = judge_raw(x, text + 0x80, NOP5, jump, 5);
+	assert_true(w.legal);
+	assert_int_equal(w.kind, LENS_WRITE_FTRACE);
+	w = judge_raw(x, text + 0x18, "\x00", "\x90", 1);
+	assert_false(w.legal);
+	assert_string_equal(w.where.name, "mod_fn");
+	assert_string_equal(w.where.module, "fakemod");
+	/* A static call may lead to a function of a module. */
+	*var(x, FAKE_KEY) = text + 16;
+	branch(jump, 0xe8, FAKE_BASE + FAKE_CALL, text + 16);
+	assert_true(judge_raw(x, FAKE_BASE + FAKE_CALL, NOP5, jump, 5).legal);
+	/* Off the list but still there: somebody hides it. */
+	fake_link(&x->guest, fake_gva(FAKE_VARS) + FAKE_MODULES,
+		  fake_gva(FAKE_VARS) + FAKE_MODULES);
+	w = judge_raw(x, text + 0x18, "\x00", "\x90", 1);
+	assert_false(w.legal);
+	assert_int_equal(w.kind, LENS_WRITE_MODULE);
+	assert_non_null(strstr(w.reason, "off the list"));
+	/* Gone: the page is anybody's. */
+	*pte = 0;
+	w = judge_raw(x, text + 0x18, "\x00", "\x90", 1);
+	assert_true(w.legal);
+	assert_int_equal(w.kind, LENS_WRITE_MODULE);
+}
+
+/* ---- areas ---- */
+
+static size_t areas(struct fixture *x, bool left_out, struct lens_area *ret, size_t max)
+{
+	const struct wire_areas q = {.left_out = left_out};
+	struct wire_count count;
+
+	if (ask(x, WIRE_AREAS, &q, sizeof(q)))
+		fail_msg("areas: %s", x->err.text);
+	memcpy(&count, x->reply.data, sizeof(count));
+	assert_true(count.nr <= max);
+	assert_int_equal(x->reply.len_bytes, sizeof(count) + count.nr * sizeof(*ret));
+	memcpy(ret, x->reply.data + sizeof(count), count.nr * sizeof(*ret));
+	return count.nr;
+}
+
+static void test_areas(void **state)
+{
+	struct fixture *x = *state;
+	struct lens_area a[16];
+	size_t nr = areas(x, false, a, 16);
+
+	assert_int_equal(nr, 4);
+	assert_int_equal(a[0].kind, LENS_AREA_TEXT);
+	assert_int_equal(a[0].gva.v, FAKE_BASE);
+	assert_int_equal(a[0].gpa.v, FAKE_GPA);
+	assert_int_equal(a[0].len_bytes, FAKE_RODATA * 4096);
+	assert_int_equal(a[1].kind, LENS_AREA_RODATA);
+	assert_int_equal(a[1].len_bytes, (FAKE_IDT - FAKE_RODATA) * 4096);
+	assert_int_equal(a[2].kind, LENS_AREA_IDT);
+	assert_int_equal(a[3].kind, LENS_AREA_MODULE_TEXT);
+	assert_string_equal(a[3].module, "fakemod");
+	nr = areas(x, true, a, 16);
+	assert_int_equal(nr, 1); /* two pages that are neighbours */
+	assert_int_equal(a[0].kind, LENS_AREA_GDT);
+	/* A page that the guest maps writable is not to be protected; it is said which. */
+	fake_u64(&x->guest, fake_gva(FAKE_PT))[1] |= GPTE_WRITE;
+	nr = areas(x, false, a, 16);
+	assert_int_equal(nr, 5);
+	assert_int_equal(a[0].len_bytes, 4096);
+	assert_int_equal(a[1].gva.v, FAKE_BASE + 8192);
+	assert_int_equal(areas(x, true, a, 16), 2);
+	assert_int_equal(a[0].kind, LENS_AREA_TEXT);
+	assert_int_equal(a[0].gva.v, FAKE_BASE + 4096);
+}
+
+/* ---- page tables ---- */
+
+static size_t found(struct fixture *x, uint32_t op, size_t skip, struct lens_finding *ret)
+{
+	size_t nr;
+
+	if (ask(x, op, NULL, 0))
+		fail_msg("operation %u: %s", op, x->err.text);
+	assert_true(x->reply.len_bytes >= skip);
+	nr = (x->reply.len_bytes - skip) / sizeof(*ret);
+	assert_true(nr <= LENS_MAX_FINDINGS);
+	if (nr)
+		memcpy(ret, x->reply.data + skip, nr * sizeof(*ret));
+	return nr;
+}
+
+static size_t check_tables(struct fixture *x, struct lens_finding *ret)
+{
+	return found(x, WIRE_TABLES_CHECK, 0, ret);
+}
+
+static size_t audit(struct fixture *x, struct lens_finding *ret)
+{
+	return found(x, WIRE_AUDIT, sizeof(struct lens_audit_stats), ret);
+}
+
+static void test_tables(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t *pt = fake_u64(&x->guest, fake_gva(FAKE_PT));
+	uint64_t *fix = fake_u64(&x->guest, fake_gva(FAKE_FIX1));
+	uint64_t *pmd = fake_u64(&x->guest, fake_gva(FAKE_PMD));
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
+	struct {
+		uint64_t *entry, value;
+		size_t nr;
+		int kind;
+	} const step[] = {
+		{&pt[0], pt[0] | GPTE_ACCESSED | GPTE_DIRTY, 0, 0},
+		{&pt[0], pt[0] | GPTE_WRITE, 1, LENS_FOUND_WX},
+		{&pt[0], pt[1], 1, LENS_FOUND_PTE},
+		{&pt[0], 0, 1, LENS_FOUND_PTE},
+		{&pt[FAKE_RODATA], pt[FAKE_RODATA] & ~GPTE_NX, 1, LENS_FOUND_PTE},
+		{&pt[FAKE_DATA + 90], pt[FAKE_DATA + 90] & ~GPTE_WRITE, 0, 0},
+		{&pt[FAKE_DATA + 90], 0, 0, 0},
+		{&pt[FAKE_DATA + 90], pt[FAKE_DATA + 90] & ~GPTE_NX, 1, LENS_FOUND_WX},
+		{&pt[FAKE_DATA + 90], pt[FAKE_DATA + 91], 1, LENS_FOUND_PTE},
+		{&fix[3], fake_phys(0) | GPTE_PRESENT | GPTE_NX | GPTE_WRITE, 0, 0},
+		{&fix[3], fake_phys(0) | GPTE_PRESENT, 1, LENS_FOUND_PTE},
+		{&pmd[8], fake_phys(FAKE_FIX0) | 3, 1, LENS_FOUND_PTE},
+		{&pmd[300], fake_phys(FAKE_FIX0) | 3, 0,
+		 0}, /* an empty table, in the module area */
+		{&pmd[300], fake_phys(FAKE_PT) | 3, 2, LENS_FOUND_PTE},
+	};
+
+	assert_int_equal(ask(x, WIRE_TABLES_CHECK, NULL, 0), -XO_ENOKERNEL);
+	assert_int_equal(ask(x, WIRE_TABLES_PIN, NULL, 0), 0);
+	assert_int_equal(check_tables(x, f), 0);
+	for (size_t i = 0; i < sizeof(step) / sizeof(step[0]); i++) {
+		uint64_t old = *step[i].entry;
+		size_t nr;
+
+		*step[i].entry = step[i].value;
+		nr = check_tables(x, f);
+		if (nr != step[i].nr || (nr && (int)f[0].kind != step[i].kind))
+			fail_msg("step %zu: %zu findings, the first of kind %d", i, nr,
+				 (int)f[0].kind);
+		*step[i].entry = old;
+		assert_int_equal(check_tables(x, f), 0);
+	}
+	/* Approved by pinning again. */
+	fix[3] = fake_phys(0) | GPTE_PRESENT;
+	assert_int_equal(ask(x, WIRE_TABLES_PIN, NULL, 0), 0);
+	assert_int_equal(check_tables(x, f), 0);
+	fix[3] = fake_phys(1) | GPTE_PRESENT;
+	assert_int_equal(check_tables(x, f), 1);
+	fix[3] = fake_phys(0) | GPTE_PRESENT;
+	/* The GDT: what a context switch writes is no finding, a new code segment is. */
+	fake_at(&x->guest, fake_gva(FAKE_GDT_PAGE))[96] ^= 1;
+	assert_int_equal(check_tables(x, f), 0);
+	fake_at(&x->guest, fake_gva(FAKE_GDT_PAGE))[16] ^= 1;
+	assert_int_equal(check_tables(x, f), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_DESCRIPTOR);
+	assert_non_null(strstr(f[0].what, "CPU 0, entry 2"));
+}
+
+static void test_audit(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t *pt = fake_u64(&x->guest, fake_gva(FAKE_PT));
+	uint64_t *pgd2 = fake_u64(&x->guest, fake_gva(FAKE_PGD2));
+	uint64_t *spare = fake_u64(&x->guest, fake_gva(245));
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
+	struct lens_approved ok;
+	struct lens_audit_stats stats;
+	uint64_t old;
+
+	assert_int_equal(audit(x, f), 0);
+	memcpy(&stats, x->reply.data, sizeof(stats));
+	assert_int_equal(stats.nr_spaces, 2);
+	assert_int_equal(stats.nr_left, 0);
+	assert_int_equal(stats.nr_exec_pages, FAKE_RODATA + 1);
+	/* Text, writable; text from elsewhere; data, executable: with the owner, if one is listed.
+	 */
+	pt[1] |= GPTE_WRITE;
+	assert_int_equal(audit(x, f), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_WX);
+	pt[1] &= ~GPTE_WRITE;
+	old = pt[1];
+	pt[1] = pt[2];
+	assert_int_equal(audit(x, f), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_TEXT_MAPPING);
+	assert_int_equal(f[0].gva.v, fake_gva(1));
+	assert_int_equal(f[0].was, fake_phys(1));
+	pt[1] = old;
+	old = pt[248]; /* FAKE_TRAMPOLINE */
+	pt[248] = fake_phys(248) | GPTE_PRESENT;
+	assert_int_equal(audit(x, f), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_EXEC);
+	assert_int_equal(f[0].owner, LENS_OWNER_FTRACE);
+	ok = (struct lens_approved){.gva = {FAKE_TRAMPOLINE}, .len_bytes = 4096};
+	assert_int_equal(ask(x, WIRE_AUDIT, &ok, sizeof(ok)), 0);
+	assert_int_equal(x->reply.len_bytes, sizeof(stats));
+	ok.gpa.v = fake_phys(247);
+	assert_int_equal(ask(x, WIRE_AUDIT, &ok, sizeof(ok)), 0);
+	assert_int_equal(x->reply.len_bytes, sizeof(stats) + sizeof(f[0]));
+	pt[248] = old;
+	assert_int_equal(audit(x, f), 0);
+	/* One process has another kernel half: a copy of all tables, one page of text elsewhere. */
+	for (unsigned int i = 0; i < 3; i++)
+		memcpy(spare + (size_t)i * 512, fake_at(&x->guest, fake_gva(FAKE_PUD + i)), 4096);
+	pgd2[511] = fake_phys(245) | 3;
+	spare[510] = fake_phys(246) | 3;
+	spare[512 + 8] = fake_phys(247) | 3;
+	assert_int_equal(audit(x, f), 0);
+	spare[1024 + 1] = fake_phys(200) | GPTE_PRESENT;
+	assert_int_equal(audit(x, f), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_TEXT_MAPPING);
+	assert_int_equal(f[0].gva.v, fake_gva(1));
+	assert_non_null(strstr(f[0].what, "task 1 (task1)"));
+	pgd2[511] = fake_u64(&x->guest, fake_gva(FAKE_PGD))[511];
+	/* Its user half: its own pages are its own, the kernel's are not. */
+	memset(spare, 0, 3 * XO_PAGE_SIZE);
+	pgd2[0] = fake_phys(245) | 7;
+	spare[0] = fake_phys(246) | 7;
+	spare[512] = fake_phys(247) | 7;
+	spare[1024 + 5] = fake_phys(200) | 5;
+	assert_int_equal(audit(x, f), 0);
+	spare[1024 + 6] = fake_phys(200) | 1;
+	assert_int_equal(audit(x, f), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_EXEC);
+	assert_int_equal(f[0].gva.v, 6 * XO_PAGE_SIZE);
+	assert_non_null(strstr(f[0].what, "user half of task 1"));
+	spare[1024 + 6] |= GPTE_NX;
+	assert_int_equal(audit(x, f), 0);
+	/* Tables that lead to themselves end. */
+	spare[0] = fake_phys(245) | 3;
+	for (unsigned int i = 0; i < 512; i++)
+		spare[i] = fake_phys(245) | 3;
+	(void)audit(x, f);
+}
+
+static void test_bounds(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t start = xo_now_ns();
+	uint64_t *pgd = fake_u64(&x->guest, fake_gva(FAKE_PGD));
+	const struct wire_addr q = {.addr = FAKE_GPA, .len_bytes = 4097};
+	uint8_t body[sizeof(q) + 4];
+
+	memcpy(body, &q, sizeof(q));
+	assert_int_equal(ask(x, WIRE_JUDGE, body, sizeof(body)), -XO_EPROTO);
+	assert_int_equal(ask(x, WIRE_JUDGE, body, sizeof(q)), -XO_EPROTO);
+	assert_int_equal(ask(x, WIRE_AREAS, body, 3), -XO_EPROTO);
+	assert_int_equal(ask(x, WIRE_AUDIT, body, 3), -XO_EPROTO);
+	assert_int_equal(ask(x, WIRE_TABLES_PIN, body, 3), -XO_EPROTO);
+	prepare(x);
+	/* The kernel half leads to itself, over and over. */
+	for (unsigned int i = 256; i < 511; i++)
+		pgd[i] = fake_phys(FAKE_PGD) | 3;
+	assert_int_equal(ask(x, WIRE_AUDIT, NULL, 0), -XO_EPAGETABLE);
+	assert_true(xo_now_ns() - start < UINT64_C(10000000000));
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+	const struct CMUnitTest tests[] = {
+		TEST(test_jump_label),	TEST(test_static_call),	 TEST(test_ftrace),
+		TEST(test_kprobe),	TEST(test_plain_kprobe), TEST(test_other),
+		TEST(test_descriptors), TEST(test_module),	 TEST(test_areas),
+		TEST(test_tables),	TEST(test_audit),	 TEST(test_bounds),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What is looked at regularly, since it cannot be held: page tables, and what they make executable.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "vmm-agent/agent/guard.h"
+
+static const char *finding_name(const struct lens_finding *f)
+{
+	switch (f->kind) {
+	case LENS_FOUND_PTE:
+		return "page-table";
+	case LENS_FOUND_EXEC:
+		return "executable-page";
+	case LENS_FOUND_WX:
+		return "writable-executable-page";
+	case LENS_FOUND_TEXT_MAPPING:
+		return "text-mapping";
+	case LENS_FOUND_DESCRIPTOR:
+		return "descriptor";
+	case LENS_FOUND_REGISTER:
+		return "register";
+	}
+	return "finding";
+}
+
+static json_t *address(uint64_t v)
+{
+	return json_sprintf("0x%llx", (unsigned long long)v);
+}
+
+static bool same(const struct lens_finding *a, const struct lens_finding *b)
+{
+	return a->kind == b->kind && a->gva.v == b->gva.v && a->is == b->is &&
+	       !strcmp(a->what, b->what);
+}
+
+/* What the audit before saw too, or NULL. */
+static struct guard_known *find_known(struct guard *g, const struct lens_finding *f)
+{
+	for (size_t i = 0; i < g->nr_known; i++)
+		if (same(&g->known[i].finding, f))
+			return &g->known[i];
+	return NULL;
+}
+
+static void report(struct guard *g, const struct lens_finding *f)
+{
+	g->count.findings++;
+	guard_emit(g, finding_name(f), "reported",
+		   json_pack("{s:s,s:s,s:o,s:o,s:o,s:o}", "reason", f->what, "owner",
+			     lens_owner_name(f->owner), "gva", address(f->gva.v), "gpa",
+			     address(f->gpa.v), "old", address(f->was), "new", address(f->is)));
+}
+
+/* What the kernel's own lists say that an honest guest may do; policy can forbid it. */
+static bool is_approved(const struct guard *g, const struct lens_finding *f)
+{
+	if (f->kind != LENS_FOUND_EXEC)
+		return false;
+	switch (f->owner) {
+	case LENS_OWNER_UNKNOWN:
+		return false;
+	case LENS_OWNER_KPROBE:
+		return !g->opts->forbid_kprobes;
+	case LENS_OWNER_FTRACE:
+		return !g->opts->forbid_ftrace;
+	default:
+		return true;
+	}
+}
+
+/*
+ * A module or tracer that is being set up or taken down has pages that nobody owns, for a moment:
+ * what is there twice is said, once, for as long as it stays. The second look follows soon.
+ */
+static void report_lasting(struct guard *g, const struct lens_finding *f, size_t nr)
+{
+	struct guard_known now[LENS_MAX_FINDINGS];
+	size_t kept = 0;
+
+	for (size_t i = 0; i < nr; i++) {
+		const struct guard_known *before = find_known(g, &f[i]);
+
+		if (is_approved(g, &f[i]))
+			continue;
+		now[kept] = (struct guard_known){.finding = f[i], .said = before != NULL};
+		if (before && !before->said)
+			report(g, &f[i]);
+		if (!before)
+			g->audit_due_ns = xo_now_ns() + GUARD_SECOND_LOOK_NS;
+		kept++;
+	}
+	memcpy(g->known, now, kept * sizeof(now[0]));
+	g->nr_known = kept;
+}
+
+/*
+ * An entry that changed is an attack; one that is new and executable may be a module or a tracer,
+ * and the audit, which knows the owners, is made at once to tell.
+ */
+static int check_tables(struct guard *g, struct xerr *err)
+{
+	struct lens_finding f[LENS_MAX_FINDINGS];
+	uint64_t start = xo_now_ns();
+	size_t nr = 0;
+	int rc = lens_tables_check(g->s.lens, f, &nr, err);
+
+	g->count.table_checks++;
+	g->count.table_check_ns = xo_now_ns() - start;
+	if (rc || !nr)
+		return rc;
+	for (size_t i = 0; i < nr; i++) {
+		if (f[i].was)
+			report(g, &f[i]);
+		else
+			g->audit_due_ns = 0;
+	}
+	return lens_tables_pin(g->s.lens, err);
+}
+
+/* The homes of the patches that the journal knows. */
+static struct lens_approved *homes(const struct session *s, size_t *ret_nr)
+{
+	struct lens_approved *a = calloc(s->nr_rows + 1, sizeof(*a));
+
+	*ret_nr = 0;
+	for (size_t i = 0; a && i < s->nr_rows; i++) {
+		const struct jrow *r = &s->row[i];
+		uint64_t start = r->home.v & ~XO_PAGE_MASK;
+
+		if (session_row_here(s, r) && r->home_bytes)
+			a[(*ret_nr)++] = (struct lens_approved){
+				.gva = {start},
+				.len_bytes = xo_align_up(r->home.v + r->home_bytes - start,
+							 XO_PAGE_SIZE),
+			};
+	}
+	return a;
+}
+
+static int audit(struct guard *g, struct xerr *err)
+{
+	_cleanup_free_ struct lens_approved *home = NULL;
+	struct lens_finding f[LENS_MAX_FINDINGS];
+	struct lens_audit_stats stats;
+	size_t nr = 0, nr_homes = 0;
+	uint64_t lost = 0;
+	int rc = guard_refresh(g, err);
+
+	if (!rc)
+		rc = session_journal(&g->s, err);
+	if (rc)
+		return rc;
+	home = homes(&g->s, &nr_homes);
+	if (!home)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = lens_audit(g->s.lens, home, nr_homes, f, &nr, &stats, err);
+	if (rc)
+		return rc;
+	g->count.audits++;
+	g->count.audit_ns = stats.ns;
+	report_lasting(g, f, nr);
+	rc = mon_guard_audit(g->s.mon, &lost, err);
+	if (!rc && lost)
+		guard_emit(g, "protection-lost", "put-back",
+			   json_pack("{s:s,s:I}", "reason",
+				     "pages lost their protection (balloon, KSM, discard)", "pages",
+				     (json_int_t)lost));
+	return rc;
+}
+
+/* A write that waits, or a vCPU that does not stop just now: the next round will do. */
+static bool is_passing(int rc)
+{
+	return rc == -EAGAIN || rc == -XO_EHOLD;
+}
+
+int guard_check(struct guard *g, struct xerr *err)
+{
+	uint64_t now = xo_now_ns();
+	struct xerr why = {0};
+	int rc = 0;
+
+	if (now >= g->tables_due_ns) {
+		rc = check_tables(g, &why);
+		g->tables_due_ns = now + GUARD_TABLES_NS;
+	}
+	if (!rc && now >= g->audit_due_ns) {
+		g->audit_due_ns = now + GUARD_AUDIT_NS;
+		rc = audit(g, &why);
+	}
+	return !rc || is_passing(rc) ? 0 : xerr_set(err, rc, "%s", why.text);
+}

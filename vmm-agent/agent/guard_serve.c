@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+/* Requests to a running guard: its own status, and other commands on its VM, in its session. */
+#include <errno.h>
+
+#include "base/util.h"
+#include "vmm-agent/agent/guard.h"
+#include "vmm-agent/agent/ops.h"
+
+json_t *guard_status_json(struct guard *g)
+{
+	json_t *doc = op_doc(&g->s, "guard");
+
+	if (!doc ||
+	    json_object_set_new(
+		    doc, "guard",
+		    json_pack(
+			    "{s:b,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f}", "on", 1,
+			    "mode", g->opts->audit_only ? "audit" : "enforce", "uptime_s",
+			    (double)(xo_now_ns() - g->started_ns) / 1e9, "areas",
+			    (json_int_t)g->nr_areas, "writes", (json_int_t)g->count.events, "kept",
+			    (json_int_t)g->count.kept, "put_back", (json_int_t)g->count.put_back,
+			    "violations", (json_int_t)g->count.violations, "findings",
+			    (json_int_t)g->count.findings, "lost_events",
+			    (json_int_t)g->count.lost_events, "audits", (json_int_t)g->count.audits,
+			    "table_check_us", (double)g->count.table_check_ns / 1e3, "audit_us",
+			    (double)g->count.audit_ns / 1e3, "held_max_us",
+			    (double)g->count.held_max_ns / 1e3))) {
+		json_decref(doc);
+		return NULL;
+	}
+	return doc;
+}
+
+static int dispatch(struct guard *g, struct control_request *r, json_t **ret, struct refusal *why,
+		    struct xerr *err)
+{
+	int rc;
+
+	if (r->op == CONTROL_GUARD_STATUS || r->op == CONTROL_GUARD_STOP) {
+		g->stop = r->op == CONTROL_GUARD_STOP;
+		*ret = guard_status_json(g);
+		return *ret ? 0 : xerr_set(err, ENOMEM, "out of memory");
+	}
+	r->opts.state_dir = g->opts->agent.state_dir;
+	r->opts.target = g->opts->agent.target;
+	g->s.opts = &r->opts;
+	g->s.opened_ns = xo_now_ns();
+	rc = session_journal(&g->s, err);
+	if (!rc)
+		rc = op_dispatch(&g->s, r->op, r->argument, ret, why, err);
+	g->s.opts = &g->opts->agent;
+	return rc;
+}
+
+int guard_serve(struct guard *g, struct xerr *err)
+{
+	_cleanup_refusal_ struct refusal why = {0};
+	_cleanup_json_ json_t *doc = NULL;
+	struct control_request r = {0};
+	struct xerr failed = {0};
+	int fd = -1, rc;
+
+	rc = control_accept(g->control, &r, &fd, &failed);
+	if (rc)
+		return 0; /* the asker's fault, and its loss */
+	rc = dispatch(g, &r, &doc, &why, &failed);
+	control_answer(fd, rc, doc, &why, &failed);
+	control_request_free(&r);
+	/* A monitor or lens that died takes the guard with it; its supervisor starts it again. */
+	return rc == -XO_EPEERDIED ? xerr_set(err, rc, "%s", failed.text) : 0;
+}
+
+static int ask_guard(const struct agent_opts *o, enum control_op op, json_t **ret,
+		     struct refusal *why, struct xerr *err)
+{
+	bool done = false;
+	int rc = control_ask(o, op, NULL, &done, ret, why, err);
+
+	if (!rc && !done)
+		refusal_add(why, XO_ENOGUARD,
+			    "no guard runs for this VM; exopatch guard starts one");
+	return rc;
+}
+
+int agent_guard_status(const struct agent_opts *o, json_t **ret, struct refusal *why,
+		       struct xerr *err)
+{
+	return ask_guard(o, CONTROL_GUARD_STATUS, ret, why, err);
+}
+
+int agent_guard_stop(const struct agent_opts *o, json_t **ret, struct refusal *why,
+		     struct xerr *err)
+{
+	return ask_guard(o, CONTROL_GUARD_STOP, ret, why, err);
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+/* One write into protected memory: what it is, whether it stays, what follows. */
+#include <errno.h>
+
+#include "base/util.h"
+#include "vmm-agent/agent/guard.h"
+
+/* Does policy forbid what the kernel itself allows? */
+static const char *forbidden(const struct guard *g, enum lens_write_kind k)
+{
+	if (k == LENS_WRITE_KPROBE && g->opts->forbid_kprobes)
+		return "policy forbids kprobes";
+	if (k == LENS_WRITE_FTRACE && g->opts->forbid_ftrace)
+		return "policy forbids ftrace";
+	return NULL;
+}
+
+static const struct lens_area *area_of(const struct guard *g, struct gpa gpa)
+{
+	for (size_t i = 0; i < g->nr_areas; i++)
+		if (gpa.v - g->area[i].gpa.v < g->area[i].len_bytes && gpa.v >= g->area[i].gpa.v)
+			return &g->area[i];
+	return NULL;
+}
+
+static bool is_module_area(const struct lens_area *a)
+{
+	return a && (a->kind == LENS_AREA_MODULE_TEXT || a->kind == LENS_AREA_MODULE_RODATA);
+}
+
+/* A module that was unloaded leaves its pages to others: they are no longer its text. */
+static int module_is_gone(struct guard *g, struct gpa gpa, bool *ret, struct xerr *err)
+{
+	int rc;
+
+	*ret = false;
+	if (!is_module_area(area_of(g, gpa)))
+		return 0;
+	rc = guard_refresh(g, err);
+	if (!rc)
+		*ret = !area_of(g, gpa);
+	return rc;
+}
+
+static json_t *hex(const uint8_t *p, size_t len)
+{
+	_cleanup_free_ char *text = malloc(2 * len + 1);
+
+	if (!text)
+		return NULL;
+	xo_hex(SPAN(p, len), text);
+	return json_string(text);
+}
+
+/* Events carry whole pages; this is where the written bytes begin in them. */
+static size_t first(const struct mon_write_event *e)
+{
+	return (size_t)(e->gpa.v & XO_PAGE_MASK);
+}
+
+static json_t *details(const struct guard *g, const struct mon_write_event *e,
+		       const struct lens_judgement *j, const char *reason, uint64_t held_ns)
+{
+	const struct lens_area *a = area_of(g, e->gpa);
+	json_t *o = json_pack(
+		"{s:s,s:o,s:o,s:s*,s:o*,s:o*,s:f}", "reason", reason, "gpa",
+		json_sprintf("0x%llx", (unsigned long long)e->gpa.v), "gva",
+		json_sprintf("0x%llx", (unsigned long long)j->gva.v), "area",
+		a ? lens_area_name(a->kind) : NULL, "old", hex(e->before + first(e), e->len_bytes),
+		"new", hex(e->after + first(e), e->len_bytes), "held_us", (double)held_ns / 1e3);
+
+	if (!o)
+		return NULL;
+	if (e->vcpu >= 0)
+		json_object_set_new(o, "vcpu", json_integer(e->vcpu));
+	else
+		json_object_set_new(o, "writer", json_sprintf("thread %d", (int)e->writer_tid));
+	if (j->where.name[0])
+		json_object_set_new(
+			o, "symbol",
+			json_sprintf("%s+0x%llx", j->where.name, (unsigned long long)j->where_off));
+	if (e->adopted)
+		json_object_set_new(o, "found_after_restart", json_true());
+	return o;
+}
+
+static int react(struct guard *g, struct xerr *err)
+{
+	switch (g->opts->on_violation) {
+	case AGENT_DISCARD:
+		return 0;
+	case AGENT_PAUSE:
+		return tgt_stop(g->s.tgt, err);
+	case AGENT_KILL:
+		return tgt_quit(g->s.tgt, err);
+	case AGENT_NMI:
+		return tgt_nmi(g->s.tgt, err);
+	}
+	return 0;
+}
+
+/* Nobody may be left waiting: whatever went wrong while judging, the golden bytes go back. */
+static int judge(struct guard *g, const struct mon_write_event *e, struct lens_judgement *j,
+		 bool *ret_legal, const char **ret_reason)
+{
+	struct xerr failed = {0};
+	bool gone = false;
+	int rc = lens_judge(g->s.lens, e->gpa, e->before + first(e), e->after + first(e),
+			    e->len_bytes, j, &failed);
+
+	*ret_legal = false;
+	*ret_reason = "it could not be judged";
+	if (rc)
+		return rc;
+	*ret_legal = j->legal;
+	*ret_reason = j->reason;
+	if (j->legal && forbidden(g, j->kind)) {
+		*ret_legal = false;
+		*ret_reason = forbidden(g, j->kind);
+	} else if (!j->legal) {
+		rc = module_is_gone(g, e->gpa, &gone, &failed);
+		if (!rc && gone) {
+			j->kind = LENS_WRITE_MODULE;
+			*ret_legal = true;
+			*ret_reason = "the module was unloaded";
+		}
+	}
+	return rc;
+}
+
+static void count(struct guard *g, bool legal, bool keep, uint64_t held_ns)
+{
+	g->count.events++;
+	if (!legal)
+		g->count.violations++;
+	if (!keep)
+		g->count.put_back++;
+	else if (legal)
+		g->count.kept++;
+	else
+		g->count.reported++;
+	if (held_ns > g->count.held_max_ns)
+		g->count.held_max_ns = held_ns;
+}
+
+int guard_handle_write(struct guard *g, struct xerr *err)
+{
+	_cleanup_free_ struct mon_write_event *e = malloc(sizeof(*e));
+	struct lens_judgement j = {0};
+	const char *reason = "";
+	uint64_t held_ns = 0;
+	bool legal, keep;
+	int rc, rc_judge;
+
+	if (!e)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = mon_guard_next(g->s.mon, 0, e, err);
+	if (rc == -XO_EHOLD) /* the writer waits on, and the monitor tries again */
+		guard_emit(g, "hold-failed", NULL, json_pack("{s:s}", "reason", err->text));
+	if (rc == -XO_ETIMEOUT || rc == -XO_EHOLD) {
+		*err = (struct xerr){0};
+		return 0;
+	}
+	if (rc)
+		return rc;
+	rc_judge = judge(g, e, &j, &legal, &reason);
+	keep = legal || g->opts->audit_only;
+	rc = mon_guard_verdict(g->s.mon, keep, &held_ns, err);
+	if (rc)
+		return rc;
+	count(g, legal, keep, held_ns);
+	guard_emit(g, legal ? lens_write_kind_name(j.kind) : "violation",
+		   legal  ? "kept"
+		   : keep ? "reported"
+			  : "put-back",
+		   details(g, e, &j, reason, held_ns));
+	if (rc_judge && rc_judge != -XO_ENOTMAPPED)
+		return xerr_set(err, rc_judge,
+				"a write was put back because it could not be judged");
+	return legal || g->opts->audit_only ? 0 : react(g, err);
+}

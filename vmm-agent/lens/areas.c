@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * Only what the guest's own tables map read-only at its kernel address: then no
+ * honest guest stores there but through the aliases of text_poke, and what the
+ * lists below name wrongly (memory freed after boot, say) drops out by itself.
+ *
+ * The GDT of each CPU drops out too: __switch_to stores the thread-local
+ * segments of the next task into it, read-only alias or not. Its other entries
+ * are compared instead (tables.c).
+ */
+#include "vmm-agent/lens/areas.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+
+#define MOD_TEXT	  0 /* enum mod_mem_type, include/linux/module.h */
+#define MOD_RODATA	  2
+#define MOD_RO_AFTER_INIT 3
+#define IDT_BYTES	  4096
+#define MAX_BYTES	  (UINT64_C(256) << 20) /* of one area */
+
+struct list {
+	const struct gkernel *k;
+	struct xbuf area, left_out;
+};
+
+static bool follows(const struct lens_area *a, const struct lens_area *b)
+{
+	return a->kind == b->kind && a->gva.v + a->len_bytes == b->gva.v &&
+	       a->gpa.v + a->len_bytes == b->gpa.v && !strcmp(a->module, b->module);
+}
+
+static int append(struct xbuf *to, const struct lens_area *a)
+{
+	if (to->len_bytes) {
+		struct lens_area last;
+
+		memcpy(&last, to->data + to->len_bytes - sizeof(last), sizeof(last));
+		if (follows(&last, a)) {
+			last.len_bytes += a->len_bytes;
+			memcpy(to->data + to->len_bytes - sizeof(last), &last, sizeof(last));
+			return 0;
+		}
+	}
+	return xbuf_add(to, a, sizeof(*a));
+}
+
+/* Whole pages of [@start, @stop), those with other rights left out. */
+static int add(struct list *l, enum lens_area_kind kind, uint64_t start, uint64_t stop,
+	       const char *module)
+{
+	start = xo_align_up(start, XO_PAGE_SIZE);
+	stop &= ~XO_PAGE_MASK;
+	if (stop <= start)
+		return 0;
+	if (stop - start > MAX_BYTES)
+		return -XO_ELIMIT;
+	for (uint64_t at = start; at < stop; at += XO_PAGE_SIZE) {
+		struct lens_area a;
+		struct gpage page = {0};
+		bool fit;
+		uint64_t left;
+		int rc;
+
+		fit = !gspace_walk(l->k->space, (struct gva){at}, &page) && !page.write &&
+		      gmem_ptr(l->k->space->mem, page.gpa, &left);
+		memset(&a, 0, sizeof(a));
+		a.kind = kind;
+		a.gva.v = at;
+		a.gpa = page.gpa;
+		a.len_bytes = XO_PAGE_SIZE;
+		if (module)
+			xo_escape(SPAN(module, strlen(module)), a.module, sizeof(a.module));
+		rc = append(fit ? &l->area : &l->left_out, &a);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int add_symbols(struct list *l, enum lens_area_kind kind, const char *start,
+		       const char *stop)
+{
+	uint64_t from = gkernel_symbol(l->k, start), to = gkernel_symbol(l->k, stop);
+
+	return from && to ? add(l, kind, from, to, NULL) : 0;
+}
+
+/* The last page of text is text to its end; what follows was freed after boot. */
+static int add_kernel(struct list *l)
+{
+	const struct gkernel *k = l->k;
+	uint64_t idt = gkernel_symbol(k, "idt_table"), gdt = gkernel_symbol(k, "gdt_page");
+	uint64_t ro = gkernel_symbol(k, "__start_rodata");
+	uint64_t init = gkernel_symbol(k, "__start_ro_after_init");
+	uint64_t init_end = gkernel_symbol(k, "__end_ro_after_init");
+	int rc = add(l, LENS_AREA_TEXT, k->base, xo_align_up(k->text_end, XO_PAGE_SIZE), NULL);
+
+	if (!rc && ro && init > ro && init_end >= init) {
+		/* On x86 it is a part of rodata; a page that has both counts as rodata. */
+		init = xo_align_up(init, XO_PAGE_SIZE);
+		init_end &= ~XO_PAGE_MASK;
+		rc = add(l, LENS_AREA_RODATA, ro, init, NULL);
+		if (!rc)
+			rc = add(l, LENS_AREA_RO_AFTER_INIT, init, init_end, NULL);
+		if (!rc && init_end >= init)
+			rc = add(l, LENS_AREA_RODATA, init_end, gkernel_symbol(k, "__end_rodata"),
+				 NULL);
+	} else if (!rc) {
+		rc = add_symbols(l, LENS_AREA_RODATA, "__start_rodata", "__end_rodata");
+	}
+	if (!rc && idt)
+		rc = add(l, LENS_AREA_IDT, idt, idt + IDT_BYTES, NULL);
+	for (uint32_t cpu = 0; !rc && gdt && cpu < k->nr_cpus; cpu++)
+		if (k->percpu[cpu])
+			rc = add(l, LENS_AREA_GDT, k->percpu[cpu] + gdt,
+				 k->percpu[cpu] + gdt + XO_PAGE_SIZE, NULL);
+	return rc;
+}
+
+/* struct module_layout until Linux 6.3: text, rodata and ro-after-init in a row. */
+static int add_layout(struct list *l, const struct gguard_types *t, const struct gmodule *m)
+{
+	const struct goffs *o = &l->k->off;
+	uint64_t at = m->addr + o->module_core.off, base = m->part[0].base;
+	uint32_t text, ro, init;
+	int rc;
+
+	if (!o->layout_text.known || !t->layout_ro.known || !t->layout_ro_after_init.known)
+		return -XO_EBTF;
+	if (gspace_u32(l->k->space, (struct gva){at + o->layout_text.off}, &text) ||
+	    gspace_u32(l->k->space, (struct gva){at + t->layout_ro.off}, &ro) ||
+	    gspace_u32(l->k->space, (struct gva){at + t->layout_ro_after_init.off}, &init) ||
+	    text > ro || ro > init || init > m->part[0].bytes)
+		return 0; /* it is gone */
+	rc = add(l, LENS_AREA_MODULE_TEXT, base, base + text, m->name);
+	return rc ? rc : add(l, LENS_AREA_MODULE_RODATA, base + text, base + init, m->name);
+}
+
+static int add_module(struct list *l, const struct gguard_types *t, const struct gmodule *m)
+{
+	static const struct {
+		unsigned int part;
+		enum lens_area_kind kind;
+	} parts[] = {{MOD_TEXT, LENS_AREA_MODULE_TEXT},
+		     {MOD_RODATA, LENS_AREA_MODULE_RODATA},
+		     {MOD_RO_AFTER_INIT, LENS_AREA_MODULE_RODATA}};
+	int rc = 0;
+
+	if (!l->k->off.module_mem.known)
+		return add_layout(l, t, m);
+	for (size_t i = 0; !rc && i < XO_ARRAY_SIZE(parts); i++) {
+		uint64_t base = m->part[parts[i].part].base;
+
+		rc = add(l, parts[i].kind, base,
+			 base + xo_align_up(m->part[parts[i].part].bytes, XO_PAGE_SIZE), m->name);
+	}
+	return rc;
+}
+
+static int by_gpa(const void *a, const void *b)
+{
+	const struct lens_area *x = a, *y = b;
+
+	return (x->gpa.v > y->gpa.v) - (x->gpa.v < y->gpa.v);
+}
+
+/* Two areas on one page would make it twice somebody's: hostile, or a list that just changed. */
+static size_t drop_doubles(struct lens_area *a, size_t nr)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < nr; i++)
+		if (!kept || a[i].gpa.v - a[kept - 1].gpa.v >= a[kept - 1].len_bytes)
+			a[kept++] = a[i];
+	return kept;
+}
+
+int gareas_load(struct gareas *ret, const struct gkernel *k, const struct gguard_types *t,
+		const struct gmodules *m, struct xerr *err)
+{
+	struct list l = {.k = k,
+			 .area = XBUF(LENS_MAX_AREAS * sizeof(struct lens_area)),
+			 .left_out = XBUF(LENS_MAX_AREAS * sizeof(struct lens_area))};
+	int rc = add_kernel(&l);
+
+	for (size_t i = 0; !rc && i < m->nr; i++)
+		rc = add_module(&l, t, &m->module[i]);
+	if (!rc && !l.area.len_bytes)
+		rc = -XO_EKALLSYMS;
+	if (rc) {
+		xbuf_free(&l.area);
+		xbuf_free(&l.left_out);
+		return xerr_set(err, rc, "areas to protect: %s", xo_code_text(rc));
+	}
+	gareas_free(ret);
+	ret->area = (struct lens_area *)(void *)l.area.data;
+	ret->left_out = (struct lens_area *)(void *)l.left_out.data;
+	ret->nr = l.area.len_bytes / sizeof(struct lens_area);
+	ret->nr_left_out = l.left_out.len_bytes / sizeof(struct lens_area);
+	qsort(ret->area, ret->nr, sizeof(struct lens_area), by_gpa);
+	ret->nr = drop_doubles(ret->area, ret->nr);
+	return 0;
+}
+
+const struct lens_area *gareas_at(const struct gareas *a, uint64_t gpa)
+{
+	size_t lo = 0, hi = a->nr;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (a->area[mid].gpa.v <= gpa)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo && gpa - a->area[lo - 1].gpa.v < a->area[lo - 1].len_bytes ? &a->area[lo - 1]
+									     : NULL;
+}
+
+const struct lens_area *gareas_at_gva(const struct gareas *a, uint64_t gva)
+{
+	for (size_t i = 0; i < a->nr; i++)
+		if (gva - a->area[i].gva.v < a->area[i].len_bytes)
+			return &a->area[i];
+	return NULL;
+}
+
+void gareas_free(struct gareas *a)
+{
+	free(a->area);
+	free(a->left_out);
+	*a = (struct gareas){0};
+}

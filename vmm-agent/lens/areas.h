@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What there is to protect: pages that the kernel itself mapped read-only, and where they are. */
+#ifndef EXOPATCH_LENS_AREAS_H
+#define EXOPATCH_LENS_AREAS_H
+
+#include "base/buf.h"
+#include "vmm-agent/lens/guard.h"
+#include "vmm-agent/lens/guard_types.h"
+#include "vmm-agent/lens/modules.h"
+
+/** struct gareas - zero-initialise, gareas_free it; by ascending guest-physical address */
+struct gareas {
+	size_t nr, nr_left_out;
+	struct lens_area *area;
+	struct lens_area *left_out;
+};
+
+/** gareas_load - Return: 0, -XO_ELIMIT, -ENOMEM, -XO_EKALLSYMS; @ret is replaced on success */
+int gareas_load(struct gareas *ret, const struct gkernel *k, const struct gguard_types *t,
+		const struct gmodules *m, struct xerr *err) XO_MUST_CHECK;
+
+/** gareas_at - the area that has @gpa, or NULL */
+const struct lens_area *gareas_at(const struct gareas *a, uint64_t gpa);
+
+/** gareas_at_gva - the area that is mapped at @gva, or NULL */
+const struct lens_area *gareas_at_gva(const struct gareas *a, uint64_t gva);
+
+void gareas_free(struct gareas *a);
+
+#endif

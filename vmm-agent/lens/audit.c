@@ -1,0 +1,510 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The kernel half of init_top_pgt is walked once; what other address spaces
+ * share with it is compared entry by entry and not walked again. In user halves
+ * a page is the kernel's to run only if an entry on the way lacks the user bit
+ * (SMEP forbids the others); with PTI the kernel's own top level says "no
+ * execution" there, and no walk is needed.
+ *
+ * The guest runs meanwhile: a process may end and its tables become something
+ * else. So what is found in the tables of one process counts only if it is still
+ * that process's afterwards, and is found again.
+ */
+#include "vmm-agent/lens/audit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "vmm-agent/lens/tasks.h"
+
+#define TRIES		 5
+#define MAX_KERNEL	 (1u << 17) /* tables of the kernel half: 256 GiB in pages of 4 KiB */
+#define MAX_USER	 (1u << 15) /* tables of user halves in one audit; the next goes on */
+#define ENTRIES		 512u
+#define HALF		 256u
+#define LEVEL_BITS	 9
+#define BITS		 (GPTE_PRESENT | GPTE_WRITE | GPTE_USER | GPTE_NX | GPTE_ADDR)
+#define USER_TABLE	 XO_PAGE_SIZE /* PTI: the user's top level is the next page */
+#define REAL_MODE	 (UINT64_C(1) << 20)
+#define MODULE_INIT_TEXT 4			      /* MOD_INIT_TEXT, include/linux/module.h */
+#define DIRECT_MAP_END	 UINT64_C(0xfffff00000000000) /* far above it, below what is fixed */
+#define MODULES		 UINT64_C(0xffffffff80000000)
+
+struct range {
+	uint64_t start, end;
+	uint64_t gpa; /* of start, 0: any */
+};
+
+/* One address space. */
+struct owner {
+	uint64_t task, mm, pgd; /* task 0: one of the kernel's own */
+	int32_t pid;
+	char comm[LENS_COMM_SIZE];
+};
+
+struct audit {
+	const struct gjudge *j;
+	const struct gkernel *k;
+	struct xbuf approved; /* struct range */
+	struct glisted listed;
+	struct xbuf owners; /* struct owner */
+	const struct owner *now;
+	uint64_t efi_mm;
+	struct gfound *found;
+	struct lens_audit_stats stats;
+	uint32_t left; /* tables that may still be looked at */
+	bool cut;      /* there were more */
+};
+
+static uint64_t span_of(unsigned int level)
+{
+	return UINT64_C(1) << (XO_PAGE_SHIFT + LEVEL_BITS * (level - 1));
+}
+
+static bool is_leaf(uint64_t entry, unsigned int level)
+{
+	return level == 1 || (level <= 3 && (entry & GPTE_LARGE));
+}
+
+static const uint64_t *table_at(const struct audit *a, uint64_t gpa)
+{
+	uint64_t left;
+	const uint8_t *p = gmem_ptr(a->k->space->mem, (struct gpa){gpa}, &left);
+
+	return p && left >= XO_PAGE_SIZE && !(gpa & XO_PAGE_MASK)
+		       ? (const uint64_t *)(const void *)p
+		       : NULL;
+}
+
+static uint64_t load(const uint64_t *p)
+{
+	return *(const volatile uint64_t *)p;
+}
+
+/* ---- what is approved ---- */
+
+static int approve(struct audit *a, uint64_t start, uint64_t bytes, uint64_t gpa)
+{
+	const struct range r = {.start = start, .end = start + bytes, .gpa = gpa};
+
+	return bytes && bytes <= UINT64_MAX - start ? xbuf_add(&a->approved, &r, sizeof(r)) : 0;
+}
+
+/* Text of modules as far as it is mapped: of those being loaded too, which may run their init. */
+static int approve_modules(struct audit *a, struct xerr *err)
+{
+	const struct goffs *o = &a->k->off;
+	struct gmodules m;
+	int rc = gmodules_load(&m, a->k, err);
+
+	if (rc)
+		return rc;
+	for (size_t i = 0; !rc && i < m.nr; i++) {
+		const struct gmodule *one = &m.module[i];
+		unsigned int init = o->module_mem.known ? MODULE_INIT_TEXT : 1;
+		uint32_t text[2] = {(uint32_t)one->part[0].bytes, (uint32_t)one->part[init].bytes};
+
+		if (!o->module_mem.known &&
+		    (gspace_u32(a->k->space,
+				(struct gva){one->addr + o->module_core.off + o->layout_text.off},
+				&text[0]) ||
+		     gspace_u32(a->k->space,
+				(struct gva){one->addr + o->module_init.off + o->layout_text.off},
+				&text[1])))
+			continue;
+		rc = approve(a, one->part[0].base, xo_align_up(text[0], XO_PAGE_SIZE), 0);
+		if (!rc)
+			rc = approve(a, one->part[init].base, xo_align_up(text[1], XO_PAGE_SIZE),
+				     0);
+	}
+	gmodules_free(&m);
+	return rc ? xerr_set(err, rc, "audit: %s", xo_code_text(rc)) : 0;
+}
+
+/* Where a CPU starts in real mode: set_real_mode_permissions, arch/x86/realmode/init.c */
+static int approve_real_mode(struct audit *a)
+{
+	const struct gguard_types *t = &a->j->t;
+	uint64_t at = gkernel_symbol(a->k, "real_mode_header"), base;
+	uint32_t text, end;
+	struct gpa gpa;
+	uint64_t left;
+
+	if (!at || !t->real_text.known || !t->real_ro_end.known ||
+	    gspace_u64(a->k->space, (struct gva){at}, &base) ||
+	    gspace_u32(a->k->space, (struct gva){base + t->real_text.off}, &text) ||
+	    gspace_u32(a->k->space, (struct gva){base + t->real_ro_end.off}, &end) ||
+	    gspace_translate(a->k->space, (struct gva){base}, &gpa, &left) || text < gpa.v ||
+	    text >= end || end > REAL_MODE)
+		return 0;
+	/* The header's addresses are physical once the code was moved to its place. */
+	text &= ~(uint32_t)XO_PAGE_MASK;
+	return approve(a, base + (text - gpa.v), xo_align_up(end, XO_PAGE_SIZE) - text, text);
+}
+
+static const struct range *approved_at(const struct audit *a, uint64_t gva)
+{
+	const struct range *r = (const struct range *)(const void *)a->approved.data;
+
+	for (size_t i = 0; i < a->approved.len_bytes / sizeof(*r); i++)
+		if (gva - r[i].start < r[i].end - r[i].start)
+			return &r[i];
+	return NULL;
+}
+
+/* ---- one executable page ---- */
+
+static void report(struct audit *a, enum lens_found kind, uint64_t gva, uint64_t gpa,
+		   uint64_t bytes, uint64_t was, uint64_t entry)
+{
+	const struct glisted_range *r = glisted_overlap(&a->listed, gva, gva + bytes);
+	char comm[LENS_COMM_SIZE * 4];
+	const char *where = gva >> 63 == 0	   ? "user half"
+			    : gva < DIRECT_MAP_END ? "direct map or vmalloc"
+			    : gva < MODULES	   ? "kernel half"
+			    : gva < a->k->end	   ? "kernel image"
+						   : "module area or fixmap";
+	struct lens_finding f;
+
+	memset(&f, 0, sizeof(f));
+	f.kind = kind;
+	if (a->now && a->now->mm == a->efi_mm)
+		f.owner = LENS_OWNER_EFI;
+	else if (r && kind == LENS_FOUND_EXEC)
+		f.owner = r->owner;
+	f.gva.v = gva;
+	f.gpa.v = gpa;
+	f.len_bytes = bytes;
+	f.was = was;
+	f.is = entry;
+	if (a->now && a->now->task)
+		snprintf(f.what, sizeof(f.what), "%s of task %d (%.48s)", where, a->now->pid,
+			 xo_escape(SPAN(a->now->comm, sizeof(a->now->comm)), comm, sizeof(comm)));
+	else
+		snprintf(f.what, sizeof(f.what), "%s of %s", where,
+			 a->now ? a->now->comm : "all address spaces");
+	gfound_add(a->found, &f);
+}
+
+/* Page by page, since large ones may be approved in part. */
+static void exec_page(struct audit *a, uint64_t gva, uint64_t gpa, uint64_t bytes, uint64_t entry,
+		      bool write)
+{
+	uint64_t end = gva + (bytes - 1);
+
+	a->stats.nr_exec_pages += (uint32_t)(bytes >> XO_PAGE_SHIFT);
+	if (write) {
+		report(a, LENS_FOUND_WX, gva, gpa, bytes, 0, entry);
+		return;
+	}
+	while (gva <= end) {
+		const struct range *r = approved_at(a, gva);
+		uint64_t last = end;
+		uint64_t want = r && r->gpa ? r->gpa + (gva - r->start) : 0;
+
+		if (r && r->end - 1 < last)
+			last = r->end - 1;
+		if (!r && bytes > XO_PAGE_SIZE)
+			last = gva | XO_PAGE_MASK;
+		if (!r)
+			report(a, LENS_FOUND_EXEC, gva, gpa, last - gva + 1, 0, entry);
+		else if (want && want != gpa)
+			report(a, LENS_FOUND_TEXT_MAPPING, gva, gpa, last - gva + 1, want, entry);
+		if (last == UINT64_MAX)
+			return;
+		gpa += last + 1 - gva;
+		gva = last + 1;
+	}
+}
+
+/* ---- walking ---- */
+
+struct path {
+	unsigned int level;
+	uint64_t gva;
+	bool write, user; /* what the entries above allow */
+};
+
+/* Entries @first to 511 (or to the half) of one table and all below, as far as executable. */
+static void walk(struct audit *a, uint64_t gpa, struct path at, unsigned int first,
+		 unsigned int stop)
+{
+	const uint64_t *p = table_at(a, gpa);
+	uint64_t span = span_of(at.level);
+	/* In a user half most pages are the user's: nothing of them matters. */
+	uint64_t mask = GPTE_PRESENT | GPTE_NX | (at.level == 1 && at.user ? GPTE_USER : 0);
+
+	if (!p)
+		return;
+	if (!a->left) {
+		a->cut = true;
+		return;
+	}
+	a->left--;
+	a->stats.nr_tables++;
+	for (unsigned int i = first; i < stop; i++) {
+		uint64_t e = p[i];
+		struct path next;
+
+		if ((e & mask) != GPTE_PRESENT)
+			continue;
+		e = load(p + i);
+		if ((e & mask) != GPTE_PRESENT)
+			continue;
+		next = (struct path){.level = at.level - 1,
+				     .gva = at.gva + i * span,
+				     .write = at.write && (e & GPTE_WRITE),
+				     .user = at.user && (e & GPTE_USER)};
+		if (!is_leaf(e, at.level))
+			walk(a, e & GPTE_ADDR, next, 0, ENTRIES);
+		else if (!next.user)
+			exec_page(a, next.gva, e & GPTE_ADDR & ~(span - 1), span, e, next.write);
+	}
+}
+
+static struct path root_path(const struct audit *a, bool kernel)
+{
+	unsigned int levels = a->k->space->levels;
+	uint64_t half = UINT64_C(1) << (XO_PAGE_SHIFT + LEVEL_BITS * levels - 1);
+
+	/* Such that entry 256 begins the upper half. */
+	return (struct path){.level = levels,
+			     .gva = kernel ? ~UINT64_C(0) - 2 * half + 1 : 0,
+			     .write = true,
+			     .user = true};
+}
+
+/* Walk what table @gpa has otherwise than @other, which was walked. */
+static void walk_others(struct audit *a, uint64_t gpa, uint64_t other, struct path at,
+			unsigned int first)
+{
+	const uint64_t *p = table_at(a, gpa), *q = table_at(a, other);
+	uint64_t span = span_of(at.level);
+
+	if (!p || !q || !a->left)
+		return;
+	a->left--;
+	a->stats.nr_tables++;
+	for (unsigned int i = first; i < ENTRIES; i++) {
+		uint64_t e = load(p + i), f = load(q + i);
+		struct path next;
+
+		if (!(e & GPTE_PRESENT) || (e & GPTE_NX) || !((e ^ f) & BITS))
+			continue;
+		if (is_leaf(e, at.level) || !(f & GPTE_PRESENT) || is_leaf(f, at.level)) {
+			walk(a, gpa, at, i, i + 1);
+			continue;
+		}
+		next = (struct path){.level = at.level - 1,
+				     .gva = at.gva + i * span,
+				     .write = at.write && (e & GPTE_WRITE),
+				     .user = at.user && (e & GPTE_USER)};
+		/* Other rights above the same table are other rights of all below. */
+		if ((e & GPTE_ADDR) == (f & GPTE_ADDR))
+			walk(a, e & GPTE_ADDR, next, 0, ENTRIES);
+		else
+			walk_others(a, e & GPTE_ADDR, f & GPTE_ADDR, next, 0);
+	}
+}
+
+/* ---- address spaces ---- */
+
+static int see_task(void *ctx, uint64_t task, struct xerr *err)
+{
+	struct audit *a = ctx;
+	const struct gguard_types *t = &a->j->t;
+	struct gspace *s = a->k->space;
+	struct owner o;
+	uint32_t pid;
+
+	(void)err;
+	memset(&o, 0, sizeof(o));
+	o.task = task;
+	if (gspace_u64(s, (struct gva){task + t->task_mm.off}, &o.mm) ||
+	    (!o.mm && gspace_u64(s, (struct gva){task + t->task_active_mm.off}, &o.mm)))
+		return -XO_ETASKLIST;
+	if (!o.mm || gspace_u64(s, (struct gva){o.mm + t->mm_pgd.off}, &o.pgd))
+		return 0; /* it just ended */
+	if (gspace_u32(s, (struct gva){task + a->k->off.task_pid.off}, &pid) ||
+	    gspace_read(s, (struct gva){task + a->k->off.task_comm.off}, o.comm, sizeof(o.comm)))
+		return -XO_ETASKLIST;
+	o.pid = (int32_t)pid;
+	return xbuf_add(&a->owners, &o, sizeof(o));
+}
+
+static int add_own(struct audit *a, const char *symbol, bool pointer, const char *name)
+{
+	uint64_t mm = gkernel_symbol(a->k, symbol);
+	struct owner o;
+
+	memset(&o, 0, sizeof(o));
+	if (!mm || (pointer && gspace_u64(a->k->space, (struct gva){mm}, &mm)) || !mm ||
+	    gspace_u64(a->k->space, (struct gva){mm + a->j->t.mm_pgd.off}, &o.pgd) || !o.pgd)
+		return 0;
+	o.mm = mm;
+	snprintf(o.comm, sizeof(o.comm), "%s", name);
+	return xbuf_add(&a->owners, &o, sizeof(o));
+}
+
+static int by_pgd(const void *x, const void *y)
+{
+	const struct owner *a = x, *b = y;
+
+	return (a->pgd > b->pgd) - (a->pgd < b->pgd);
+}
+
+/* All address spaces, each once. */
+static int find_owners(struct audit *a, struct xerr *err)
+{
+	struct xerr last = {0};
+	struct owner *o;
+	size_t kept = 0;
+	uint32_t nr;
+	int rc = 0;
+
+	for (int i = 0; i < TRIES; i++) {
+		last = (struct xerr){0};
+		a->owners.len_bytes = 0;
+		rc = gtask_walk(a->k, see_task, a, &nr, &last);
+		if (rc != -XO_ETASKLIST)
+			break;
+	}
+	if (!rc)
+		rc = add_own(a, "efi_mm", false, "EFI");
+	if (!rc)
+		rc = add_own(a, "poking_mm", true, "text_poke");
+	if (!rc)
+		rc = add_own(a, "text_poke_mm", true, "text_poke");
+	if (rc)
+		return xerr_set(err, rc, "audit: %s", last.text[0] ? last.text : xo_code_text(rc));
+	o = (struct owner *)(void *)a->owners.data;
+	nr = (uint32_t)(a->owners.len_bytes / sizeof(*o));
+	if (nr)
+		qsort(o, nr, sizeof(*o), by_pgd);
+	for (uint32_t i = 0; i < nr; i++)
+		if (!kept || o[i].pgd != o[kept - 1].pgd)
+			o[kept++] = o[i];
+	a->owners.len_bytes = kept * sizeof(*o);
+	return 0;
+}
+
+static bool is_still(const struct audit *a, const struct owner *o)
+{
+	const struct gguard_types *t = &a->j->t;
+	struct gspace *s = a->k->space;
+	uint64_t mm = 0, pgd = 0;
+
+	if (o->task && (gspace_u64(s, (struct gva){o->task + t->task_mm.off}, &mm) ||
+			(!mm && gspace_u64(s, (struct gva){o->task + t->task_active_mm.off}, &mm))))
+		return false;
+	return (!o->task || mm == o->mm) &&
+	       !gspace_u64(s, (struct gva){o->mm + t->mm_pgd.off}, &pgd) && pgd == o->pgd;
+}
+
+static void walk_kernel_half(struct audit *a, uint64_t gpa)
+{
+	uint64_t root = a->k->space->root.v;
+
+	walk_others(a, gpa, root, root_path(a, true), HALF);
+	if (a->k->pti)
+		walk_others(a, gpa + USER_TABLE, root + USER_TABLE, root_path(a, true), HALF);
+}
+
+static void walk_user_half(struct audit *a, uint64_t gpa)
+{
+	walk(a, gpa, root_path(a, false), 0, HALF);
+}
+
+/* Found once more, and the tables are still those of that address space. */
+static void walk_space(struct audit *a, const struct owner *o,
+		       void (*part)(struct audit *a, uint64_t gpa))
+{
+	struct gfound *all = a->found, first = {0}, second = {0};
+	struct gpa gpa;
+	uint64_t left;
+
+	if (gspace_translate(a->k->space, (struct gva){o->pgd}, &gpa, &left) ||
+	    gpa.v == a->k->space->root.v)
+		return;
+	a->now = o;
+	a->found = &first;
+	part(a, gpa.v);
+	if (first.nr) {
+		a->found = &second;
+		part(a, gpa.v);
+	}
+	a->found = all;
+	a->now = NULL;
+	if (!second.nr)
+		return;
+	gspace_flush(a->k->space);
+	if (is_still(a, o))
+		for (size_t i = 0; i < second.nr; i++)
+			gfound_add(all, &second.f[i]);
+}
+
+static int walk_all(struct gaudit *g, struct audit *a, struct xerr *err)
+{
+	const struct owner *o = (const struct owner *)(const void *)a->owners.data;
+	size_t nr = a->owners.len_bytes / sizeof(*o), i;
+	uint64_t root = a->k->space->root.v;
+
+	a->left = MAX_KERNEL;
+	walk(a, root, root_path(a, true), HALF, ENTRIES);
+	if (a->k->pti)
+		walk(a, root + USER_TABLE, root_path(a, true), HALF, ENTRIES);
+	for (i = 0; i < nr; i++)
+		walk_space(a, &o[i], walk_kernel_half);
+	if (a->cut || !a->left)
+		return xerr_set(err, XO_EPAGETABLE, "audit: the kernel's page tables do not end");
+	a->left = MAX_USER;
+	for (i = 0; i < nr && a->left; i++)
+		walk_space(a, &o[(g->cursor + i) % nr], walk_user_half);
+	a->stats.nr_left = (uint32_t)(nr - i);
+	g->cursor = nr ? (g->cursor + i) % nr : 0;
+	a->stats.nr_spaces = (uint32_t)nr;
+	return 0;
+}
+
+int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_approved *extra,
+	       size_t nr_extra, struct gfound *ret, struct lens_audit_stats *stats,
+	       struct xerr *err)
+{
+	struct audit a = {
+		.j = j,
+		.k = j->k,
+		.approved = XBUF((GMODULE_MAX * 2 + LENS_MAX_APPROVED + 2) * sizeof(struct range)),
+		.owners = XBUF(2ul * GTASK_MAX * sizeof(struct owner)),
+		.efi_mm = gkernel_symbol(j->k, "efi_mm"),
+		.found = ret};
+	uint64_t start = xo_now_ns();
+	int rc = approve(&a, j->k->base, xo_align_up(j->k->text_end, XO_PAGE_SIZE) - j->k->base,
+			 j->k->phys.v);
+
+	ret->nr = 0;
+	if (!rc)
+		rc = approve_real_mode(&a);
+	for (size_t i = 0; !rc && i < nr_extra; i++)
+		rc = approve(&a, extra[i].gva.v, extra[i].len_bytes, extra[i].gpa.v);
+	if (rc)
+		rc = xerr_set(err, rc, "audit: %s", xo_code_text(rc));
+	if (!rc)
+		rc = approve_modules(&a, err);
+	if (!rc)
+		rc = glisted_load(&a.listed, j->k, &j->t, err);
+	if (!rc)
+		rc = find_owners(&a, err);
+	if (!rc)
+		rc = walk_all(g, &a, err);
+	if (!rc) {
+		*stats = a.stats;
+		stats->ns = xo_now_ns() - start;
+	}
+	xbuf_free(&a.approved);
+	xbuf_free(&a.owners);
+	glisted_free(&a.listed);
+	return rc;
+}

@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every supervisor-executable page of every address space, and whether somebody approved it. */
+#ifndef EXOPATCH_LENS_AUDIT_H
+#define EXOPATCH_LENS_AUDIT_H
+
+#include "vmm-agent/lens/findings.h"
+#include "vmm-agent/lens/judge.h"
+
+/** struct gaudit - where the next audit goes on with user halves; zero-initialise */
+struct gaudit {
+	size_t cursor;
+};
+
+/**
+ * gaudit_run - as lens_audit
+ * Return: 0, -XO_EPAGETABLE (tables without end), -XO_ETASKLIST, -XO_EMODLIST, -ENOMEM
+ */
+int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_approved *extra,
+	       size_t nr_extra, struct gfound *ret, struct lens_audit_stats *stats,
+	       struct xerr *err) XO_MUST_CHECK;
+
+#endif

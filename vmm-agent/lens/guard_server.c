@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm-agent/lens/guard_server.h"
+
+#include <string.h>
+
+#define TRIES 5 /* a list that changes while it is walked may look broken */
+
+static int bad(struct xerr *err, const char *what)
+{
+	return xerr_set(err, XO_EPROTO, "lens: %s", what);
+}
+
+static int add(struct xbuf *reply, const void *p, size_t len_bytes, struct xerr *err)
+{
+	int rc = xbuf_add(reply, p, len_bytes);
+
+	return rc ? xerr_set(err, rc, "lens: answer: %s", xo_code_text(rc)) : 0;
+}
+
+static int prepare(struct gguard *g, const struct gkernel *k, struct xerr *err)
+{
+	struct xerr last = {0};
+	int rc = 0;
+
+	for (int i = 0; i < TRIES; i++) {
+		last = (struct xerr){0};
+		rc = gjudge_prepare(&g->judge, k, &last);
+		if (rc != -XO_EMODLIST)
+			break;
+	}
+	if (rc)
+		return xerr_set(err, rc, "%s", last.text);
+	g->prepared = true;
+	return 0;
+}
+
+static int do_areas(struct gguard *g, const struct gkernel *k, struct span body, struct xbuf *reply,
+		    struct xerr *err)
+{
+	struct wire_count count = {0};
+	const struct lens_area *from;
+	struct wire_areas q;
+	size_t nr;
+	int rc = 0;
+
+	if (body.len_bytes != sizeof(q))
+		return bad(err, "areas: wrong length");
+	memcpy(&q, body.p, sizeof(q));
+	if (!q.left_out && !q.first)
+		rc = prepare(g, k, err);
+	if (rc)
+		return rc;
+	from = q.left_out ? g->judge.areas.left_out : g->judge.areas.area;
+	nr = q.left_out ? g->judge.areas.nr_left_out : g->judge.areas.nr;
+	if (q.first > nr)
+		return bad(err, "areas: no such part");
+	count.nr = (uint32_t)nr;
+	nr -= q.first;
+	rc = add(reply, &count, sizeof(count), err);
+	if (!rc && nr)
+		rc = add(reply, from + q.first,
+			 (nr < WIRE_MAX_AREAS ? nr : WIRE_MAX_AREAS) * sizeof(*from), err);
+	return rc;
+}
+
+static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
+{
+	struct wire_judgement w = {0};
+	struct lens_judgement v;
+	struct wire_addr q;
+	int rc;
+
+	if (!span_copy(body, 0, &q, sizeof(q)) || q.len_bytes > XO_PAGE_SIZE ||
+	    body.len_bytes != sizeof(q) + 2 * q.len_bytes)
+		return bad(err, "judge: wrong length");
+	if (!g->prepared)
+		return xerr_set(err, XO_ENOKERNEL, "lens: the guard's lists were not read yet");
+	rc = gjudge(&g->judge, (struct gpa){q.addr}, body.p + sizeof(q),
+		    body.p + sizeof(q) + q.len_bytes, q.len_bytes, &v, err);
+	if (rc)
+		return rc;
+	w.gva = v.gva.v;
+	w.where_off = v.where_off;
+	w.kind = v.kind;
+	w.legal = v.legal;
+	w.intermediate = v.intermediate;
+	memcpy(w.reason, v.reason, sizeof(w.reason));
+	w.where.addr = v.where.addr.v;
+	w.where.size_bytes = v.where.size_bytes;
+	w.where.type = v.where.type;
+	memcpy(w.where.name, v.where.name, sizeof(w.where.name));
+	memcpy(w.where.module, v.where.module, sizeof(w.where.module));
+	return add(reply, &w, sizeof(w), err);
+}
+
+static int do_pin(struct gguard *g, const struct gkernel *k, struct span body, struct xerr *err)
+{
+	int rc = body.len_bytes ? bad(err, "pin: wrong length") : 0;
+
+	if (!rc && !g->prepared)
+		rc = prepare(g, k, err);
+	return rc ? rc : gtables_pin(&g->tables, &g->judge, err);
+}
+
+static int do_tables_check(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
+{
+	struct gfound found;
+	int rc = body.len_bytes ? bad(err, "check of tables: wrong length") : 0;
+
+	if (!rc)
+		rc = gtables_check(&g->tables, &g->judge, &found, err);
+	return rc ? rc : add(reply, found.f, found.nr * sizeof(found.f[0]), err);
+}
+
+static int do_audit(struct gguard *g, const struct gkernel *k, struct span body, struct xbuf *reply,
+		    struct xerr *err)
+{
+	struct lens_approved extra[LENS_MAX_APPROVED];
+	size_t nr = body.len_bytes / sizeof(extra[0]);
+	struct lens_audit_stats stats = {0};
+	struct gfound found = {0};
+	int rc = 0;
+
+	if (body.len_bytes % sizeof(extra[0]) || nr > LENS_MAX_APPROVED)
+		return bad(err, "audit: wrong length");
+	if (nr)
+		memcpy(extra, body.p, nr * sizeof(extra[0]));
+	if (!g->prepared)
+		rc = prepare(g, k, err);
+	for (int i = 0; !rc && i < TRIES; i++) {
+		struct xerr last = {0};
+
+		rc = gaudit_run(&g->audit, &g->judge, extra, nr, &found, &stats, &last);
+		if (rc != -XO_EMODLIST || i == TRIES - 1) {
+			if (rc)
+				return xerr_set(err, rc, "%s", last.text);
+			break;
+		}
+		rc = 0;
+	}
+	if (!rc)
+		rc = add(reply, &stats, sizeof(stats), err);
+	return rc ? rc : add(reply, found.f, found.nr * sizeof(found.f[0]), err);
+}
+
+int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct span body,
+		  struct xbuf *reply, struct xerr *err)
+{
+	switch (op) {
+	case WIRE_AREAS:
+		return do_areas(g, k, body, reply, err);
+	case WIRE_GUARD:
+		return body.len_bytes ? bad(err, "guard: wrong length") : prepare(g, k, err);
+	case WIRE_JUDGE:
+		return do_judge(g, body, reply, err);
+	case WIRE_TABLES_PIN:
+		return do_pin(g, k, body, err);
+	case WIRE_TABLES_CHECK:
+		return do_tables_check(g, body, reply, err);
+	case WIRE_AUDIT:
+		return do_audit(g, k, body, reply, err);
+	default:
+		return bad(err, "no such operation");
+	}
+}
+
+void gguard_free(struct gguard *g)
+{
+	gjudge_free(&g->judge);
+	gtables_free(&g->tables);
+	g->audit = (struct gaudit){0};
+	g->prepared = false;
+}

@@ -1,0 +1,582 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * A write is judged by its result: every byte that differs must belong to a
+ * place that the kernel rewrites, and the whole place must hold a form that is
+ * legal there, or a step between two (forms.h). What a form leads to is taken
+ * from the kernel's own variable at that moment, and it must be the start of a
+ * function, or code that ftrace or BPF lists.
+ */
+#include "vmm-agent/lens/judge.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/util.h"
+#include "vmm-agent/lens/forms.h"
+
+#define MAX_CANDIDATES 8
+#define SWITCH_FIRST   10 /* GDT_ENTRY_LDT to GDT_ENTRY_TLS_MAX, asm/segment.h: context switch */
+#define SWITCH_LAST    14
+#define DESC_BYTES     8
+#define DESC_TYPE      5    /* the byte of a descriptor that has its type */
+#define DESC_CODE_DATA 0x10 /* not a system segment */
+#define MAX_PADDING    16   /* CONFIG_FUNCTION_PADDING_BYTES: call depth tracking calls in there */
+
+static const uint8_t nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00}; /* x86_nops, asm/nops.h */
+static const uint8_t nop2[] = {0x66, 0x90};
+static const uint8_t xor5[] = {0x2e, 0x2e, 0x2e, 0x31, 0xc0}; /* static_call.c: xor5rax */
+static const uint8_t ret5[] = {0xc3, 0xcc, 0xcc, 0xcc, 0xcc};
+
+/* One request. */
+struct write {
+	struct gjudge *j;
+	const struct lens_area *area;
+	const struct gmodule *module; /* NULL: vmlinux */
+	uint64_t gva;
+	const uint8_t *before, *after;
+	size_t len;
+	struct lens_judgement *ret;
+	struct gforms forms;
+};
+
+static XO_PRINTF(2, 3) void say(struct lens_judgement *r, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(r->reason, sizeof(r->reason), fmt, ap);
+	va_end(ap);
+}
+
+/* ---- what may be called ---- */
+
+static bool is_text(char type)
+{
+	return type == 't' || type == 'T' || type == 'w' || type == 'W';
+}
+
+static bool starts_at(const struct ksyms *k, uint64_t addr)
+{
+	ssize_t i = ksyms_at(k, addr);
+
+	for (; i >= 0 && k->sym[i].addr == addr; i--)
+		if (is_text(k->sym[i].type))
+			return true;
+	return false;
+}
+
+static bool load_modules(struct gjudge *j)
+{
+	struct gmodules fresh;
+	struct xerr err = {0};
+
+	if (gmodules_load(&fresh, j->k, &err))
+		return false;
+	gmodules_free(&j->modules);
+	j->modules = fresh;
+	return true;
+}
+
+static bool is_function(struct gjudge *j, uint64_t addr)
+{
+	const struct lens_area *a;
+	const struct gmodule *m;
+	struct ksyms syms = {0};
+	struct xerr err = {0};
+	bool is;
+
+	if (addr - j->k->base < j->k->text_end - j->k->base)
+		return starts_at(&j->k->syms, addr);
+	a = gareas_at_gva(&j->areas, addr);
+	if (!a || a->kind != LENS_AREA_MODULE_TEXT)
+		return false;
+	m = load_modules(j) ? gmodules_at(&j->modules, addr) : NULL;
+	if (!m || gmodule_syms(&syms, m, j->k, &err))
+		return false;
+	is = starts_at(&syms, addr);
+	ksyms_free(&syms);
+	return is;
+}
+
+/* Code that ftrace or BPF made and listed. */
+static bool is_listed(struct gjudge *j, uint64_t addr)
+{
+	struct glisted listed = {0};
+	const struct glisted_range *r;
+	struct xerr err = {0};
+	bool is;
+
+	if (glisted_load(&listed, j->k, &j->t, &err))
+		return false;
+	r = glisted_overlap(&listed, addr, addr + 1);
+	is = r && (r->owner == LENS_OWNER_BPF || r->owner == LENS_OWNER_FTRACE);
+	glisted_free(&listed);
+	return is;
+}
+
+/* ---- forms of each kind ---- */
+
+static void jump_label_forms(struct write *w, const struct gsite *s, const uint8_t *before)
+{
+	int64_t away = (int64_t)(s->ref - (s->addr + sizeof(nop2)));
+	bool is_short = before[0] == 0xeb || before[0] == nop2[0];
+
+	/* The assembler took the short form where it reaches. */
+	if (before[0] == GFORM_INT3)
+		is_short = away == (int8_t)away;
+	if (is_short) {
+		const uint8_t jump[] = {0xeb, (uint8_t)away};
+
+		gforms_add(&w->forms, nop2, sizeof(nop2));
+		if (away == (int8_t)away)
+			gforms_add(&w->forms, jump, sizeof(jump));
+	} else {
+		gforms_add(&w->forms, nop5, sizeof(nop5));
+		gforms_add_branch(&w->forms, 0, GFORM_JUMP, s->addr, s->ref);
+	}
+}
+
+static void return_forms(struct write *w, uint64_t addr)
+{
+	const struct gjudge *j = w->j;
+
+	gforms_add(&w->forms, ret5, sizeof(ret5));
+	if (j->return_thunk)
+		gforms_add_branch(&w->forms, 0, GFORM_JUMP, addr, j->return_thunk);
+	if (j->return_thunk_now && starts_at(&j->k->syms, j->return_thunk_now))
+		gforms_add_branch(&w->forms, 0, GFORM_JUMP, addr, j->return_thunk_now);
+}
+
+/* __static_call_transform, arch/x86/kernel/static_call.c */
+static void static_call_forms(struct write *w, const struct gsite *s, const uint8_t *before)
+{
+	struct gjudge *j = w->j;
+	uint64_t key = s->ref, func = 0;
+	bool tail = true;
+
+	if (s->kind == GSITE_STATIC_CALL && !gsite_key(j->k, s, &key, &tail))
+		return;
+	if (!key || !j->t.call_key_func.known ||
+	    gspace_u64(j->k->space, (struct gva){key + j->t.call_key_func.off}, &func))
+		return;
+	if (func && !is_function(j, func) && !is_listed(j, func)) {
+		say(w->ret, "static call: its key leads to %#llx, which is no function",
+		    (unsigned long long)func);
+		return;
+	}
+	if (!tail) {
+		if (!func)
+			gforms_add(&w->forms, nop5, sizeof(nop5));
+		else if (func == j->return0)
+			gforms_add(&w->forms, xor5, sizeof(xor5));
+		for (uint64_t pad = 0; func && pad <= (j->call_thunks ? MAX_PADDING : 0); pad++)
+			gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, func - pad);
+		return;
+	}
+	if (func)
+		gforms_add_branch(&w->forms, 0, GFORM_JUMP, s->addr, func);
+	else
+		return_forms(w, s->addr);
+	/* A conditional tail call keeps its condition. */
+	if ((before[1] & 0xf0) == 0x80 && (before[0] == 0x0f || before[0] == GFORM_INT3)) {
+		const uint64_t to[] = {func, j->static_return, j->return_thunk,
+				       j->return_thunk_now};
+
+		for (size_t i = func ? 0 : 1; i < (func ? 1 : XO_ARRAY_SIZE(to)); i++)
+			if (to[i])
+				gforms_add_branch(&w->forms, 0x0f, before[1], s->addr, to[i]);
+	}
+}
+
+/* Behind the two that every kernel has, the trampolines that are listed. */
+static void ftrace_forms(struct write *w, const struct gsite *s, bool listed)
+{
+	struct gjudge *j = w->j;
+	struct glisted l = {0};
+	struct xerr err = {0};
+
+	gforms_add(&w->forms, nop5, sizeof(nop5));
+	for (size_t i = 0; i < XO_ARRAY_SIZE(j->ftrace_caller); i++)
+		if (j->ftrace_caller[i])
+			gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, j->ftrace_caller[i]);
+	if (!listed || glisted_load(&l, j->k, &j->t, &err))
+		return;
+	for (size_t i = 0; i < l.nr; i++)
+		if (l.range[i].owner == LENS_OWNER_FTRACE || l.range[i].owner == LENS_OWNER_BPF)
+			gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, l.range[i].start);
+	glisted_free(&l);
+}
+
+static void ftrace_call_forms(struct write *w, const struct gsite *s)
+{
+	struct gjudge *j = w->j;
+	uint64_t func;
+
+	for (size_t i = 0; i < XO_ARRAY_SIZE(j->graph); i++)
+		if (j->graph[i])
+			gforms_add_branch(&w->forms, 0, GFORM_JUMP, s->addr, j->graph[i]);
+	for (size_t i = 0; i < XO_ARRAY_SIZE(j->ftrace_func); i++)
+		if (j->ftrace_func[i])
+			gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, j->ftrace_func[i]);
+	if (j->ftrace_func_now &&
+	    !gspace_u64(j->k->space, (struct gva){j->ftrace_func_now}, &func) &&
+	    is_function(j, func))
+		gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, func);
+}
+
+/* ---- bytes around a place ---- */
+
+/* @len bytes at @addr as they were and are: outside the write what memory holds, 0 where it ends */
+static void around(const struct write *w, uint64_t addr, size_t len, uint8_t *before,
+		   uint8_t *after)
+{
+	for (size_t i = 0; i < len; i++) {
+		uint64_t off = addr + i - w->gva;
+		const struct lens_area *a;
+
+		if (off < w->len) {
+			before[i] = w->before[off];
+			after[i] = w->after[off];
+			continue;
+		}
+		a = addr + i - w->area->gva.v < w->area->len_bytes
+			    ? w->area
+			    : gareas_at_gva(&w->j->areas, addr + i);
+		if (!a || gmem_read(w->j->k->space->mem,
+				    (struct gpa){a->gpa.v + (addr + i - a->gva.v)}, &before[i], 1))
+			before[i] = 0;
+		after[i] = before[i];
+	}
+}
+
+static enum lens_write_kind kind_of(enum gsite_kind k)
+{
+	switch (k) {
+	case GSITE_JUMP_LABEL:
+		return LENS_WRITE_JUMP_LABEL;
+	case GSITE_STATIC_CALL:
+	case GSITE_TRAMPOLINE:
+		return LENS_WRITE_STATIC_CALL;
+	default:
+		return LENS_WRITE_FTRACE;
+	}
+}
+
+static enum gform_fit fit_site(struct write *w, const struct gsite *s, size_t *ret_len)
+{
+	uint8_t before[GFORM_MAX_BYTES], after[GFORM_MAX_BYTES];
+	enum gform_fit fit = GFORM_NONE;
+
+	around(w, s->addr, sizeof(before), before, after);
+	w->forms.nr = 0;
+	switch (s->kind) {
+	case GSITE_JUMP_LABEL:
+		jump_label_forms(w, s, before);
+		break;
+	case GSITE_STATIC_CALL:
+	case GSITE_TRAMPOLINE:
+		static_call_forms(w, s, before);
+		break;
+	case GSITE_FTRACE_CALL:
+		ftrace_call_forms(w, s);
+		break;
+	case GSITE_FTRACE:
+		ftrace_forms(w, s, false);
+		fit = gforms_fit(&w->forms, before, after, ret_len);
+		if (fit != GFORM_NONE)
+			return fit;
+		w->forms.nr = 0;
+		ftrace_forms(w, s, true);
+		break;
+	}
+	return gforms_fit(&w->forms, before, after, ret_len);
+}
+
+/* ---- kprobes ---- */
+
+static struct gkept *kept_at(struct gjudge *j, uint64_t addr)
+{
+	for (size_t i = 0; i < j->nr_kept; i++)
+		if (j->kept[i].addr == addr)
+			return &j->kept[i];
+	return NULL;
+}
+
+static bool keep(struct gjudge *j, uint64_t addr, const uint8_t *bytes)
+{
+	struct gkept *k = kept_at(j, addr);
+
+	if (!j->kept)
+		j->kept = calloc(GJUDGE_MAX_KEPT, sizeof(*j->kept));
+	if (!k && j->kept && j->nr_kept < GJUDGE_MAX_KEPT)
+		k = &j->kept[j->nr_kept++];
+	if (!k)
+		return false;
+	k->addr = addr;
+	memcpy(k->byte, bytes, sizeof(k->byte));
+	return true;
+}
+
+/* The probe is gone: what stood there before it may come back. */
+static enum gform_fit fit_kept(struct write *w, uint64_t addr, size_t *ret_at, size_t *ret_len)
+{
+	uint8_t before[GPROBE_BYTES], after[GPROBE_BYTES];
+
+	for (size_t i = 0; i < w->j->nr_kept; i++) {
+		const struct gkept *k = &w->j->kept[i];
+
+		if (addr - k->addr >= sizeof(k->byte))
+			continue;
+		around(w, k->addr, sizeof(before), before, after);
+		if (memcmp(after, k->byte, sizeof(after)) != 0)
+			continue;
+		*ret_at = k->addr;
+		*ret_len = sizeof(k->byte);
+		return GFORM_WHOLE;
+	}
+	return GFORM_NONE;
+}
+
+/*
+ * What stood there is remembered when a probe is put there, so that what the
+ * kernel's table says of it counts only for probes older than the guard.
+ */
+static enum gform_fit fit_probe(struct write *w, uint64_t addr, size_t *ret_at, size_t *ret_len)
+{
+	uint8_t before[GFORM_MAX_BYTES], after[GFORM_MAX_BYTES], was[GPROBE_BYTES];
+	const struct gkept *kept;
+	enum gform_fit fit;
+	struct gprobe p;
+	size_t len;
+
+	if (!gprobe_at(w->j->k, &w->j->t, addr, &p))
+		return fit_kept(w, addr, ret_at, ret_len);
+	around(w, p.addr, GPROBE_BYTES, before, after);
+	len = p.slot ? GPROBE_BYTES : 1;
+	kept = kept_at(w->j, p.addr);
+	memcpy(was, before, sizeof(was));
+	if (kept)
+		memcpy(was, kept->byte, sizeof(was));
+	else if (before[0] == GFORM_INT3 || before[0] == GFORM_JUMP)
+		was[0] = p.opcode;
+	if (!kept && before[0] == GFORM_JUMP && p.slot)
+		memcpy(was + 1, p.tail, sizeof(p.tail));
+	w->forms.nr = 0;
+	gforms_add(&w->forms, was, len);
+	if (p.slot)
+		gforms_add_branch(&w->forms, 0, GFORM_JUMP, p.addr, p.slot);
+	was[0] = GFORM_INT3;
+	gforms_add(&w->forms, was, len);
+	fit = gforms_fit(&w->forms, before, after, ret_len);
+	if (fit == GFORM_NONE || addr - p.addr >= *ret_len)
+		return GFORM_NONE;
+	if (!kept && before[0] != GFORM_INT3 && before[0] != GFORM_JUMP &&
+	    !keep(w->j, p.addr, before)) {
+		say(w->ret, "kprobe: more than %d were put since the guard looks", GJUDGE_MAX_KEPT);
+		return GFORM_NONE;
+	}
+	*ret_at = p.addr;
+	return fit;
+}
+
+/* ---- the whole write ---- */
+
+static bool refuse(struct write *w, enum lens_write_kind kind, uint64_t addr)
+{
+	w->ret->kind = kind;
+	w->ret->legal = false;
+	w->ret->intermediate = false;
+	w->ret->gva.v = addr;
+	return false;
+}
+
+/* The place that has the byte at @off. Return: whether it is right; *@ret_next: first byte behind
+ */
+static bool judge_byte(struct write *w, size_t off, size_t *ret_next)
+{
+	struct gsite site[MAX_CANDIDATES];
+	uint64_t addr = w->gva + off, at = 0;
+	size_t len = 0, nr;
+	enum gform_fit fit = GFORM_NONE;
+	enum lens_write_kind kind = LENS_WRITE_OTHER;
+
+	nr = w->module ? gsites_module_at(w->j->k, &w->j->t, w->module, addr, site, MAX_CANDIDATES)
+		       : gsites_at(&w->j->sites, addr, site, MAX_CANDIDATES);
+	for (size_t i = 0; i < nr; i++) {
+		fit = fit_site(w, &site[i], &len);
+		if (fit != GFORM_NONE && addr - site[i].addr < len) {
+			kind = kind_of(site[i].kind);
+			at = site[i].addr;
+			break;
+		}
+	}
+	if (!at) {
+		fit = fit_probe(w, addr, &at, &len);
+		kind = fit != GFORM_NONE ? LENS_WRITE_KPROBE : LENS_WRITE_OTHER;
+	}
+	if (!at) {
+		/* Nearest first: the one that would have been it. */
+		if (nr && !w->ret->reason[0])
+			say(w->ret, "%s: the bytes are none of those it may have",
+			    lens_write_kind_name(kind_of(site[0].kind)));
+		return refuse(w, nr ? kind_of(site[0].kind) : LENS_WRITE_OTHER, addr);
+	}
+	if (!w->ret->kind)
+		w->ret->kind = kind;
+	w->ret->intermediate |= fit == GFORM_STEP;
+	*ret_next = (size_t)(at + len - w->gva);
+	return true;
+}
+
+static void judge_text(struct write *w)
+{
+	for (size_t off = 0; off < w->len; off++) {
+		size_t next;
+
+		if (w->before[off] == w->after[off])
+			continue;
+		if (!judge_byte(w, off, &next))
+			return;
+		off = next - 1;
+	}
+	w->ret->legal = true;
+}
+
+static void judge_gdt(struct lens_judgement *r, uint64_t page_off, const uint8_t *before,
+		      const uint8_t *after, size_t len)
+{
+	r->kind = LENS_WRITE_DESCRIPTOR;
+	r->legal = true;
+	for (size_t i = 0; i < len; i++)
+		if ((before[i] ^ after[i]) & ~gjudge_gdt_mask(page_off + i, before[i]))
+			r->legal = false;
+	if (!r->legal)
+		say(r, "GDT: more differs than accessed, busy, LDT and thread-local segments");
+}
+
+uint8_t gjudge_gdt_mask(size_t off, uint8_t byte)
+{
+	size_t entry = off / DESC_BYTES;
+
+	if (entry >= SWITCH_FIRST && entry <= SWITCH_LAST)
+		return 0xff;
+	if (off % DESC_BYTES != DESC_TYPE)
+		return 0;
+	return byte & DESC_CODE_DATA ? 1 : 2;
+}
+
+/*
+ * Text of a module: its own sites while it is there. Gone with its mapping: free
+ * memory. Being loaded and not executable yet: nobody runs it.
+ */
+static bool judge_module(struct write *w)
+{
+	uint64_t page = w->gva & ~XO_PAGE_MASK;
+	struct gpage now;
+	bool mapped = !gspace_walk(w->j->k->space, (struct gva){page}, &now) &&
+		      now.gpa.v == w->area->gpa.v + (page - w->area->gva.v);
+	const struct gmodule *m = load_modules(w->j) ? gmodules_at(&w->j->modules, page) : NULL;
+
+	w->module = m;
+	if (!mapped || (now.write && !now.exec)) {
+		w->ret->kind = LENS_WRITE_MODULE;
+		w->ret->legal = true;
+		say(w->ret, "module %s: the page is no longer mapped as its code or read-only data",
+		    w->area->module);
+		return true;
+	}
+	if (w->area->kind == LENS_AREA_MODULE_TEXT && m)
+		return false;
+	w->ret->kind = m ? LENS_WRITE_OTHER : LENS_WRITE_MODULE;
+	say(w->ret,
+	    m ? "read-only data of module %s" : "module %s is off the list, its page is not",
+	    w->area->module);
+	return true;
+}
+
+/* A name for where it was, and for a violation that has none a reason. */
+static void name_place(struct gjudge *j, const struct lens_area *a, const struct gmodule *m,
+		       struct lens_judgement *r)
+{
+	const struct ksyms *k = &j->k->syms;
+	struct ksyms own = {0};
+	struct xerr err = {0};
+	ssize_t i;
+
+	if (m) {
+		if (!gmodule_syms(&own, m, j->k, &err))
+			k = &own;
+		xo_escape(SPAN(m->name, sizeof(m->name)), r->where.module, sizeof(r->where.module));
+	}
+	i = m && k != &own ? -1 : ksyms_at(k, r->gva.v);
+	if (i >= 0) {
+		const struct ksym *s = &k->sym[i];
+		const char *name = ksyms_name(k, s);
+
+		r->where.addr.v = s->addr;
+		r->where.size_bytes = ksyms_size(k, (size_t)i);
+		r->where.type = s->type;
+		r->where_off = r->gva.v - s->addr;
+		xo_escape(SPAN(name, strlen(name)), r->where.name, sizeof(r->where.name));
+	}
+	ksyms_free(&own);
+	if (!r->legal && !r->reason[0])
+		say(r, "%s at %.80s+%#llx: nothing that the kernel rewrites",
+		    lens_area_name(a->kind), r->where.name[0] ? r->where.name : "?",
+		    (unsigned long long)r->where_off);
+}
+
+static const struct lens_area *find_area(struct gjudge *j, uint64_t gpa)
+{
+	const struct lens_area *a = gareas_at(&j->areas, gpa);
+	struct xerr err = {0};
+
+	/* A module may have come since. */
+	if (!a && load_modules(j) && !gareas_load(&j->areas, j->k, &j->t, &j->modules, &err))
+		a = gareas_at(&j->areas, gpa);
+	return a;
+}
+
+int gjudge(struct gjudge *j, struct gpa gpa, const uint8_t *before, const uint8_t *after,
+	   size_t len_bytes, struct lens_judgement *ret, struct xerr *err)
+{
+	struct write w = {.j = j, .before = before, .after = after, .len = len_bytes, .ret = ret};
+	size_t first = 0;
+
+	if (!len_bytes || len_bytes > XO_PAGE_SIZE - (gpa.v & XO_PAGE_MASK))
+		return xerr_set(err, XO_EPROTO, "judge: a write is within a page");
+	*ret = (struct lens_judgement){0};
+	for (size_t i = 0; i < j->nr_gdt; i++)
+		if (gpa.v - j->gdt[i] < XO_PAGE_SIZE) {
+			judge_gdt(ret, gpa.v - j->gdt[i], before, after, len_bytes);
+			return 0;
+		}
+	w.area = find_area(j, gpa.v);
+	if (!w.area) {
+		ret->kind = LENS_WRITE_OTHER;
+		say(ret, "nothing of the kernel's that is to be protected");
+		return 0;
+	}
+	while (first < len_bytes - 1 && before[first] == after[first])
+		first++;
+	w.gva = w.area->gva.v + (gpa.v - w.area->gpa.v);
+	ret->gva.v = w.gva + first;
+	switch (w.area->kind) {
+	case LENS_AREA_MODULE_TEXT:
+	case LENS_AREA_MODULE_RODATA:
+		if (!judge_module(&w))
+			judge_text(&w);
+		break;
+	case LENS_AREA_TEXT:
+		judge_text(&w);
+		break;
+	default:
+		break;
+	}
+	if (!ret->kind)
+		ret->kind = LENS_WRITE_OTHER;
+	name_place(j, w.area, w.module, ret);
+	return 0;
+}

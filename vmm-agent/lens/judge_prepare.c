@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+/* What a judge knows before the first write. */
+#include "vmm-agent/lens/judge.h"
+
+#include <stdlib.h>
+
+static void load_addresses(struct gjudge *j)
+{
+	const struct gkernel *k = j->k;
+	uint64_t thunks = gkernel_symbol(k, "thunks_initialized"), gdt, at;
+	uint8_t on = 0;
+
+	j->ftrace_caller[0] = gkernel_symbol(k, "ftrace_caller");
+	j->ftrace_caller[1] = gkernel_symbol(k, "ftrace_regs_caller");
+	j->ftrace_func[0] = gkernel_symbol(k, "ftrace_stub");
+	j->ftrace_func[1] = gkernel_symbol(k, "arch_ftrace_ops_list_func");
+	j->ftrace_func[2] = gkernel_symbol(k, "ftrace_ops_list_func");
+	j->ftrace_func[3] = gkernel_symbol(k, "ftrace_ops_assist_func");
+	j->ftrace_func_now = gkernel_symbol(k, "ftrace_trace_function");
+	j->graph[0] = gkernel_symbol(k, "ftrace_graph_caller");
+	j->graph[1] = j->ftrace_func[0];
+	j->return0 = gkernel_symbol(k, "__static_call_return0");
+	j->static_return = gkernel_symbol(k, "__static_call_return");
+	j->return_thunk = gkernel_symbol(k, "__x86_return_thunk");
+	at = gkernel_symbol(k, "x86_return_thunk");
+	if (!at || gspace_u64(k->space, (struct gva){at}, &j->return_thunk_now))
+		j->return_thunk_now = 0;
+	j->call_thunks =
+		thunks && !gspace_read(k->space, (struct gva){thunks}, &on, sizeof(on)) && on;
+	gdt = gkernel_symbol(k, "gdt_page");
+	j->nr_gdt = 0;
+	for (uint32_t cpu = 0; gdt && cpu < k->nr_cpus; cpu++) {
+		struct gpage page;
+
+		if (k->percpu[cpu] &&
+		    !gspace_walk(k->space, (struct gva){k->percpu[cpu] + gdt}, &page))
+			j->gdt[j->nr_gdt++] = page.gpa.v;
+	}
+}
+
+int gjudge_prepare(struct gjudge *j, const struct gkernel *k, struct xerr *err)
+{
+	struct gmodules fresh;
+	int rc = j->k ? 0 : gguard_types_load(&j->t, k, err);
+
+	if (!rc)
+		rc = gmodules_load(&fresh, k, err);
+	if (rc)
+		return rc;
+	gmodules_free(&j->modules);
+	j->modules = fresh;
+	rc = gareas_load(&j->areas, k, &j->t, &j->modules, err);
+	if (!rc && !j->sites.nr)
+		rc = gsites_load(&j->sites, k, err);
+	if (rc)
+		return rc;
+	j->k = k;
+	load_addresses(j);
+	return 0;
+}
+
+void gjudge_free(struct gjudge *j)
+{
+	gareas_free(&j->areas);
+	gsites_free(&j->sites);
+	gmodules_free(&j->modules);
+	free(j->kept);
+	*j = (struct gjudge){0};
+}

@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm-agent/lens/tables.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+
+/* Documentation/arch/x86/x86_64/mm.rst; the same with 4 and 5 levels */
+#define ENTRY_AREA     UINT64_C(0xfffffe0000000000)
+#define ENTRY_AREA_END UINT64_C(0xfffffe7fffffffff)
+#define IMAGE	       UINT64_C(0xffffffff80000000)
+#define FIXMAP	       UINT64_C(0xffffffffff000000)
+
+#define LEVEL_BITS 9
+#define BITS	   (GPTE_PRESENT | GPTE_WRITE | GPTE_USER | GPTE_NX | GPTE_ADDR)
+#define RIGHTS	   (GPTE_WRITE | GPTE_USER | GPTE_NX)
+
+static uint64_t span_of(unsigned int level)
+{
+	return UINT64_C(1) << (XO_PAGE_SHIFT + LEVEL_BITS * (level - 1));
+}
+
+static bool is_leaf(uint64_t entry, unsigned int level)
+{
+	return level == 1 || (level <= 3 && (entry & GPTE_LARGE));
+}
+
+/* What of an entry matters: at level 1, GPTE_LARGE is a cache attribute. */
+static uint64_t relevant(uint64_t entry, unsigned int level)
+{
+	if (!(entry & GPTE_PRESENT))
+		return 0;
+	return entry & (BITS | (level > 1 ? GPTE_LARGE : 0));
+}
+
+static const uint64_t *table_at(const struct gkernel *k, uint64_t gpa)
+{
+	uint64_t left;
+	const uint8_t *p = gmem_ptr(k->space->mem, (struct gpa){gpa}, &left);
+
+	return p && left >= XO_PAGE_SIZE && !(gpa & XO_PAGE_MASK)
+		       ? (const uint64_t *)(const void *)p
+		       : NULL;
+}
+
+static uint64_t load(const uint64_t *p)
+{
+	return *(const volatile uint64_t *)p;
+}
+
+/* ---- remembering ---- */
+
+/* The table at @gpa and those below it, as far as they map [@start, @last]. */
+static int pin(struct xbuf *all, const struct gkernel *k, uint64_t gpa, uint64_t from,
+	       unsigned int level, uint64_t gva, uint64_t start, uint64_t last)
+{
+	const uint64_t *p = table_at(k, gpa);
+	uint64_t span = span_of(level);
+	struct gtable t = {.gpa = gpa, .gva = gva, .from = from, .level = (uint8_t)level};
+	int rc;
+
+	if (!p)
+		return -XO_EPAGETABLE;
+	t.first = (uint16_t)(start > gva ? (start - gva) / span : 0);
+	t.last = (uint16_t)((last - gva) / span < GTABLE_ENTRIES ? (last - gva) / span
+								 : GTABLE_ENTRIES - 1);
+	for (unsigned int i = t.first; i <= t.last; i++)
+		t.entry[i] = load(p + i);
+	rc = xbuf_add(all, &t, sizeof(t));
+	for (unsigned int i = t.first; !rc && i <= t.last; i++)
+		if ((t.entry[i] & GPTE_PRESENT) && !is_leaf(t.entry[i], level))
+			rc = pin(all, k, t.entry[i] & GPTE_ADDR, gpa + i * sizeof(*p), level - 1,
+				 gva + i * span, start, last);
+	return rc;
+}
+
+/* The addresses of a root's entries: the upper half is at the top. */
+static int pin_window(struct xbuf *all, const struct gkernel *k, uint64_t start, uint64_t last)
+{
+	unsigned int levels = k->space->levels;
+	unsigned int shift = XO_PAGE_SHIFT + LEVEL_BITS * levels;
+	uint64_t top = ~UINT64_C(0) << shift;
+
+	return pin(all, k, k->space->root.v, 0, levels, top, start, last);
+}
+
+static int copy_gdts(struct gtables *t, const struct gjudge *j)
+{
+	t->gdt = calloc(j->nr_gdt + 1, sizeof(*t->gdt));
+	if (!t->gdt)
+		return -ENOMEM;
+	t->nr_gdt = j->nr_gdt;
+	for (size_t i = 0; i < t->nr_gdt; i++)
+		if (gmem_read(j->k->space->mem, (struct gpa){j->gdt[i]}, t->gdt[i], GTABLES_GDT))
+			return -XO_EPAGETABLE;
+	return 0;
+}
+
+int gtables_pin(struct gtables *t, const struct gjudge *j, struct xerr *err)
+{
+	_cleanup_xbuf_ struct xbuf all = XBUF(GTABLES_MAX * sizeof(struct gtable));
+	struct gtables fresh = {0};
+	int rc = pin_window(&all, j->k, IMAGE, UINT64_MAX);
+
+	if (!rc)
+		rc = pin_window(&all, j->k, ENTRY_AREA, ENTRY_AREA_END);
+	if (!rc)
+		rc = copy_gdts(&fresh, j);
+	if (rc) {
+		gtables_free(&fresh);
+		return xerr_set(err, rc, "shared page tables: %s", xo_code_text(rc));
+	}
+	fresh.nr = all.len_bytes / sizeof(struct gtable);
+	fresh.table = (struct gtable *)(void *)XO_TAKE_PTR(all.data);
+	gtables_free(t);
+	*t = fresh;
+	return 0;
+}
+
+/* ---- comparing ---- */
+
+enum part {
+	PART_IMAGE, /* text and read-only data */
+	PART_DATA,  /* of the image; freed parts of it may hold modules, whose rights show here too
+		     */
+	PART_MODULES,
+	PART_FIXMAP,
+	PART_ENTRY,
+};
+
+struct check {
+	const struct gkernel *k;
+	uint64_t ro_start, ro_end;
+	struct gfound *found;
+};
+
+static enum part part_of(const struct check *c, uint64_t gva)
+{
+	if (gva < IMAGE)
+		return PART_ENTRY;
+	if (gva >= FIXMAP)
+		return PART_FIXMAP;
+	if (gva < xo_align_up(c->k->text_end, XO_PAGE_SIZE) ||
+	    (gva >= c->ro_start && gva < c->ro_end))
+		return PART_IMAGE;
+	return gva < xo_align_up(c->k->end, span_of(2)) ? PART_DATA : PART_MODULES;
+}
+
+static void report(struct check *c, unsigned int level, uint64_t gva, uint64_t was, uint64_t is)
+{
+	static const char *const name[] = {"kernel image", "kernel data", "module area", "fixmap",
+					   "CPU entry area"};
+	struct lens_finding f;
+
+	memset(&f, 0, sizeof(f));
+	f.kind = (is & GPTE_PRESENT) && is_leaf(is, level) && (is & GPTE_WRITE) && !(is & GPTE_NX)
+			 ? LENS_FOUND_WX
+			 : LENS_FOUND_PTE;
+	f.gva.v = gva;
+	f.gpa.v = is & GPTE_ADDR;
+	f.len_bytes = span_of(level);
+	f.was = was;
+	f.is = is;
+	snprintf(f.what, sizeof(f.what), "entry of level %u, %s", level, name[part_of(c, gva)]);
+	gfound_add(c->found, &f);
+}
+
+/* Whether a page that is there now may be: only what runs, and what must stay as it was, matters */
+static bool leaf_is_fine(enum part part, uint64_t was, uint64_t is, unsigned int level)
+{
+	bool same_target = (was & GPTE_PRESENT) && is_leaf(was, level) &&
+			   !((was ^ is) & (GPTE_ADDR | (level > 1 ? GPTE_LARGE : 0)));
+	uint64_t rights = (was ^ is) & RIGHTS;
+
+	if (!(was & GPTE_PRESENT))
+		return is & GPTE_NX;
+	switch (part) {
+	case PART_IMAGE:
+	case PART_FIXMAP:
+		return same_target && !rights;
+	case PART_ENTRY: /* buffers of debug store come and go; what was read-only stays */
+		return (same_target && !rights) || ((was & is & GPTE_WRITE) && (is & GPTE_NX));
+	case PART_DATA:
+		return same_target && !((was ^ is) & (GPTE_USER | GPTE_NX));
+	case PART_MODULES:
+		break;
+	}
+	if (same_target && !(rights & ~was & is))
+		return (is & GPTE_NX) || !(was & GPTE_NX);
+	return is & GPTE_NX;
+}
+
+/* A large page that was split: each part must be what it was a part of. */
+static void check_split(struct check *c, unsigned int level, uint64_t gva, uint64_t was,
+			uint64_t is)
+{
+	const uint64_t *p = table_at(c->k, is & GPTE_ADDR);
+	uint64_t span = span_of(level - 1);
+
+	for (unsigned int i = 0; p && i < GTABLE_ENTRIES; i++) {
+		uint64_t e = load(p + i), at = gva + i * span;
+		uint64_t want = GPTE_PRESENT | (was & RIGHTS) | (level > 2 ? GPTE_LARGE : 0) |
+				((was & GPTE_ADDR & ~(span_of(level) - 1)) + i * span);
+		enum part part = part_of(c, at);
+
+		if (!(e & GPTE_PRESENT)
+			    ? part == PART_IMAGE
+			    : !is_leaf(e, level - 1) || !leaf_is_fine(part, want, e, level - 1))
+			report(c, level - 1, at, want, e);
+	}
+	if (!p)
+		report(c, level, gva, was, is);
+}
+
+/* A table that was not there: nothing below it may be executable. */
+static void check_new_table(struct check *c, unsigned int level, uint64_t gva, uint64_t is)
+{
+	const uint64_t *p = table_at(c->k, is & GPTE_ADDR);
+
+	for (unsigned int i = 0; p && i < GTABLE_ENTRIES; i++) {
+		uint64_t e = load(p + i), at = gva + i * span_of(level - 1);
+
+		if (!(e & GPTE_PRESENT) || (e & GPTE_NX))
+			continue;
+		if (is_leaf(e, level - 1))
+			report(c, level - 1, at, 0, e);
+		else
+			check_new_table(c, level - 1, at, e);
+	}
+}
+
+static void check_entry(struct check *c, const struct gtable *t, unsigned int i, uint64_t is)
+{
+	uint64_t was = t->entry[i], gva = t->gva + i * span_of(t->level);
+	enum part part = part_of(c, gva);
+	unsigned int level = t->level;
+
+	if (!(is & GPTE_PRESENT)) {
+		if (part == PART_IMAGE || (part == PART_ENTRY && !(was & GPTE_WRITE)))
+			report(c, level, gva, was, is);
+	} else if (is_leaf(is, level)) {
+		if (!leaf_is_fine(part, was, is, level))
+			report(c, level, gva, was, is);
+	} else if (!(was & GPTE_PRESENT) ||
+		   (!is_leaf(was, level) && part == PART_MODULES && level == 2)) {
+		check_new_table(c, level, gva, is);
+	} else if (is_leaf(was, level)) {
+		check_split(c, level, gva, was, is);
+	} else {
+		report(c, level, gva, was, is);
+	}
+}
+
+static void check_gdts(struct check *c, const struct gtables *t, const struct gjudge *j)
+{
+	uint64_t page = gkernel_symbol(j->k, "gdt_page");
+
+	for (size_t i = 0; i < t->nr_gdt && i < j->nr_gdt; i++) {
+		uint8_t now[GTABLES_GDT];
+
+		if (gmem_read(j->k->space->mem, (struct gpa){j->gdt[i]}, now, sizeof(now)))
+			continue;
+		for (size_t off = 0; off < sizeof(now); off++) {
+			struct lens_finding f;
+			uint8_t was = t->gdt[i][off];
+
+			if (!((was ^ now[off]) & ~gjudge_gdt_mask(off, was)))
+				continue;
+			memset(&f, 0, sizeof(f));
+			f.kind = LENS_FOUND_DESCRIPTOR;
+			f.gpa.v = j->gdt[i] + (off & ~7ul);
+			f.len_bytes = sizeof(f.was);
+			memcpy(&f.was, t->gdt[i] + (off & ~7ul), sizeof(f.was));
+			memcpy(&f.is, now + (off & ~7ul), sizeof(f.is));
+			f.gva.v = page;
+			snprintf(f.what, sizeof(f.what), "GDT of CPU %zu, entry %zu", i, off / 8);
+			gfound_add(c->found, &f);
+			off |= 7;
+		}
+	}
+}
+
+/* A table that nothing leads to any more may be anything; what led to it was compared. */
+static bool is_in_use(const struct gkernel *k, const struct gtable *t)
+{
+	uint64_t entry;
+
+	return !t->from ||
+	       (!gmem_u64(k->space->mem, (struct gpa){t->from}, &entry) && (entry & GPTE_PRESENT) &&
+		!is_leaf(entry, t->level + 1u) && (entry & GPTE_ADDR) == t->gpa);
+}
+
+int gtables_check(const struct gtables *t, const struct gjudge *j, struct gfound *ret,
+		  struct xerr *err)
+{
+	struct check c = {.k = j->k, .found = ret};
+
+	if (!t->nr)
+		return xerr_set(err, XO_ENOKERNEL, "shared page tables: they were not pinned yet");
+	c.ro_start = gkernel_symbol(j->k, "__start_rodata");
+	c.ro_end = gkernel_symbol(j->k, "__end_rodata");
+	ret->nr = 0;
+	for (size_t n = 0; n < t->nr; n++) {
+		const struct gtable *one = &t->table[n];
+		const uint64_t *p = is_in_use(j->k, one) ? table_at(j->k, one->gpa) : NULL;
+
+		for (unsigned int i = one->first; p && i <= one->last; i++) {
+			uint64_t is = load(p + i);
+
+			if (is != one->entry[i] &&
+			    relevant(is, one->level) != relevant(one->entry[i], one->level))
+				check_entry(&c, one, i, is);
+		}
+	}
+	check_gdts(&c, t, j);
+	return 0;
+}
+
+void gtables_free(struct gtables *t)
+{
+	free(t->table);
+	free(t->gdt);
+	*t = (struct gtables){0};
+}
