@@ -21,7 +21,7 @@
 
 #define TABLES_MS   250	 /* the shared tables and the registers: looked at 100 times a second */
 #define WALK_MS	    2500 /* every address space: once a second, and a second look */
-#define SETTLE_MS   1500
+#define SETTLE_MS   300
 #define GUARDED_MS  60000
 #define NS_PER_MS   1000000
 #define MAX_ATTACKS 64
@@ -47,6 +47,7 @@ struct attack {
 	const char *load;   /* NULL: /attacks/load @module */
 	const char *option; /* of the guard */
 	const char *kinds;  /* of the event: any of these words */
+	const char *where;  /* what the event's reason must contain, or NULL */
 	const char *note;
 	enum stage stage;
 	enum outcome guarded;
@@ -59,7 +60,8 @@ struct attack {
 #define CMDLINE	    "! cat /proc/cmdline"
 #define PPID(what)  "sh -c '[ $PPID = " what " ]'"
 #define VIOLATION   "violation jump-label static-call ftrace kprobe module"
-#define EXECUTABLE  "executable-page writable-executable-page page-table"
+#define EXECUTABLE  "executable-page writable-executable-page"
+#define IMAGE	    "kernel image"
 
 /* Reading the file is the shell's own doing, in its own address space. */
 #define READ_BY_SHELL                                                                              \
@@ -102,9 +104,9 @@ static const struct attack attacks[] = {
 	{"plain_module", "a module without approval", .guarded = NOT_COVERED,
 	 .note = "modules are not gated yet; what they write is judged"},
 	{"remap_shared", "text mapped to a copy, for all", EXECDOMAINS, .guarded = DETECTED,
-	 .kinds = "page-table text-mapping", .within_ms = TABLES_MS},
+	 .kinds = "page-table text-mapping", .where = IMAGE, .within_ms = TABLES_MS},
 	{"remap_process", "text mapped to a copy, in one process", "grep -qx 1 /tmp/effect",
-	 .load = READ_BY_SHELL, .guarded = DETECTED, .kinds = "text-mapping executable-page",
+	 .load = READ_BY_SHELL, .guarded = DETECTED, .kinds = "page-table text-mapping",
 	 .within_ms = WALK_MS},
 	{"exec_vmalloc", "an unapproved executable page", .guarded = DETECTED, .kinds = EXECUTABLE,
 	 .within_ms = WALK_MS},
@@ -126,7 +128,7 @@ static const struct attack attacks[] = {
 	{"window_write", "the window's pages", CMDLINE, .stage = PATCHED, .guarded = NO_EFFECT,
 	 .note = "the chipset drops writes to ROM"},
 	{"window_pte", "the page-table entry of a patch's home", CMDLINE, .stage = PATCHED,
-	 .guarded = DETECTED, .kinds = "page-table", .within_ms = TABLES_MS},
+	 .guarded = DETECTED, .kinds = "page-table", .where = "fixmap", .within_ms = TABLES_MS},
 	{"window_pam", "the registers that make the window ROM", CMDLINE, .stage = PATCHED,
 	 .kinds = VIOLATION},
 	{"shim_code", "a patch's code in the shim", CMDLINE, .stage = WITH_SHIM,
@@ -140,7 +142,7 @@ _Static_assert(NR_ATTACKS <= MAX_ATTACKS, "a longer table");
 
 /* What came of each, for the table. */
 static struct {
-	bool works, tried;
+	const char *unguarded;
 	char guarded[96], event[64];
 } results[MAX_ATTACKS];
 
@@ -241,14 +243,16 @@ static void works_unguarded(void **state)
 {
 	const struct attack *a = *state;
 	_cleanup_free_ char *load = NULL;
+	bool works;
 
 	need_guest(a->stage, false, NULL);
 	load = load_command(a, 0);
 	assert_non_null(load);
 	assert_false(has_effect(a));
 	assert_int_equal(guest_run(guest, load, 0, NULL, NULL), 0);
-	results[a - attacks].works = has_effect(a);
-	assert_int_equal(results[a - attacks].works, a->guarded != NO_EFFECT);
+	works = has_effect(a);
+	results[a - attacks].unguarded = works ? "works" : "no effect";
+	assert_int_equal(works, a->guarded != NO_EFFECT);
 	assert_true(undo(a));
 	assert_false(has_effect(a));
 	assert_true(guest_dmesg_clean(guest));
@@ -284,8 +288,12 @@ static json_t *await_event(const struct attack *a, uint64_t end_ns)
 		const char *verdict = guardrun_says(event, "verdict");
 
 		if (*verdict && !strcmp(verdict, "kept") == kept &&
-		    has_word(a->kinds, guardrun_says(event, "kind")))
+		    has_word(a->kinds, guardrun_says(event, "kind")) &&
+		    (!a->where || strstr(guardrun_says(event, "reason"), a->where)))
 			return event;
+		if (*verdict && strcmp(verdict, "kept"))
+			print_message("besides: %s: %s\n", guardrun_says(event, "kind"),
+				      guardrun_says(event, "reason"));
 		json_decref(event);
 	}
 	return NULL;
@@ -301,7 +309,6 @@ static enum outcome judge(const struct attack *a, bool effect, const json_t *eve
 		got = a->guarded == ALLOWED ? ALLOWED : effect ? DETECTED : PREVENTED;
 	snprintf(results[i].event, sizeof(results[i].event), "%s",
 		 event ? guardrun_says(event, "kind") : "");
-	results[i].tried = true;
 	if (got == DETECTED)
 		snprintf(results[i].guarded, sizeof(results[i].guarded), "detected after %llu ms",
 			 (unsigned long long)ms);
@@ -338,7 +345,6 @@ static void caught_by_the_guard(void **state)
 	load = load_command(a, WALK_MS / 1000 + 1);
 	assert_non_null(load);
 	assert_false(has_effect(a));
-	(void)guardrun_settle(guard, SETTLE_MS);
 	start_ns = realtime_ns();
 	if (guest_run(guest, load, GUARDED_MS, NULL, &(int){0}))
 		print_message("%s: the guest does not answer\n", a->module);
@@ -352,7 +358,7 @@ static void caught_by_the_guard(void **state)
 	print_message("%s: %s %s\n", a->what, results[a - attacks].guarded,
 		      results[a - attacks].event);
 	(void)undo(a);
-	(void)guardrun_settle(guard, SETTLE_MS);
+	(void)guardrun_settle(guard, SETTLE_MS + (a->within_ms > TABLES_MS ? a->within_ms : 0));
 	if (a->spoils || a->loses || !guest_is_running(guest))
 		drop_guest();
 	else
@@ -393,8 +399,8 @@ static void write_table(FILE *f)
 		"event, or reason");
 	for (size_t i = 0; i < NR_ATTACKS; i++)
 		fprintf(f, "%-42s %-10s %-24s %s%s%s\n", attacks[i].what,
-			results[i].works ? "works" : "no effect",
-			results[i].tried ? results[i].guarded : "not tried", results[i].event,
+			results[i].unguarded ? results[i].unguarded : "not tried",
+			*results[i].guarded ? results[i].guarded : "not tried", results[i].event,
 			attacks[i].note && *results[i].event ? "; " : "",
 			attacks[i].note ? attacks[i].note : "");
 	fprintf(f, "%-42s %-10s %-24s %s\n", "pvclock MSR aimed at text", "not tried", "not tried",
