@@ -118,7 +118,7 @@ static void one_write(struct run *r, size_t i)
 {
 	struct mon_write_event e;
 	struct xerr err = {0};
-	uint64_t held_ns;
+	uint64_t held_ns = 0;
 
 	xo_sleep_ns(SETTLE_NS);
 	bare_store(r->guest, 0, BARE_STORE_32, BARE_GUARDED, i + 1);
