@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A gate of the IDT that user space may use and should not: the breakpoint's,
- * under a vector that nobody has. "trap" of the attacks' programs uses it; it
- * gets SIGTRAP if the gate is there, SIGSEGV if not.
+ * under a vector that nobody has. The program "use-gate" gets SIGTRAP if the
+ * gate is there, SIGSEGV if not.
  */
 #ifndef EXOPATCH_TESTS_GATE_H
 #define EXOPATCH_TESTS_GATE_H

@@ -18,7 +18,9 @@ static u64 *tables[3]; /* of 1 GiB, 2 MiB and 4 KiB entries */
 
 static u64 *copy_table(u64 entry)
 {
-	return (u64 *)kmemdup(__va(entry & REMAP_ADDRESS), PAGE_SIZE, GFP_KERNEL);
+	u64 *table = (u64 *)__get_free_page(GFP_KERNEL);
+
+	return table ? memcpy(table, __va(entry & REMAP_ADDRESS), PAGE_SIZE) : NULL;
 }
 
 static int build(u8 *at)

@@ -1,0 +1,463 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The attacks of tests/attacks on stock guests: each works where nobody guards,
+ * and with the guard is prevented, or detected in time, or stands in the table
+ * below as not covered, with the reason. None may be missed silently. The table
+ * that comes of it is printed, and written to $BUILD/attack-table.txt.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/util.h"
+#include "tests/lib/guardrun.h"
+#include "tests/lib/patching.h"
+
+#define TABLES_MS   250	 /* the shared tables and the registers: looked at 100 times a second */
+#define WALK_MS	    2500 /* every address space: once a second, and a second look */
+#define SETTLE_MS   1500
+#define GUARDED_MS  60000
+#define NS_PER_MS   1000000
+#define MAX_ATTACKS 64
+
+/* What the guest has before the attack. */
+enum stage { PLAIN, PATCHED, WITH_SHIM };
+
+enum outcome {
+	PREVENTED,   /* it has no effect, and there is an event */
+	DETECTED,    /* it has, and there is an event in time */
+	ALLOWED,     /* what the kernel does by itself and the policy lets it: an event, "kept" */
+	NOT_COVERED, /* it has, and there need not be an event: @note says why */
+	NO_EFFECT,   /* it has none, guarded or not */
+};
+
+static const char *const outcome_name[] = {"prevented", "detected", "allowed", "not covered",
+					   "no effect"};
+
+struct attack {
+	const char *module;
+	const char *what;
+	const char *check;  /* status 0: it worked. NULL: the module's own probe */
+	const char *load;   /* NULL: /attacks/load @module */
+	const char *option; /* of the guard */
+	const char *kinds;  /* of the event: any of these words */
+	const char *note;
+	enum stage stage;
+	enum outcome guarded;
+	unsigned int within_ms; /* DETECTED */
+	bool spoils;		/* the guest's kernel does not survive a refusal unharmed */
+	bool loses;		/* what it destroyed is not undone */
+};
+
+#define EXECDOMAINS "! cat /proc/execdomains"
+#define CMDLINE	    "! cat /proc/cmdline"
+#define PPID(what)  "sh -c '[ $PPID = " what " ]'"
+#define VIOLATION   "violation jump-label static-call ftrace kprobe module"
+#define EXECUTABLE  "executable-page writable-executable-page page-table"
+
+/* Reading the file is the shell's own doing, in its own address space. */
+#define READ_BY_SHELL                                                                              \
+	"/attacks/load remap_process && { read x </proc/execdomains; echo $? >/tmp/effect; "       \
+	"sleep $HOLD; }"
+
+static const struct attack attacks[] = {
+	{"text_vmap_alias", "text through a vmap alias", EXECDOMAINS, .kinds = VIOLATION},
+	{"text_direct_map", "text through the direct map", EXECDOMAINS, .kinds = VIOLATION},
+	{"text_cr0_wp", "text with CR0.WP cleared", EXECDOMAINS, .kinds = VIOLATION},
+	{"text_pte_write", "text through its page, made writable", EXECDOMAINS, .kinds = VIOLATION},
+	{"text_pte_write", "write permission on a text page", .guarded = DETECTED,
+	 .kinds = "page-table", .within_ms = TABLES_MS},
+	{"text_poke", "text through text_poke", EXECDOMAINS, .kinds = VIOLATION, .spoils = true},
+	{"text_dma", "text by DMA of an emulated device", EXECDOMAINS, .kinds = VIOLATION},
+	{"call_site", "a call site of the dispatcher", PPID("4919"), .kinds = VIOLATION},
+	{"rodata_proc_ops", "a table of operations in rodata", "! cat /proc/stat",
+	 .kinds = VIOLATION},
+	{"rodata_syscall_table", "sys_call_table", .kinds = VIOLATION},
+	{"static_call", "a static call to other code", .kinds = VIOLATION, .spoils = true},
+	{"idt_gate", "a gate of the IDT", "use-gate", .kinds = VIOLATION},
+	{"idt_lidt", "LIDT with a copied IDT", "use-gate", .guarded = DETECTED, .kinds = "register",
+	 .within_ms = TABLES_MS},
+	{"cr0_wp_stays", "CR0.WP off for good", .guarded = DETECTED, .kinds = "register",
+	 .within_ms = TABLES_MS},
+	{"cr4_smep", "CR4.SMEP and SMAP off for good", .guarded = DETECTED, .kinds = "register",
+	 .within_ms = TABLES_MS},
+	{"cr4_smep_brief", "CR4.SMEP off for a microsecond", .guarded = NOT_COVERED,
+	 .note = "registers are looked at, not watched"},
+	{"msr_lstar", "LSTAR by wrmsr", PPID("$$"), .guarded = DETECTED, .kinds = "register",
+	 .within_ms = TABLES_MS},
+	{"hook_ftrace", "an ftrace hook", EXECDOMAINS, .guarded = ALLOWED, .kinds = "ftrace",
+	 .note = "prevented where policy forbids ftrace"},
+	{"hook_ftrace", "an ftrace hook, ftrace forbidden", EXECDOMAINS,
+	 .kinds = "ftrace violation", .option = "--forbid=ftrace", .spoils = true},
+	{"hook_kprobe", "a kprobe hook", EXECDOMAINS, .guarded = ALLOWED, .kinds = "kprobe",
+	 .note = "prevented where policy forbids kprobes"},
+	{"hook_kprobe", "a kprobe hook, kprobes forbidden", EXECDOMAINS,
+	 .kinds = "kprobe violation", .option = "--forbid=kprobe", .spoils = true},
+	{"plain_module", "a module without approval", .guarded = NOT_COVERED,
+	 .note = "modules are not gated yet; what they write is judged"},
+	{"remap_shared", "text mapped to a copy, for all", EXECDOMAINS, .guarded = DETECTED,
+	 .kinds = "page-table text-mapping", .within_ms = TABLES_MS},
+	{"remap_process", "text mapped to a copy, in one process", "grep -qx 1 /tmp/effect",
+	 .load = READ_BY_SHELL, .guarded = DETECTED, .kinds = "text-mapping executable-page",
+	 .within_ms = WALK_MS},
+	{"exec_vmalloc", "an unapproved executable page", .guarded = DETECTED, .kinds = EXECUTABLE,
+	 .within_ms = WALK_MS},
+	{"exec_pte", "a page writable and executable", .guarded = DETECTED, .kinds = EXECUTABLE,
+	 .within_ms = WALK_MS},
+	{"exec_direct_map", "executable data in the direct map", .guarded = DETECTED,
+	 .kinds = EXECUTABLE, .within_ms = WALK_MS},
+	{"exec_user", "supervisor's code in the user half",
+	 .load = "/attacks/load exec_user hold_ms=${HOLD}000", .guarded = DETECTED,
+	 .kinds = EXECUTABLE, .within_ms = WALK_MS},
+	{"window_fixmap", "a free entry of the window's table", .guarded = DETECTED,
+	 .kinds = EXECUTABLE, .within_ms = WALK_MS},
+	{"data_modprobe_path", "modprobe_path", "grep -q /attack /proc/sys/kernel/modprobe",
+	 .guarded = NOT_COVERED, .note = "data that the kernel writes itself is not protected"},
+	{"data_ktype", "a pointer to functions on the heap", "! cat /sys/kernel/uevent_seqnum",
+	 .guarded = NOT_COVERED, .note = "data that the kernel writes itself is not protected"},
+	{"text_balloon", "a page of text given to the balloon", .guarded = DETECTED,
+	 .kinds = "protection-lost violation", .within_ms = WALK_MS, .loses = true},
+	{"window_write", "the window's pages", CMDLINE, .stage = PATCHED, .guarded = NO_EFFECT,
+	 .note = "the chipset drops writes to ROM"},
+	{"window_pte", "the page-table entry of a patch's home", CMDLINE, .stage = PATCHED,
+	 .guarded = DETECTED, .kinds = "page-table", .within_ms = TABLES_MS},
+	{"window_pam", "the registers that make the window ROM", CMDLINE, .stage = PATCHED,
+	 .kinds = VIOLATION},
+	{"shim_code", "a patch's code in the shim", CMDLINE, .stage = WITH_SHIM,
+	 .kinds = VIOLATION},
+	{"shim_abi", "the shim's ABI page", "! grep -q ^cmdline /sys/kernel/exopatch/patches",
+	 .stage = WITH_SHIM, .kinds = VIOLATION},
+};
+
+#define NR_ATTACKS XO_ARRAY_SIZE(attacks)
+_Static_assert(NR_ATTACKS <= MAX_ATTACKS, "a longer table");
+
+/* What came of each, for the table. */
+static struct {
+	bool works, tried;
+	char guarded[96], event[64];
+} results[MAX_ATTACKS];
+
+static const char *kernel;
+static char package[256];
+static struct guest *guest;
+static struct guardrun *guard;
+static const char *guard_option;
+static enum stage guest_stage;
+static bool guest_guarded;
+
+/* ---- guests, kept from one attack to the next where that is possible ---- */
+
+static void drop_guest(void)
+{
+	(void)guardrun_stop(guard);
+	guard = NULL;
+	guest_free(guest);
+	guest = NULL;
+}
+
+static int patch_guest(enum stage stage)
+{
+	_cleanup_exo_ struct exo e = {0};
+	const char *home = stage == WITH_SHIM ? "--home=shim" : "--home=window";
+
+	return EXO(&e, guest, "apply", package, home) ? -1 : e.rc;
+}
+
+static void need_guest(enum stage stage, bool guarded, const char *option)
+{
+	static const char *const devices[] = {"-device", "edu,dma_mask=0xffffffff", "-device",
+					      "virtio-balloon-pci-transitional", NULL};
+	const struct guest_opts opts = {
+		.package = kernel,
+		.cpu = "qemu64,+smep,+smap,+umip",
+		.extra = devices,
+		.shim = stage == WITH_SHIM,
+	};
+
+	if (guest && guest_stage == stage && guest_guarded == guarded && guard_option == option)
+		return;
+	drop_guest();
+	assert_int_equal(guest_boot(&guest, &opts), 0);
+	guest_stage = stage;
+	guest_guarded = guarded;
+	guard_option = option;
+	if (stage != PLAIN)
+		assert_int_equal(patch_guest(stage), 0);
+	if (!guarded)
+		return;
+	guard = guardrun_start(guest, "enforce", option);
+	assert_non_null(guard);
+}
+
+/* ---- one attack ---- */
+
+static bool says_yes(const char *command)
+{
+	char line[512];
+	int rc = -1;
+
+	snprintf(line, sizeof(line), "{ %s; } >/dev/null 2>&1", command);
+	return !guest_run(guest, line, GUARDED_MS, NULL, &rc) && rc == 0;
+}
+
+static bool has_effect(const struct attack *a)
+{
+	char probe[128];
+
+	if (a->check)
+		return says_yes(a->check);
+	snprintf(probe, sizeof(probe), "grep -qx 4919 /sys/module/%s/parameters/probe", a->module);
+	return says_yes(probe);
+}
+
+/* How it is loaded, its symbols looked up already. */
+static char *load_command(const struct attack *a, unsigned int hold_s)
+{
+	char line[512];
+	char *command = NULL;
+
+	if (a->load)
+		return asprintf(&command, "HOLD=%u; %s", hold_s, a->load) < 0 ? NULL : command;
+	snprintf(line, sizeof(line), "/attacks/load -n %s", a->module);
+	return guest_sh(guest, line);
+}
+
+static bool undo(const struct attack *a)
+{
+	char line[128];
+
+	snprintf(line, sizeof(line), "rmmod %s; rm -f /tmp/effect", a->module);
+	return says_yes(line);
+}
+
+static void works_unguarded(void **state)
+{
+	const struct attack *a = *state;
+	_cleanup_free_ char *load = NULL;
+
+	need_guest(a->stage, false, NULL);
+	load = load_command(a, 0);
+	assert_non_null(load);
+	assert_false(has_effect(a));
+	assert_int_equal(guest_run(guest, load, 0, NULL, NULL), 0);
+	results[a - attacks].works = has_effect(a);
+	assert_int_equal(results[a - attacks].works, a->guarded != NO_EFFECT);
+	assert_true(undo(a));
+	assert_false(has_effect(a));
+	assert_true(guest_dmesg_clean(guest));
+	if (a->loses)
+		drop_guest();
+}
+
+static uint64_t realtime_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * 1000 * NS_PER_MS + (uint64_t)ts.tv_nsec;
+}
+
+static bool has_word(const char *words, const char *word)
+{
+	size_t len = strlen(word);
+
+	for (const char *at = words; at && (at = strstr(at, word)); at += len)
+		if ((at == words || at[-1] == ' ') && (!at[len] || at[len] == ' '))
+			return len > 0;
+	return false;
+}
+
+/* Wait for the event that the attack is to cause. Return: the event, or NULL */
+static json_t *await_event(const struct attack *a, uint64_t end_ns)
+{
+	bool kept = a->guarded == ALLOWED;
+	json_t *event;
+
+	while ((event = guardrun_next(guard, end_ns))) {
+		const char *verdict = guardrun_says(event, "verdict");
+
+		if (*verdict && !strcmp(verdict, "kept") == kept &&
+		    has_word(a->kinds, guardrun_says(event, "kind")))
+			return event;
+		json_decref(event);
+	}
+	return NULL;
+}
+
+/* What came of it, whatever was expected. */
+static enum outcome judge(const struct attack *a, bool effect, const json_t *event, uint64_t ms)
+{
+	size_t i = (size_t)(a - attacks);
+	enum outcome got = effect ? NOT_COVERED : NO_EFFECT;
+
+	if (event)
+		got = a->guarded == ALLOWED ? ALLOWED : effect ? DETECTED : PREVENTED;
+	snprintf(results[i].event, sizeof(results[i].event), "%s",
+		 event ? guardrun_says(event, "kind") : "");
+	results[i].tried = true;
+	if (got == DETECTED)
+		snprintf(results[i].guarded, sizeof(results[i].guarded), "detected after %llu ms",
+			 (unsigned long long)ms);
+	else
+		snprintf(results[i].guarded, sizeof(results[i].guarded), "%s%s",
+			 got == NOT_COVERED && a->guarded != NOT_COVERED ? "MISSED, " : "",
+			 outcome_name[got]);
+	return got;
+}
+
+static bool is_good(const struct attack *a, enum outcome got, uint64_t ms)
+{
+	switch (a->guarded) {
+	case DETECTED:
+		return got == PREVENTED || (got == DETECTED && ms <= a->within_ms);
+	case NOT_COVERED:
+		return true;
+	default:
+		return got == a->guarded;
+	}
+}
+
+static void caught_by_the_guard(void **state)
+{
+	const struct attack *a = *state;
+	unsigned int wait_ms = a->within_ms ? a->within_ms : TABLES_MS;
+	_cleanup_free_ char *load = NULL;
+	uint64_t start_ns, end_ns, ms = 0;
+	enum outcome got;
+	json_t *event;
+	bool effect;
+
+	need_guest(a->stage, true, a->option);
+	load = load_command(a, WALK_MS / 1000 + 1);
+	assert_non_null(load);
+	assert_false(has_effect(a));
+	(void)guardrun_settle(guard, SETTLE_MS);
+	start_ns = realtime_ns();
+	if (guest_run(guest, load, GUARDED_MS, NULL, &(int){0}))
+		print_message("%s: the guest does not answer\n", a->module);
+	end_ns = xo_now_ns() + (uint64_t)wait_ms * NS_PER_MS;
+	effect = has_effect(a);
+	event = await_event(a, end_ns);
+	if (event)
+		ms = (guardrun_time_ns(event) - start_ns) / NS_PER_MS;
+	got = judge(a, effect, event, ms);
+	json_decref(event);
+	print_message("%s: %s %s\n", a->what, results[a - attacks].guarded,
+		      results[a - attacks].event);
+	(void)undo(a);
+	(void)guardrun_settle(guard, SETTLE_MS);
+	if (a->spoils || a->loses || !guest_is_running(guest))
+		drop_guest();
+	else
+		assert_true(guest_dmesg_clean(guest));
+	assert_true(is_good(a, got, ms));
+}
+
+/* Reported only: everything works as if there were no guard. */
+static void audit_mode_lets_it_through(void **state)
+{
+	const struct attack *a = &attacks[0];
+	_cleanup_free_ char *load = NULL;
+	json_t *event;
+
+	(void)state;
+	need_guest(PLAIN, false, NULL);
+	guard = guardrun_start(guest, "audit", NULL);
+	assert_non_null(guard);
+	load = load_command(a, 0);
+	assert_non_null(load);
+	assert_int_equal(guest_run(guest, load, 0, NULL, NULL), 0);
+	assert_true(has_effect(a));
+	event = await_event(a, xo_now_ns() + (uint64_t)TABLES_MS * NS_PER_MS);
+	assert_non_null(event);
+	assert_string_equal(guardrun_says(event, "verdict"), "reported");
+	json_decref(event);
+	assert_true(undo(a));
+	assert_false(has_effect(a));
+	assert_true(guest_dmesg_clean(guest));
+	drop_guest();
+}
+
+/* ---- the table ---- */
+
+static void write_table(FILE *f)
+{
+	fprintf(f, "\n%s\n%-42s %-10s %-24s %s\n", kernel, "attack", "unguarded", "guarded",
+		"event, or reason");
+	for (size_t i = 0; i < NR_ATTACKS; i++)
+		fprintf(f, "%-42s %-10s %-24s %s%s%s\n", attacks[i].what,
+			results[i].works ? "works" : "no effect",
+			results[i].tried ? results[i].guarded : "not tried", results[i].event,
+			attacks[i].note && *results[i].event ? "; " : "",
+			attacks[i].note ? attacks[i].note : "");
+	fprintf(f, "%-42s %-10s %-24s %s\n", "pvclock MSR aimed at text", "not tried", "not tried",
+		"only KVM has it; the attack is there: tests/attacks/pvclock.c");
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(results, 0, sizeof(results));
+	if (patching_setup())
+		return -1;
+	return patch_build(kernel, "cmdline", "cmdline", NULL, package, sizeof(package));
+}
+
+static int teardown(void **state)
+{
+	char path[256];
+	_cleanup_fclose_ FILE *f = NULL;
+
+	(void)state;
+	drop_guest();
+	patching_teardown();
+	f = fopen(run_build_path("attack-table.txt", path, sizeof(path)), "ae");
+	if (!f)
+		return -1;
+	write_table(f);
+	write_table(stderr);
+	return 0;
+}
+
+static int run_on(const char *which)
+{
+	static char names[2 * NR_ATTACKS][96];
+	struct CMUnitTest tests[2 * NR_ATTACKS + 1];
+	size_t n = 0;
+
+	kernel = which;
+	for (size_t i = 0; i < NR_ATTACKS; i++, n++) {
+		snprintf(names[n], sizeof(names[n]), "unguarded: %s", attacks[i].what);
+		tests[n] = (struct CMUnitTest){.name = names[n],
+					       .test_func = works_unguarded,
+					       .initial_state = (void *)&attacks[i]};
+	}
+	for (size_t i = 0; i < NR_ATTACKS; i++, n++) {
+		snprintf(names[n], sizeof(names[n]), "guarded: %s", attacks[i].what);
+		tests[n] = (struct CMUnitTest){.name = names[n],
+					       .test_func = caught_by_the_guard,
+					       .initial_state = (void *)&attacks[i]};
+	}
+	tests[n++] = (struct CMUnitTest)cmocka_unit_test(audit_mode_lets_it_through);
+	return _cmocka_run_group_tests(which, tests, n, setup, teardown);
+}
+
+int main(int argc, char **argv)
+{
+	char path[256];
+	int failed = 0;
+
+	unlink(run_build_path("attack-table.txt", path, sizeof(path)));
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	failed += run_on(GUEST_6_1);
+	failed += run_on(GUEST_6_12);
+	return failed;
+}
