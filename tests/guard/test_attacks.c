@@ -288,7 +288,7 @@ static json_t *await_event(const struct attack *a, uint64_t end_ns)
 		if (*verdict && !strcmp(verdict, "kept") == kept &&
 		    has_word(a->kinds, guardrun_says(event, "kind")))
 			return event;
-		if (*verdict && strcmp(verdict, "kept"))
+		if (*verdict && strcmp(verdict, "kept") != 0)
 			print_message("besides: %s: %s\n", guardrun_says(event, "kind"),
 				      guardrun_says(event, "reason"));
 		json_decref(event);
