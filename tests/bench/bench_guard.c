@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "tests/lib/bare.h"
 #include "tests/lib/bench.h"
+#include "tests/lib/proc.h"
 #include "vmm-agent/monitor/guard.h"
 #include "vmm-agent/monitor/uffd.h"
 
@@ -118,7 +119,7 @@ static void one_write(struct run *r, size_t i)
 {
 	struct mon_write_event e;
 	struct xerr err = {0};
-	uint64_t held_ns;
+	uint64_t held_ns = 0;
 
 	xo_sleep_ns(SETTLE_NS);
 	bare_store(r->guest, 0, BARE_STORE_32, BARE_GUARDED, i + 1);
@@ -213,7 +214,7 @@ int main(int argc, char **argv)
 	static struct run r;
 	double fault_us;
 
-	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
+	use_built_programs();
 	if (!plain_faults(fault)) {
 		bench_skip(b, "guard: one judged write", "/dev/userfaultfd does not work here");
 		return bench_close(b);

@@ -185,7 +185,7 @@ void case_storm(struct guarding *g)
 	}
 	after = stats(g);
 	assert_int_equal(after.nr_put_back - before.nr_put_back, STORM);
-	assert_true(after.nr_events - before.nr_events < 2 * STORM);
+	assert_true(after.nr_events - before.nr_events < 2ul * STORM);
 	assert_runs(g);
 	guarding_release(g, 1);
 }

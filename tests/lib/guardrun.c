@@ -141,7 +141,7 @@ unsigned int guardrun_settle(struct guardrun *r, unsigned int ms)
 	while ((event = guardrun_next(r, end_ns))) {
 		const char *verdict = guardrun_says(event, "verdict");
 
-		if (*verdict && strcmp(verdict, "kept")) {
+		if (*verdict && strcmp(verdict, "kept") != 0) {
 			fprintf(stderr, "guard: %s\n", r->line);
 			others++;
 			end_ns = xo_now_ns() + ms * UINT64_C(1000000);

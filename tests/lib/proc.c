@@ -191,6 +191,14 @@ int run_program(const char *const argv[], const char *const env[], unsigned int 
 	return r;
 }
 
+void use_built_programs(void)
+{
+	const char *build = getenv("BUILD");
+
+	if (setenv("EXOPATCH_LIBEXEC", build ? build : "build", 0))
+		perror("EXOPATCH_LIBEXEC");
+}
+
 char *run_build_path(const char *name, char *path, size_t size)
 {
 	const char *build = getenv("BUILD");

@@ -42,6 +42,10 @@ int run_program(const char *const argv[], const char *const env[], unsigned int 
 int run_exopatch(const char *const args[], const char *const env[], char **out, char **err,
 		 int *rc) XO_MUST_CHECK;
 
+/** use_built_programs - the helpers that this process starts are those of $BUILD (build without
+ * it), unless the caller chose others */
+void use_built_programs(void);
+
 /** run_build_path - "$BUILD/@name" into @path. Return: @path */
 char *run_build_path(const char *name, char *path, size_t size);
 

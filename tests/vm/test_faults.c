@@ -114,6 +114,12 @@ static bool die_at(enum fault f, const char *command, const char *operand)
 	return e.rc != 0;
 }
 
+/* The guard's points are not on the way of an apply. */
+static bool on_the_way(enum fault f)
+{
+	return strncmp(fault_name(f), "guard_", 6) != 0;
+}
+
 /* Only a KVM vCPU is held thread by thread and has calls injected; see test_faults_kvm. */
 static bool kvm_only(enum fault f)
 {
@@ -127,9 +133,9 @@ static void killed_in_apply(void **state)
 
 	(void)state;
 	for (enum fault f = 0; f < FAULT_COUNT; f++) {
-		bool died = die_at(f, "apply", package);
-
-		assert_true(died || kvm_only(f));
+		if (!on_the_way(f))
+			continue;
+		assert_true(die_at(f, "apply", package) || kvm_only(f));
 		recover(now, sizeof(now));
 		assert_int_equal(patched(), !strcmp(now, "active"));
 		if (!strcmp(now, "active"))
@@ -146,6 +152,8 @@ static void killed_in_revert(void **state)
 
 	(void)state;
 	for (enum fault f = 0; f < FAULT_COUNT; f++) {
+		if (!on_the_way(f))
+			continue;
 		run_ok("apply", package);
 		assert_true(die_at(f, "revert", "cmdline") || kvm_only(f));
 		recover(now, sizeof(now));

@@ -10,6 +10,7 @@
 #include "tests/lib/bareplan.h"
 #include "tests/lib/guarding_cases.h"
 #include "tests/lib/lens_guest.h"
+#include "tests/lib/proc.h"
 
 #define QUIET_MS 5000
 
@@ -156,6 +157,6 @@ int main(void)
 		cmocka_unit_test(test_case_qemu_ends),
 	};
 
-	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
+	use_built_programs();
 	return cmocka_run_group_tests(tests, NULL, stop);
 }

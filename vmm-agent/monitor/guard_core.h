@@ -49,9 +49,6 @@ struct guard {
 	uint64_t retry_ns;	 /* not before then */
 	uint64_t judging_since_ns;
 	struct mon_guard_stats stats;
-	bool stepping; /* @step's vCPU is in single-step mode, its registers are ours */
-	struct inject step;
-	int step_fd;
 	bool served;		      /* the write that this hold is for has been taken */
 	uint8_t judged[XO_PAGE_SIZE]; /* what the client has been shown */
 	uint8_t page[XO_PAGE_SIZE];   /* of memory that is not mapped here */
@@ -133,10 +130,6 @@ bool guard_absorb(struct guard *g, pid_t tid, struct hva *ret_page);
  * Return: whether any does
  */
 bool guard_store(struct guard *g, const struct uffd_event *w);
-
-/** guard_leave_step - put the vCPU that guard_store stepped last as it was; soon after guard_store
- */
-void guard_leave_step(struct guard *g);
 
 /** guard_unstep - end single-stepping that a guard before left on; under a hold. Return: 0 or code
  */

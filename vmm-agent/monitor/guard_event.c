@@ -211,7 +211,6 @@ static bool next_writer(struct guard *g, struct uffd_event *ret)
 
 static void let_go(struct guard *g)
 {
-	guard_leave_step(g);
 	if (golden_was_stepping(&g->golden))
 		(void)!guard_unstep(g, NULL);
 	forget_vcpus(g, false);
@@ -226,13 +225,9 @@ static void go_on(struct guard *g)
 	struct uffd_event w;
 
 	for (;;) {
-		bool told = false;
-
-		while (!told && g->next_finding < g->nr_findings)
-			told = report(g);
-		guard_leave_step(g);
-		if (told)
-			return;
+		while (g->next_finding < g->nr_findings)
+			if (report(g))
+				return;
 		g->nr_findings = g->next_finding = 0;
 		(void)guard_absorb(g, 0, NULL);
 		if (!next_writer(g, &w))

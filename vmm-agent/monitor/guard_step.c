@@ -96,7 +96,7 @@ static int wait_stop(struct store *s, uint64_t deadline_ns)
 }
 
 /* Run the held thread to its next stop, holding back a signal that it was stopped on. */
-static int resume(struct store *s, int request)
+static int resume(struct store *s, enum __ptrace_request request)
 {
 	struct thread *t = s->thread;
 	int rc;
@@ -221,32 +221,26 @@ static int run_once(struct store *s, struct hva run_hva)
 	return rc;
 }
 
-/* What undoes this, guard_leave_step, is for when the client has its event and thinks. */
+/* Undone before anything else happens: a guard that died meanwhile would leave the vCPU stepping.
+ */
 static void step_vcpu(struct store *s, size_t vcpu)
 {
 	struct guard *g = s->g;
+	struct inject in = {.hold = s->hold, .thread = s->thread, .insn = g->insn};
+	int fd = g->kvm->fd[vcpu];
+	int rc = inject_begin(&in);
 
-	guard_leave_step(g);
-	g->step = (struct inject){.hold = s->hold, .thread = s->thread, .insn = g->insn};
-	g->step_fd = g->kvm->fd[vcpu];
-	if (inject_begin(&g->step))
+	if (rc)
 		return;
 	golden_stepping(&g->golden, true);
-	g->stepping = true;
-	if (!set_debug(&g->step, g->step_fd, g->vm,
-		       KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ))
+	rc = set_debug(&in, fd, g->vm,
+		       KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ);
+	if (!rc)
 		(void)!run_once(s, g->kvm->run[vcpu]);
-}
-
-void guard_leave_step(struct guard *g)
-{
-	if (!g->stepping)
-		return;
-	g->stepping = false;
 	/* If the thread did not come back in time, the end of the hold looks after its mode. */
-	if (g->step.thread->state == THREAD_HELD && !set_debug(&g->step, g->step_fd, g->vm, 0))
+	if (s->thread->state == THREAD_HELD && !set_debug(&in, fd, g->vm, 0))
 		golden_stepping(&g->golden, false);
-	(void)!inject_end(&g->step);
+	(void)!inject_end(&in);
 }
 
 int guard_unstep(struct guard *g, struct xerr *err)

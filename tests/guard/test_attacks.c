@@ -106,8 +106,7 @@ static const struct attack attacks[] = {
 	{"remap_shared", "text mapped to a copy, for all", EXECDOMAINS, .guarded = DETECTED,
 	 .kinds = "page-table text-mapping", .where = IMAGE, .within_ms = TABLES_MS},
 	{"remap_process", "text mapped to a copy, in one process", "grep -qx 1 /tmp/effect",
-	 .load = READ_BY_SHELL, .guarded = DETECTED, .kinds = "page-table text-mapping",
-	 .within_ms = WALK_MS},
+	 .load = READ_BY_SHELL, .guarded = DETECTED, .kinds = "text-mapping", .within_ms = WALK_MS},
 	{"exec_vmalloc", "an unapproved executable page", .guarded = DETECTED, .kinds = EXECUTABLE,
 	 .within_ms = WALK_MS},
 	{"exec_pte", "a page writable and executable", .guarded = DETECTED, .kinds = EXECUTABLE,
@@ -291,7 +290,7 @@ static json_t *await_event(const struct attack *a, uint64_t end_ns)
 		    has_word(a->kinds, guardrun_says(event, "kind")) &&
 		    (!a->where || strstr(guardrun_says(event, "reason"), a->where)))
 			return event;
-		if (*verdict && strcmp(verdict, "kept"))
+		if (*verdict && strcmp(verdict, "kept") != 0)
 			print_message("besides: %s: %s\n", guardrun_says(event, "kind"),
 				      guardrun_says(event, "reason"));
 		json_decref(event);

@@ -11,6 +11,7 @@
 
 #include "base/util.h"
 #include "tests/lib/lens_guest.h"
+#include "tests/lib/proc.h"
 #include "vmm-agent/monitor/guard.h"
 #include "vmm-agent/target/target.h"
 
@@ -198,6 +199,6 @@ int main(void)
 		cmocka_unit_test(test_honest_pokes_are_kept),
 	};
 
-	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
+	use_built_programs();
 	return cmocka_run_group_tests(tests, boot, stop);
 }

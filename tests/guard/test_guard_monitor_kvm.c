@@ -11,6 +11,7 @@
 
 #include "tests/lib/bareplan.h"
 #include "tests/lib/guarding_cases.h"
+#include "tests/lib/proc.h"
 
 static struct guarding ring3, ring0;
 
@@ -124,6 +125,6 @@ int main(void)
 		TESTS(case_qemu_ends),
 	};
 
-	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
+	use_built_programs();
 	return cmocka_run_group_tests(tests, NULL, stop);
 }
