@@ -63,10 +63,11 @@ struct attack {
 #define EXECUTABLE  "executable-page writable-executable-page"
 #define IMAGE	    "kernel image"
 
-/* Reading the file is the shell's own doing, in its own address space. */
+/* Reading the file is the shell's own doing, in its own address space, which a last command that is
+ * a program would take over. */
 #define READ_BY_SHELL                                                                              \
 	"/attacks/load remap_process && { read x </proc/execdomains; echo $? >/tmp/effect; "       \
-	"sleep $HOLD; }"
+	"sleep $HOLD; true; }"
 
 static const struct attack attacks[] = {
 	{"text_vmap_alias", "text through a vmap alias", EXECDOMAINS, .kinds = VIOLATION},
