@@ -207,13 +207,14 @@ static void report(struct bench *b, struct run *r, const char *guest, bool tcg, 
 
 int main(int argc, char **argv)
 {
+	const char *build = getenv("BUILD");
 	struct bench *b = bench_open(argc, argv, "guard");
 	const struct bench_figure plain = {0};
 	static double fault[WRITES];
 	static struct run r;
 	double fault_us;
 
-	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
+	setenv("EXOPATCH_LIBEXEC", build ? build : "build", 0);
 	if (!plain_faults(fault)) {
 		bench_skip(b, "guard: one judged write", "/dev/userfaultfd does not work here");
 		return bench_close(b);

@@ -55,6 +55,7 @@ BOTH(case_requests_while_judging)
 BOTH(case_release)
 BOTH(case_discarded_page)
 BOTH(case_killed_anywhere)
+BOTH(case_private)
 BOTH(case_close)
 BOTH(case_qemu_ends)
 
@@ -106,6 +107,7 @@ static void test_registers_of_the_writer(void **state)
 
 int main(void)
 {
+	const char *build = getenv("BUILD");
 	const struct CMUnitTest tests[] = {
 		TESTS(case_put_back),
 		TESTS(case_keep),
@@ -120,10 +122,11 @@ int main(void)
 		TESTS(commit),
 		cmocka_unit_test(test_registers_of_the_writer),
 		TESTS(case_killed_anywhere),
+		TESTS(case_private),
 		TESTS(case_close),
 		TESTS(case_qemu_ends),
 	};
 
-	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
+	setenv("EXOPATCH_LIBEXEC", build ? build : "build", 0);
 	return cmocka_run_group_tests(tests, NULL, stop);
 }

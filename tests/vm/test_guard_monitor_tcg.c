@@ -48,6 +48,7 @@ BARE(case_requests_while_judging)
 BARE(case_release)
 BARE(case_discarded_page)
 BARE(case_killed_anywhere)
+BARE(case_private)
 BARE(case_close)
 BARE(case_qemu_ends)
 
@@ -138,6 +139,7 @@ static void test_write_of_the_main_thread(void **state)
 
 int main(void)
 {
+	const char *build = getenv("BUILD");
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_case_put_back),
 		cmocka_unit_test(test_case_keep),
@@ -152,10 +154,11 @@ int main(void)
 		cmocka_unit_test(test_commit),
 		cmocka_unit_test(test_write_of_the_main_thread),
 		cmocka_unit_test(test_case_killed_anywhere),
+		cmocka_unit_test(test_case_private),
 		cmocka_unit_test(test_case_close),
 		cmocka_unit_test(test_case_qemu_ends),
 	};
 
-	setenv("EXOPATCH_LIBEXEC", getenv("BUILD") ? getenv("BUILD") : "build", 0);
+	setenv("EXOPATCH_LIBEXEC", build ? build : "build", 0);
 	return cmocka_run_group_tests(tests, NULL, stop);
 }
