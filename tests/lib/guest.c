@@ -395,8 +395,9 @@ static void args_memory(struct args *a, const struct guest_opts *o)
 	bool plain = o->private_ram || nodes > 1;
 
 	arg(a, "-machine");
-	arg(a, "%s,accel=%s%s", machine, o->kvm ? "kvm" : "tcg",
-	    plain ? "" : ",memory-backend=ram0");
+	arg(a, "%s%s", machine, plain ? "" : ",memory-backend=ram0");
+	arg(a, "-accel");
+	arg(a, "%s", o->kvm ? "kvm" : o->one_thread ? "tcg,thread=single" : "tcg");
 	arg(a, "-m");
 	arg(a, "%u", mib * nodes);
 	for (unsigned int i = 0; i < nodes && (!o->private_ram || nodes > 1); i++) {
