@@ -56,6 +56,7 @@ BOTH(case_requests_while_judging)
 BOTH(case_release)
 BOTH(case_discarded_page)
 BOTH(case_killed_anywhere)
+BOTH(case_private)
 BOTH(case_close)
 BOTH(case_qemu_ends)
 
@@ -121,6 +122,7 @@ int main(void)
 		TESTS(commit),
 		cmocka_unit_test(test_registers_of_the_writer),
 		TESTS(case_killed_anywhere),
+		TESTS(case_private),
 		TESTS(case_close),
 		TESTS(case_qemu_ends),
 	};

@@ -15,6 +15,7 @@ static void must(const char *what, int rc, const struct xerr *err)
 void guarding_monitor(struct guarding *g, const char *fault)
 {
 	struct xerr err = {0};
+	struct mon_vm vm = *bare_vm(g->guest);
 	bool adopt = g->fds.uffd >= 0;
 	int dev = -1;
 
@@ -22,7 +23,11 @@ void guarding_monitor(struct guarding *g, const char *fault)
 	g->mon = NULL;
 	if (fault)
 		assert_int_equal(setenv("EXOPATCH_FAULT", fault, 1), 0);
-	must("mon_start", mon_start(&g->mon, bare_vm(g->guest), &err), &err);
+	for (size_t i = 0; i < vm.nr_regions && g->as_private; i++)
+		vm.region[i].backend = -1;
+	if (g->as_private)
+		vm.nr_backends = 0;
+	must("mon_start", mon_start(&g->mon, &vm, &err), &err);
 	assert_int_equal(unsetenv("EXOPATCH_FAULT"), 0);
 	if (!adopt)
 		dev = bare_uffd_open(g->guest);
@@ -37,7 +42,7 @@ void guarding_start(struct guarding *g, const struct bare_opts *opts)
 {
 	struct xerr err = {0};
 
-	*g = (struct guarding){.fds = {-1, -1}};
+	*g = (struct guarding){.fds = {-1, -1}, .as_private = g->as_private};
 	must("bare_start", bare_start(&g->guest, opts, &err), &err);
 	guarding_monitor(g, NULL);
 }

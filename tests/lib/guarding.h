@@ -13,6 +13,7 @@ struct guarding {
 	struct bare *guest;
 	struct mon *mon;
 	struct mon_guard_fds fds;
+	bool as_private; /* do not tell the monitor of the RAM's file: it goes through QEMU */
 };
 
 /** guarding_start - boot and open the guard; nothing is protected yet */

@@ -185,7 +185,7 @@ void case_storm(struct guarding *g)
 	}
 	after = stats(g);
 	assert_int_equal(after.nr_put_back - before.nr_put_back, STORM);
-	assert_true(after.nr_events - before.nr_events < 2ul * STORM);
+	assert_true(after.nr_events - before.nr_events < 2UL * STORM);
 	assert_runs(g);
 	guarding_release(g, 1);
 }
@@ -331,6 +331,19 @@ void case_killed_anywhere(struct guarding *g)
 {
 	for (enum fault f = FAULT_guard_event_read; f <= FAULT_guard_judged; f++)
 		die_at(g, f);
+	guarding_monitor(g, NULL);
+}
+
+void case_private(struct guarding *g)
+{
+	g->as_private = true;
+	guarding_monitor(g, NULL);
+	case_put_back(g);
+	case_keep(g);
+	case_same_bytes(g);
+	case_across_pages(g);
+	case_two_writers(g);
+	g->as_private = false;
 	guarding_monitor(g, NULL);
 }
 

@@ -17,6 +17,8 @@ void case_requests_while_judging(struct guarding *g);
 void case_release(struct guarding *g);
 void case_discarded_page(struct guarding *g);
 void case_killed_anywhere(struct guarding *g);
+/* The monitor has no mapping of its own. */
+void case_private(struct guarding *g);
 void case_close(struct guarding *g);
 /* This one ends the guest. */
 void case_qemu_ends(struct guarding *g);

@@ -40,6 +40,7 @@ struct guest_opts {
 	bool ovmf;		  /* UEFI firmware, with a copy of the variables */
 	bool la57;		  /* -cpu max: 5-level paging; otherwise qemu64 */
 	bool kvm;
+	bool one_thread;  /* TCG: all vCPUs take turns in one thread */
 	bool private_ram; /* no shared memory backend */
 	bool shim;	  /* have the guest load exopatch_shim.ko */
 	bool paused;	  /* -S; guest_resume lets it go */

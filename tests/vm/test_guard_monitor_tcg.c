@@ -49,6 +49,7 @@ BARE(case_requests_while_judging)
 BARE(case_release)
 BARE(case_discarded_page)
 BARE(case_killed_anywhere)
+BARE(case_private)
 BARE(case_close)
 BARE(case_qemu_ends)
 
@@ -153,6 +154,7 @@ int main(void)
 		cmocka_unit_test(test_commit),
 		cmocka_unit_test(test_write_of_the_main_thread),
 		cmocka_unit_test(test_case_killed_anywhere),
+		cmocka_unit_test(test_case_private),
 		cmocka_unit_test(test_case_close),
 		cmocka_unit_test(test_case_qemu_ends),
 	};

@@ -63,7 +63,8 @@ struct mon_write_event {
 	uint32_t len_bytes; /* to the last differing byte */
 	uint8_t before[XO_PAGE_SIZE];
 	uint8_t after[XO_PAGE_SIZE];
-	int32_t vcpu;	  /* index of the writer, or -1: a device, a kernel worker */
+	int32_t vcpu;	  /* index of the writer (TCG in one thread: 0), or -1: a device, a kernel
+			     worker */
 	pid_t writer_tid; /* of QEMU's thread, or of a helper of the kernel's; 0 if @adopted */
 	bool adopted;	  /* found by a comparison (adopt, audit), not seen as it happened: the
 			     guest may have used the bytes */

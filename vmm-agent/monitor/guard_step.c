@@ -137,10 +137,14 @@ static void leave_step(struct store *s)
 	}
 }
 
+/* QEMU's threads block SIGTRAP; a step's trap is forced upon them, which unblocks it. */
 static void step_user(struct store *s)
 {
 	bool stepped = false;
+	uint64_t mask;
 
+	if (ptrace(PTRACE_GETSIGMASK, s->tid, sizeof(mask), &mask))
+		return;
 	for (int i = 0; i < MAX_TRIES && !stepped; i++) {
 		int rc = resume(s, PTRACE_SINGLESTEP);
 
@@ -149,6 +153,7 @@ static void step_user(struct store *s)
 		stepped = changed(s) || (!(rc >> 16) && WSTOPSIG(rc) == SIGTRAP);
 	}
 	leave_step(s);
+	(void)ptrace(PTRACE_SETSIGMASK, s->tid, sizeof(mask), &mask);
 }
 
 static int set_debug(struct inject *in, int fd, const struct vm *vm, uint32_t control)

@@ -33,19 +33,30 @@ static pid_t tracer_of(const struct thread *t)
 	return p ? (pid_t)strtol(p + sizeof(key) - 1, NULL, 10) : 0;
 }
 
+/* TCG may have all vCPUs take turns in one thread. */
+static bool knows(const struct hold *h, pid_t tid)
+{
+	for (size_t i = 0; i < h->nr; i++)
+		if (h->thread[i].tid == tid)
+			return true;
+	return false;
+}
+
 int hold_open(struct hold *h, pid_t pid, const pid_t *tid, size_t nr, struct xerr *err)
 {
 	char path[64];
 
 	h->pid = pid;
 	for (size_t i = 0; i < nr; i++) {
-		struct thread *t = &h->thread[i];
+		struct thread *t = &h->thread[h->nr];
 		pid_t tracer;
 
+		if (knows(h, tid[i]))
+			continue;
 		(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/status", (int)pid,
 			       (int)tid[i]);
 		*t = (struct thread){.tid = tid[i], .status_fd = open(path, O_RDONLY | O_CLOEXEC)};
-		h->nr = i + 1;
+		h->nr++;
 		if (t->status_fd < 0)
 			return xerr_set(err, XO_ETARGETGONE, "QEMU (pid %d): no thread %d: %s",
 					(int)pid, (int)tid[i], strerrordesc_np(errno));

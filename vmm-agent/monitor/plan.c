@@ -142,7 +142,7 @@ int vm_check(const struct mon_vm *vm, struct xerr *err)
 		if (vm->tid[i] <= 1)
 			return xerr_set(err, XO_EPLAN, "VM: vCPU %zu has no thread", i);
 		for (size_t k = 0; k < i; k++)
-			if (vm->tid[k] == vm->tid[i])
+			if (vm->tid[k] == vm->tid[i] && vm->accel == MON_KVM)
 				return xerr_set(err, XO_EPLAN,
 						"VM: vCPUs %zu and %zu share thread %d", k, i,
 						(int)vm->tid[i]);

@@ -167,6 +167,8 @@ static void test_vm(void **state)
 	assert_bad_vm(&v);
 	v.tid[1] = v.tid[0];
 	assert_bad_vm(&v);
+	v.accel = MON_TCG; /* which may take turns in one thread */
+	assert_int_equal(vm_check(&v, NULL), 0);
 	v = vm();
 	v.region[0].len_bytes = 0;
 	assert_bad_vm(&v);
