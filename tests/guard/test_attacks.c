@@ -59,7 +59,7 @@ struct attack {
 #define EXECDOMAINS "! cat /proc/execdomains"
 #define CMDLINE	    "! cat /proc/cmdline"
 #define PPID(what)  "sh -c '[ $PPID = " what " ]'"
-#define VIOLATION   "violation jump-label static-call ftrace kprobe module"
+#define VIOLATION   "violation"
 #define EXECUTABLE  "executable-page writable-executable-page"
 #define IMAGE	    "kernel image"
 

@@ -32,15 +32,15 @@ struct honest {
 };
 
 static const struct honest all[] = {
-	{"jump labels", "honest jump_labels", "jump-label"},
-	{"static calls", "honest static_calls", "static-call"},
+	{"jump labels", "honest jump_labels", "jump label"},
+	{"static calls", "honest static_calls", "static call"},
 	{"ftrace", "honest ftrace", "ftrace"},
 	{"kprobes", "honest kprobes", "ftrace"},
 	{"kretprobes", "honest kretprobes", "ftrace"},
 	{"optimised kprobes", "honest optimised_kprobes", "kprobe"},
 	{"modules come and go", "honest modules", NULL},
 	{"BPF programs", "honest-calls bpf", NULL},
-	{"perf events", "honest-calls perf", "jump-label"},
+	{"perf events", "honest-calls perf", "jump label"},
 	{"time stamps of packets", "honest-calls stamps", NULL},
 	{"CPU hotplug", "honest hotplug", NULL},
 	{"livepatch modules", "honest livepatch", "ftrace"},
