@@ -43,8 +43,13 @@ static void print_vm(FILE *out, const json_t *vm)
 	fprintf(out, "vCPUs          %lld\n", num(vm, "vcpus"));
 	fprintf(out, "RAM            %.0f MiB", mib(vm, "ram_bytes"));
 	json_array_foreach(json_object_get(vm, "ram_backends"), i, item)
-		fprintf(out, "%s%s (%lld KiB pages)", i ? ", " : " in ", str(item, "name"),
-			num(item, "page_bytes") / 1024);
+	{
+		fprintf(out, "%s%s", i ? ", " : " in ", str(item, "name"));
+		if (json_is_true(json_object_get(item, "private")))
+			fputs(" (private to QEMU)", out);
+		else
+			fprintf(out, " (%lld KiB pages)", num(item, "page_bytes") / 1024);
+	}
 	fputc('\n', out);
 	json_array_foreach(json_object_get(vm, "sharers"), i, item)
 		fprintf(out, "%-14s %s, pid %lld: its writes pass by any protection\n",

@@ -62,11 +62,10 @@ static int add(struct list *l, enum lens_area_kind kind, uint64_t start, uint64_
 		struct lens_area a;
 		struct gpage page = {0};
 		bool fit;
-		uint64_t left;
 		int rc;
 
 		fit = !gspace_walk(l->k->space, (struct gva){at}, &page) && !page.write &&
-		      gmem_ptr(l->k->space->mem, page.gpa, &left);
+		      gmem_has(l->k->space->mem, page.gpa, XO_PAGE_SIZE);
 		memset(&a, 0, sizeof(a));
 		a.kind = kind;
 		a.gva.v = at;

@@ -188,7 +188,7 @@ static void all_reasons_at_once(void **state)
 	assert_true(refused_for(&v.why, XO_ECONFIDENTIAL));
 	assert_true(refused_for(&v.why, XO_ESHUTOFF));
 	assert_true(refused_for(&v.why, XO_EDEBUGGER));
-	assert_true(refused_for(&v.why, XO_ENOTSHARED));
+	assert_true(refused_for(&v.why, XO_ERAMREADONLY));
 	leave(&v);
 }
 
@@ -257,7 +257,7 @@ static void partly_private_ram_is_refused(void **state)
 		MAP_FAILED);
 	assert_int_equal(attach(&v, NULL), 0);
 	assert_int_equal(v.why.nr, 1);
-	assert_true(refused_for(&v.why, XO_ENOTSHARED));
+	assert_true(refused_for(&v.why, XO_ERAMREADONLY));
 	assert_int_equal(tgt_info(v.t)->region[1].backend, -1);
 	leave(&v);
 	assert_ptr_not_equal(mmap(host.ram, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE,
@@ -274,7 +274,7 @@ static void read_only_ram_is_refused(void **state)
 	assert_int_equal(mprotect(host.ram, (size_t)PAGES * PAGE, PROT_READ), 0);
 	assert_int_equal(attach(&v, NULL), 0);
 	assert_int_equal(mprotect(host.ram, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE), 0);
-	assert_true(refused_for(&v.why, XO_ENOTSHARED));
+	assert_true(refused_for(&v.why, XO_ERAMREADONLY));
 	assert_int_equal(tgt_info(v.t)->nr_backends, 0);
 	leave(&v);
 }
