@@ -15,8 +15,10 @@
 #define POLL_NS	 UINT64_C(5000000)
 #define NS_PER_S UINT64_C(1000000000)
 
+#define VM_ARGS 8
+
 struct guardrun {
-	struct guest *guest;
+	const char *vm[VM_ARGS]; /* how exopatch finds it, NULL-terminated */
 	pid_t pid;
 	char path[192];
 	FILE *events;
@@ -34,11 +36,16 @@ static void guardrun_free(struct guardrun *r)
 	free(r);
 }
 
-static bool is_on(struct guest *g)
+static int ask(struct exo *e, const struct guardrun *r, const char *what)
+{
+	return exo_run_on(e, r->vm, NULL, (const char *const[]){"guard", what, NULL});
+}
+
+static bool is_on(const struct guardrun *r)
 {
 	_cleanup_exo_ struct exo e = {0};
 
-	return !EXO(&e, g, "guard", "status") && e.rc == 0;
+	return !ask(&e, r, "status") && e.rc == 0;
 }
 
 /* It is told where to say things, so the file is there before it is. */
@@ -52,43 +59,55 @@ static bool wait_on(struct guardrun *r)
 
 		json_decref(event);
 		if (on)
-			return is_on(r->guest);
+			return is_on(r);
 	}
 	return false;
 }
 
-struct guardrun *guardrun_start(struct guest *g, const char *mode, const char *option)
+static pid_t spawn(const struct guardrun *r, const char *mode, const char *option)
+{
+	char exopatch[256], state[160];
+	const char *argv[VM_ARGS + 8] = {run_build_path("exopatch", exopatch, sizeof(exopatch)),
+					 "guard"};
+	size_t nr = 2;
+
+	snprintf(state, sizeof(state), "--state=%s/state", patching_dir());
+	for (size_t i = 0; r->vm[i]; i++)
+		argv[nr++] = r->vm[i];
+	argv[nr++] = state;
+	argv[nr++] = "--events";
+	argv[nr++] = r->path;
+	argv[nr++] = "--mode";
+	argv[nr++] = mode;
+	argv[nr] = option;
+	return proc_spawn(argv, NULL, -1, -1, NULL);
+}
+
+struct guardrun *guardrun_start_on(const char *const vm[], const char *mode, const char *option)
 {
 	struct guardrun *r = calloc(1, sizeof(*r));
-	char exopatch[256], state[160];
 
 	if (!r)
 		return NULL;
-	snprintf(state, sizeof(state), "--state=%s/state", patching_dir());
+	for (size_t i = 0; i < VM_ARGS - 1 && vm[i]; i++)
+		r->vm[i] = vm[i];
 	snprintf(r->path, sizeof(r->path), "%s/events", patching_dir());
 	unlink(r->path);
-	r->guest = g;
 	r->events = fopen(r->path, "w+e");
-	if (r->events) {
-		const char *const argv[] = {run_build_path("exopatch", exopatch, sizeof(exopatch)),
-					    "guard",
-					    "--qmp",
-					    guest_qmp_path(g),
-					    state,
-					    "--events",
-					    r->path,
-					    "--mode",
-					    mode,
-					    option,
-					    NULL};
-
-		r->pid = proc_spawn(argv, NULL, -1, -1, NULL);
-	}
+	if (r->events)
+		r->pid = spawn(r, mode, option);
 	if (r->pid > 0 && wait_on(r))
 		return r;
 	fprintf(stderr, "guard: does not come up\n");
 	guardrun_free(r);
 	return NULL;
+}
+
+struct guardrun *guardrun_start(struct guest *g, const char *mode, const char *option)
+{
+	const char *const vm[] = {"--qmp", guest_qmp_path(g), NULL};
+
+	return guardrun_start_on(vm, mode, option);
 }
 
 int guardrun_stop(struct guardrun *r)
@@ -99,7 +118,7 @@ int guardrun_stop(struct guardrun *r)
 
 	if (!r)
 		return 0;
-	ok = !EXO(&e, r->guest, "guard", "stop") && e.rc == 0;
+	ok = !ask(&e, r, "stop") && e.rc == 0;
 	status = proc_reap(r->pid, ok ? STOP_MS : 0);
 	r->pid = -1;
 	guardrun_free(r);

@@ -19,6 +19,10 @@ struct guardrun;
 struct guardrun *guardrun_start(struct guest *g, const char *mode,
 				const char *option) XO_MUST_CHECK;
 
+/** guardrun_start_on - likewise, the VM named by @vm, which must last: as for exo_run_on */
+struct guardrun *guardrun_start_on(const char *const vm[], const char *mode,
+				   const char *option) XO_MUST_CHECK;
+
 /** guardrun_stop - have it stop, which it must do with status 0. NULL is fine. Return: 0 or -EIO */
 int guardrun_stop(struct guardrun *r);
 

@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * RAM that is private to QEMU, the default of QEMU and libvirt: no file is mapped by anybody else, so
+ * the lens reads it through QEMU's memory and the monitor writes it there. Everything that works with
+ * a shared file works here.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "tests/lib/guardrun.h"
+#include "tests/lib/patching.h"
+
+#define EVENT_NS UINT64_C(3000000000)
+#define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
+
+static struct guest *g;
+static char cmdline[256];
+
+static int boot(const char *const extra[])
+{
+	const struct guest_opts opts = {.private_ram = true, .one_thread = true, .extra = extra};
+
+	return guest_boot(&g, &opts);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	if (patching_setup() ||
+	    boot(ARGS("-device", "virtio-balloon-pci-transitional", "-device", "edu")))
+		return -1;
+	return patch_build(GUEST_6_1, "cmdline", "cmdline", NULL, cmdline, sizeof(cmdline));
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	guest_free(g);
+	patching_teardown();
+	return 0;
+}
+
+static bool patched(void)
+{
+	_cleanup_free_ char *line = guest_sh(g, "cat /proc/cmdline");
+
+	assert_non_null(line);
+	return strstr(line, "exopatch=live") != NULL;
+}
+
+static bool has_file(const char *path)
+{
+	char line[128];
+	int rc = -1;
+
+	snprintf(line, sizeof(line), "cat %s >/dev/null 2>&1", path);
+	return !guest_run(g, line, 0, NULL, &rc) && rc == 0;
+}
+
+/* "Rss:  123 kB" of QEMU, in bytes */
+static uint64_t resident_bytes(void)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	unsigned long long kib = 0;
+	char path[64], line[256];
+
+	snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", (int)guest_pid(g));
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "Rss: %llu kB", &kib) == 1)
+			break;
+	return kib * 1024;
+}
+
+static void inspected(void **state)
+{
+	uint64_t before = resident_bytes();
+	_cleanup_exo_ struct exo e = {0};
+	const json_t *ram;
+
+	(void)state;
+	assert_int_equal(EXO(&e, g, "inspect"), 0);
+	assert_int_equal(e.rc, 0);
+	assert_true(json_is_true(json_object_get(e.doc, "eligible")));
+	ram = json_object_get(json_object_get(e.doc, "vm"), "ram_backends");
+	assert_int_equal(json_array_size(ram), 1);
+	assert_true(json_is_true(json_object_get(json_array_get(ram, 0), "private")));
+	assert_string_equal(exo_str(&e, "vm", "ram_backends", "0", "name", NULL), "pc.ram");
+	assert_non_null(exo_str(&e, "homes", "0", "address", NULL));
+	print_message("inspect: %.1f ms\n",
+		      json_real_value(json_object_get(e.doc, "time_ms")));
+	/* Memory that the guest never touched is not made resident. */
+	assert_true(before > 0);
+	assert_true(resident_bytes() < before + (UINT64_C(16) << 20));
+}
+
+static void patched_and_reverted(void **state)
+{
+	_cleanup_exo_ struct exo e = {0};
+
+	(void)state;
+	assert_false(patched());
+	assert_true(exo_done(g, "apply", cmdline));
+	assert_true(patched());
+	assert_int_equal(EXO(&e, g, "status"), 0);
+	assert_string_equal(exo_str(&e, "patches", "0", "guest", NULL), "new");
+	assert_true(exo_done(g, "revert", "cmdline"));
+	assert_false(patched());
+	assert_true(guest_dmesg_clean(g));
+}
+
+static void recovered_after_a_kill(void **state)
+{
+	static const char *const points[] = {"agent_held", "monitor_write_some", "agent_committed"};
+
+	(void)state;
+	for (size_t i = 0; i < XO_ARRAY_SIZE(points); i++) {
+		_cleanup_exo_ struct exo died = {0}, e = {0};
+		char fault[64];
+
+		snprintf(fault, sizeof(fault), "EXOPATCH_FAULT=%s=kill", points[i]);
+		assert_int_equal(exo_run(&died, g, ARGS(fault), ARGS("apply", cmdline)), 0);
+		assert_int_not_equal(died.rc, 0);
+		assert_int_equal(EXO(&e, g, "recover"), 0);
+		assert_int_equal(e.rc, 0);
+		assert_true(guest_is_running(g));
+		assert_int_equal(patched(),
+				 !strcmp(exo_str(&e, "recovered", "0", "state", NULL), "active"));
+		if (patched())
+			assert_true(exo_done(g, "revert", "cmdline"));
+	}
+	assert_true(guest_dmesg_clean(g));
+}
+
+/* An event of that kind and verdict, or the test fails. */
+static void expect_event(struct guardrun *r, const char *kind, const char *verdict)
+{
+	uint64_t end_ns = xo_now_ns() + EVENT_NS;
+	bool found = false;
+	json_t *event;
+
+	while (!found && (event = guardrun_next(r, end_ns))) {
+		found = !strcmp(guardrun_says(event, "kind"), kind) &&
+			!strcmp(guardrun_says(event, "verdict"), verdict);
+		json_decref(event);
+	}
+	if (!found)
+		fail_msg("no event: %s %s", kind, verdict);
+}
+
+/* Mappings of QEMU that can be write-protected, and how many of them KSM may still merge. */
+static unsigned int protected_mappings(unsigned int *ret_mergeable)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	char path[64], line[512];
+	unsigned int nr = 0;
+
+	*ret_mergeable = 0;
+	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)guest_pid(g));
+	f = fopen(path, "re");
+	while (f && fgets(line, sizeof(line), f)) {
+		if (strncmp(line, "VmFlags:", 8) != 0 || !strstr(line, " uw"))
+			continue;
+		nr++;
+		*ret_mergeable += strstr(line, " mg") != NULL;
+	}
+	return nr;
+}
+
+static void guarded(void **state)
+{
+	struct guardrun *r = guardrun_start(g, "enforce", NULL);
+	unsigned int mergeable;
+
+	(void)state;
+	assert_non_null(r);
+	assert_true(protected_mappings(&mergeable) > 0);
+	assert_int_equal(mergeable, 0);
+	assert_true(has_file("/proc/execdomains"));
+	free(guest_sh(g, "/attacks/load text_vmap_alias; true"));
+	expect_event(r, "violation", "put-back");
+	assert_true(has_file("/proc/execdomains"));
+	free(guest_sh(g, "rmmod text_vmap_alias; insmod /modules/dummy.ko; rmmod dummy"));
+	for (int i = 0; i < 2; i++) {
+		assert_true(exo_done(g, "apply", cmdline));
+		assert_true(patched());
+		assert_true(exo_done(g, "revert", "cmdline"));
+		assert_false(patched());
+	}
+	assert_int_equal(guardrun_settle(r, 2500), 0);
+	assert_int_equal(guardrun_stop(r), 0);
+	assert_int_equal(protected_mappings(&mergeable), 0);
+	assert_true(guest_dmesg_clean(g));
+}
+
+/* The balloon takes a page of text, and with it its protection: QEMU's mapping is empty there. */
+static void a_page_that_was_discarded_comes_back(void **state)
+{
+	struct guardrun *r = guardrun_start(g, "enforce", NULL);
+
+	(void)state;
+	assert_non_null(r);
+	free(guest_sh(g, "/attacks/load text_balloon; true"));
+	expect_event(r, "protection-lost", "repaired");
+	expect_event(r, "violation", "put-back");
+	/* Protected again. */
+	free(guest_sh(g, "/attacks/load text_vmap_alias; true"));
+	expect_event(r, "violation", "put-back");
+	assert_int_equal(guardrun_stop(r), 0);
+	assert_true(guest_is_running(g));
+}
+
+static void one_exopatch_at_a_time(void **state)
+{
+	char exopatch[256], state_dir[160];
+	const char *const argv[] = {run_build_path("exopatch", exopatch, sizeof(exopatch)),
+				    "apply",
+				    "--qmp",
+				    guest_qmp_path(g),
+				    state_dir,
+				    "--trust=build/dev-keys/trust",
+				    cmdline,
+				    NULL};
+	const char *const env[] = {"EXOPATCH_FAULT=agent_planned=pause:4000", NULL};
+
+	(void)state;
+	(void)argv;
+	(void)env;
+}
+
+/* The last one: the VM is gone afterwards. */
+static void a_vm_that_ends_is_said_to_be_gone(void **state)
+{
+	(void)state;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(inspected),
+		cmocka_unit_test(patched_and_reverted),
+		cmocka_unit_test(recovered_after_a_kill),
+		cmocka_unit_test(one_exopatch_at_a_time),
+		cmocka_unit_test(guarded),
+		cmocka_unit_test(a_page_that_was_discarded_comes_back),
+		cmocka_unit_test(a_vm_that_ends_is_said_to_be_gone),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
