@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
- * RAM that is private to QEMU, the default of QEMU and libvirt: no file is mapped by anybody else, so
- * the lens reads it through QEMU's memory and the monitor writes it there. Everything that works with
- * a shared file works here.
+ * RAM that is private to QEMU, the default of QEMU and libvirt: no file is mapped by anybody else,
+ * so the lens reads it through QEMU's memory and the monitor writes it there. Everything that works
+ * with a shared file works here.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,20 +10,26 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "tests/lib/guardrun.h"
 #include "tests/lib/patching.h"
 
-#define EVENT_NS UINT64_C(3000000000)
+#define EVENT_NS  UINT64_C(3000000000)
+#define SETTLE_MS 300
+#define WALK_MS	  2500 /* an audit of everything, and a second look */
 #define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static struct guest *g;
-static char cmdline[256];
+static char cmdline[256], second_qmp[192];
 
 static int boot(const char *const extra[])
 {
@@ -34,9 +40,14 @@ static int boot(const char *const extra[])
 
 static int setup(void **state)
 {
+	char server[256];
+
 	(void)state;
-	if (patching_setup() ||
-	    boot(ARGS("-device", "virtio-balloon-pci-transitional", "-device", "edu")))
+	if (patching_setup())
+		return -1;
+	snprintf(second_qmp, sizeof(second_qmp), "%s/qmp-two", patching_dir());
+	snprintf(server, sizeof(server), "unix:%s,server=on,wait=off", second_qmp);
+	if (boot(ARGS("-device", "virtio-balloon-pci-transitional", "-qmp", server)))
 		return -1;
 	return patch_build(GUEST_6_1, "cmdline", "cmdline", NULL, cmdline, sizeof(cmdline));
 }
@@ -57,13 +68,19 @@ static bool patched(void)
 	return strstr(line, "exopatch=live") != NULL;
 }
 
-static bool has_file(const char *path)
+static bool guest_says(const char *command)
 {
-	char line[128];
 	int rc = -1;
 
+	return !guest_run(g, command, 0, NULL, &rc) && rc == 0;
+}
+
+static bool can_read(const char *path)
+{
+	char line[128];
+
 	snprintf(line, sizeof(line), "cat %s >/dev/null 2>&1", path);
-	return !guest_run(g, line, 0, NULL, &rc) && rc == 0;
+	return guest_says(line);
 }
 
 /* "Rss:  123 kB" of QEMU, in bytes */
@@ -96,8 +113,7 @@ static void inspected(void **state)
 	assert_true(json_is_true(json_object_get(json_array_get(ram, 0), "private")));
 	assert_string_equal(exo_str(&e, "vm", "ram_backends", "0", "name", NULL), "pc.ram");
 	assert_non_null(exo_str(&e, "homes", "0", "address", NULL));
-	print_message("inspect: %.1f ms\n",
-		      json_real_value(json_object_get(e.doc, "time_ms")));
+	print_message("inspect: %.1f ms\n", json_real_value(json_object_get(e.doc, "time_ms")));
 	/* Memory that the guest never touched is not made resident. */
 	assert_true(before > 0);
 	assert_true(resident_bytes() < before + (UINT64_C(16) << 20));
@@ -176,6 +192,27 @@ static unsigned int protected_mappings(unsigned int *ret_mergeable)
 	return nr;
 }
 
+/* An attack of several stores is several events: they are read away. */
+static void attack_is_put_back(struct guardrun *r)
+{
+	assert_true(can_read("/proc/execdomains"));
+	free(guest_sh(g, "/attacks/load text_vmap_alias; true"));
+	expect_event(r, "violation", "put-back");
+	(void)guardrun_settle(r, SETTLE_MS);
+	assert_true(can_read("/proc/execdomains"));
+	free(guest_sh(g, "rmmod text_vmap_alias"));
+	(void)guardrun_settle(r, SETTLE_MS);
+}
+
+static void show_costs(void)
+{
+	_cleanup_exo_ struct exo e = {0};
+
+	assert_int_equal(EXO(&e, g, "guard", "status"), 0);
+	json_dumpf(json_object_get(e.doc, "guard"), stderr, JSON_COMPACT);
+	fputc('\n', stderr);
+}
+
 static void guarded(void **state)
 {
 	struct guardrun *r = guardrun_start(g, "enforce", NULL);
@@ -185,18 +222,15 @@ static void guarded(void **state)
 	assert_non_null(r);
 	assert_true(protected_mappings(&mergeable) > 0);
 	assert_int_equal(mergeable, 0);
-	assert_true(has_file("/proc/execdomains"));
-	free(guest_sh(g, "/attacks/load text_vmap_alias; true"));
-	expect_event(r, "violation", "put-back");
-	assert_true(has_file("/proc/execdomains"));
-	free(guest_sh(g, "rmmod text_vmap_alias; insmod /modules/dummy.ko; rmmod dummy"));
+	attack_is_put_back(r);
 	for (int i = 0; i < 2; i++) {
 		assert_true(exo_done(g, "apply", cmdline));
 		assert_true(patched());
 		assert_true(exo_done(g, "revert", "cmdline"));
 		assert_false(patched());
 	}
-	assert_int_equal(guardrun_settle(r, 2500), 0);
+	assert_int_equal(guardrun_settle(r, WALK_MS), 0);
+	show_costs();
 	assert_int_equal(guardrun_stop(r), 0);
 	assert_int_equal(protected_mappings(&mergeable), 0);
 	assert_true(guest_dmesg_clean(g));
@@ -210,13 +244,13 @@ static void a_page_that_was_discarded_comes_back(void **state)
 	(void)state;
 	assert_non_null(r);
 	free(guest_sh(g, "/attacks/load text_balloon; true"));
-	expect_event(r, "protection-lost", "repaired");
+	expect_event(r, "protection-lost", "put-back");
 	expect_event(r, "violation", "put-back");
-	/* Protected again. */
-	free(guest_sh(g, "/attacks/load text_vmap_alias; true"));
-	expect_event(r, "violation", "put-back");
+	/* Its probe looks at the page: what was there is there again. */
+	assert_true(guest_says("! grep -qx 4919 /sys/module/text_balloon/parameters/probe"));
+	attack_is_put_back(r);
 	assert_int_equal(guardrun_stop(r), 0);
-	assert_true(guest_is_running(g));
+	assert_true(guest_dmesg_clean(g));
 }
 
 static void one_exopatch_at_a_time(void **state)
@@ -231,16 +265,113 @@ static void one_exopatch_at_a_time(void **state)
 				    cmdline,
 				    NULL};
 	const char *const env[] = {"EXOPATCH_FAULT=agent_planned=pause:4000", NULL};
+	const char *const vm[] = {"--qmp", second_qmp, NULL};
+	_cleanup_exo_ struct exo e = {0};
+	pid_t first;
 
 	(void)state;
-	(void)argv;
-	(void)env;
+	snprintf(state_dir, sizeof(state_dir), "--state=%s/state", patching_dir());
+	first = proc_spawn(argv, env, -1, -1, NULL);
+	assert_true(first > 0);
+	xo_sleep_ns(1500000000);
+	assert_int_equal(exo_run_on(&e, vm, NULL, ARGS("apply", cmdline)), 0);
+	assert_true(EXO_REFUSED(&e, "in-use"));
+	assert_int_equal(proc_reap(first, 20000), 0);
+	assert_true(exo_done(g, "revert", "cmdline"));
 }
 
-/* The last one: the VM is gone afterwards. */
-static void a_vm_that_ends_is_said_to_be_gone(void **state)
+/* QEMU dies between two looks at it: nothing is made of memory that is no more. */
+static void a_vm_that_ends_is_gone(void **state)
 {
+	char exopatch[256], state_dir[160];
+	const char *const argv[] = {run_build_path("exopatch", exopatch, sizeof(exopatch)),
+				    "apply",
+				    "--json",
+				    "--qmp",
+				    guest_qmp_path(g),
+				    state_dir,
+				    "--trust=build/dev-keys/trust",
+				    cmdline,
+				    NULL};
+	const char *const env[] = {"EXOPATCH_FAULT=agent_planned=pause:2000", NULL};
+	_cleanup_close_ int from = -1;
+	json_t *doc;
+	char path[256];
+	pid_t apply;
+	int status;
+
 	(void)state;
+	snprintf(path, sizeof(path), "%s/answer", patching_dir());
+	from = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(from >= 0);
+	snprintf(state_dir, sizeof(state_dir), "--state=%s/state", patching_dir());
+	apply = proc_spawn(argv, env, from, -1, NULL);
+	assert_true(apply > 0);
+	xo_sleep_ns(1000000000);
+	assert_int_equal(kill(guest_pid(g), SIGKILL), 0);
+	status = proc_reap(apply, 20000);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 1);
+	doc = json_load_file(path, 0, NULL);
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(doc, "error"), "code")),
+		"target-gone");
+	json_decref(doc);
+	guest_free(g);
+	g = NULL;
+}
+
+static void boot_with(const char *backend)
+{
+	assert_int_equal(boot(ARGS("-object", backend, "-machine", "memory-backend=f")), 0);
+	assert_true(exo_done(g, "apply", cmdline));
+	assert_true(patched());
+	assert_true(exo_done(g, "revert", "cmdline"));
+	assert_false(patched());
+}
+
+static void end_guest(void)
+{
+	assert_true(guest_dmesg_clean(g));
+	guest_free(g);
+	g = NULL;
+}
+
+static void private_mapping_of_a_memfd(void **state)
+{
+	unsigned int mergeable;
+	struct guardrun *r;
+
+	(void)state;
+	boot_with("memory-backend-memfd,id=f,size=512M,share=off");
+	r = guardrun_start(g, "enforce", NULL);
+	assert_non_null(r);
+	assert_true(protected_mappings(&mergeable) > 0);
+	attack_is_put_back(r);
+	assert_int_equal(guardrun_stop(r), 0);
+	end_guest();
+}
+
+/* What is written to such a mapping is not in the file; and userfaultfd cannot protect it. */
+static void private_mapping_of_a_file(void **state)
+{
+	char path[192], events[192], option[256];
+	_cleanup_exo_ struct exo e = {0};
+	struct stat st;
+
+	(void)state;
+	snprintf(path, sizeof(path), "%s/ram", patching_dir());
+	snprintf(option, sizeof(option), "memory-backend-file,id=f,size=512M,share=off,mem-path=%s",
+		 path);
+	boot_with(option);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_blocks, 0);
+	snprintf(events, sizeof(events), "%s/events", patching_dir());
+	assert_int_equal(EXO(&e, g, "guard", "--events", events), 0);
+	assert_int_equal(e.rc, 1);
+	assert_string_equal(exo_str(&e, "error", "code", NULL), "guard");
+	end_guest();
+	unlink(path);
 }
 
 int main(void)
@@ -252,7 +383,9 @@ int main(void)
 		cmocka_unit_test(one_exopatch_at_a_time),
 		cmocka_unit_test(guarded),
 		cmocka_unit_test(a_page_that_was_discarded_comes_back),
-		cmocka_unit_test(a_vm_that_ends_is_said_to_be_gone),
+		cmocka_unit_test(a_vm_that_ends_is_gone),
+		cmocka_unit_test(private_mapping_of_a_memfd),
+		cmocka_unit_test(private_mapping_of_a_file),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
