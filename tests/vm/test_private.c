@@ -31,10 +31,10 @@
 static struct guest *g;
 static char cmdline[256], second_qmp[192];
 
-static int boot(const char *const extra[])
+static int boot(struct guest_opts opts)
 {
-	const struct guest_opts opts = {.private_ram = true, .one_thread = true, .extra = extra};
-
+	opts.private_ram = true;
+	opts.one_thread = true;
 	return guest_boot(&g, &opts);
 }
 
@@ -47,7 +47,8 @@ static int setup(void **state)
 		return -1;
 	snprintf(second_qmp, sizeof(second_qmp), "%s/qmp-two", patching_dir());
 	snprintf(server, sizeof(server), "unix:%s,server=on,wait=off", second_qmp);
-	if (boot(ARGS("-device", "virtio-balloon-pci-transitional", "-qmp", server)))
+	if (boot((struct guest_opts){
+		    .extra = ARGS("-device", "virtio-balloon-pci-transitional", "-qmp", server)}))
 		return -1;
 	return patch_build(GUEST_6_1, "cmdline", "cmdline", NULL, cmdline, sizeof(cmdline));
 }
@@ -323,7 +324,9 @@ static void a_vm_that_ends_is_gone(void **state)
 
 static void boot_with(const char *backend)
 {
-	assert_int_equal(boot(ARGS("-object", backend, "-machine", "memory-backend=f")), 0);
+	assert_int_equal(boot((struct guest_opts){.extra = ARGS("-object", backend, "-machine",
+								"memory-backend=f")}),
+			 0);
 	assert_true(exo_done(g, "apply", cmdline));
 	assert_true(patched());
 	assert_true(exo_done(g, "revert", "cmdline"));
@@ -349,6 +352,24 @@ static void private_mapping_of_a_memfd(void **state)
 	assert_true(protected_mappings(&mergeable) > 0);
 	attack_is_put_back(r);
 	assert_int_equal(guardrun_stop(r), 0);
+	end_guest();
+}
+
+/* The home of the patch is in pc.rom there, which has no file even where RAM has one. */
+static void uefi_on_the_other_machine(void **state)
+{
+	char path[256];
+
+	(void)state;
+	assert_int_equal(
+		boot((struct guest_opts){
+			.package = GUEST_6_12, .machine = "pc", .ovmf = true, .la57 = true}),
+		0);
+	assert_int_equal(patch_build(GUEST_6_12, "cmdline", "uefi", NULL, path, sizeof(path)), 0);
+	assert_true(exo_done(g, "apply", path));
+	assert_true(patched());
+	assert_true(exo_done(g, "revert", "uefi"));
+	assert_false(patched());
 	end_guest();
 }
 
@@ -386,6 +407,7 @@ int main(void)
 		cmocka_unit_test(a_vm_that_ends_is_gone),
 		cmocka_unit_test(private_mapping_of_a_memfd),
 		cmocka_unit_test(private_mapping_of_a_file),
+		cmocka_unit_test(uefi_on_the_other_machine),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
