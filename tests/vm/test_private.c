@@ -15,17 +15,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/util.h"
-#include "tests/lib/guardrun.h"
 #include "tests/lib/patching.h"
 
-#define EVENT_NS  UINT64_C(3000000000)
-#define SETTLE_MS 300
-#define WALK_MS	  2500 /* an audit of everything, and a second look */
 #define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static struct guest *g;
@@ -47,8 +42,7 @@ static int setup(void **state)
 		return -1;
 	snprintf(second_qmp, sizeof(second_qmp), "%s/qmp-two", patching_dir());
 	snprintf(server, sizeof(server), "unix:%s,server=on,wait=off", second_qmp);
-	if (boot((struct guest_opts){
-		    .extra = ARGS("-device", "virtio-balloon-pci-transitional", "-qmp", server)}))
+	if (boot((struct guest_opts){.extra = ARGS("-qmp", server)}))
 		return -1;
 	return patch_build(GUEST_6_1, "cmdline", "cmdline", NULL, cmdline, sizeof(cmdline));
 }
@@ -67,21 +61,6 @@ static bool patched(void)
 
 	assert_non_null(line);
 	return strstr(line, "exopatch=live") != NULL;
-}
-
-static bool guest_says(const char *command)
-{
-	int rc = -1;
-
-	return !guest_run(g, command, 0, NULL, &rc) && rc == 0;
-}
-
-static bool can_read(const char *path)
-{
-	char line[128];
-
-	snprintf(line, sizeof(line), "cat %s >/dev/null 2>&1", path);
-	return guest_says(line);
 }
 
 /* "Rss:  123 kB" of QEMU, in bytes */
@@ -158,102 +137,6 @@ static void recovered_after_a_kill(void **state)
 	assert_true(guest_dmesg_clean(g));
 }
 
-/* An event of that kind and verdict, or the test fails. */
-static void expect_event(struct guardrun *r, const char *kind, const char *verdict)
-{
-	uint64_t end_ns = xo_now_ns() + EVENT_NS;
-	bool found = false;
-	json_t *event;
-
-	while (!found && (event = guardrun_next(r, end_ns))) {
-		found = !strcmp(guardrun_says(event, "kind"), kind) &&
-			!strcmp(guardrun_says(event, "verdict"), verdict);
-		json_decref(event);
-	}
-	if (!found)
-		fail_msg("no event: %s %s", kind, verdict);
-}
-
-/* Mappings of QEMU that can be write-protected, and how many of them KSM may still merge. */
-static unsigned int protected_mappings(unsigned int *ret_mergeable)
-{
-	_cleanup_fclose_ FILE *f = NULL;
-	char path[64], line[512];
-	unsigned int nr = 0;
-
-	*ret_mergeable = 0;
-	snprintf(path, sizeof(path), "/proc/%d/smaps", (int)guest_pid(g));
-	f = fopen(path, "re");
-	while (f && fgets(line, sizeof(line), f)) {
-		if (strncmp(line, "VmFlags:", 8) != 0 || !strstr(line, " uw"))
-			continue;
-		nr++;
-		*ret_mergeable += strstr(line, " mg") != NULL;
-	}
-	return nr;
-}
-
-/* An attack of several stores is several events: they are read away. */
-static void attack_is_put_back(struct guardrun *r)
-{
-	assert_true(can_read("/proc/execdomains"));
-	free(guest_sh(g, "/attacks/load text_vmap_alias; true"));
-	expect_event(r, "violation", "put-back");
-	(void)guardrun_settle(r, SETTLE_MS);
-	assert_true(can_read("/proc/execdomains"));
-	free(guest_sh(g, "rmmod text_vmap_alias"));
-	(void)guardrun_settle(r, SETTLE_MS);
-}
-
-static void show_costs(void)
-{
-	_cleanup_exo_ struct exo e = {0};
-
-	assert_int_equal(EXO(&e, g, "guard", "status"), 0);
-	json_dumpf(json_object_get(e.doc, "guard"), stderr, JSON_COMPACT);
-	fputc('\n', stderr);
-}
-
-static void guarded(void **state)
-{
-	struct guardrun *r = guardrun_start(g, "enforce", NULL);
-	unsigned int mergeable;
-
-	(void)state;
-	assert_non_null(r);
-	assert_true(protected_mappings(&mergeable) > 0);
-	assert_int_equal(mergeable, 0);
-	attack_is_put_back(r);
-	for (int i = 0; i < 2; i++) {
-		assert_true(exo_done(g, "apply", cmdline));
-		assert_true(patched());
-		assert_true(exo_done(g, "revert", "cmdline"));
-		assert_false(patched());
-	}
-	assert_int_equal(guardrun_settle(r, WALK_MS), 0);
-	show_costs();
-	assert_int_equal(guardrun_stop(r), 0);
-	assert_int_equal(protected_mappings(&mergeable), 0);
-	assert_true(guest_dmesg_clean(g));
-}
-
-/* The balloon takes a page of text, and with it its protection: QEMU's mapping is empty there. */
-static void a_page_that_was_discarded_comes_back(void **state)
-{
-	struct guardrun *r = guardrun_start(g, "enforce", NULL);
-
-	(void)state;
-	assert_non_null(r);
-	free(guest_sh(g, "/attacks/load text_balloon; true"));
-	expect_event(r, "protection-lost", "put-back");
-	expect_event(r, "violation", "put-back");
-	/* Its probe looks at the page: what was there is there again. */
-	assert_true(guest_says("! grep -qx 4919 /sys/module/text_balloon/parameters/probe"));
-	attack_is_put_back(r);
-	assert_int_equal(guardrun_stop(r), 0);
-	assert_true(guest_dmesg_clean(g));
-}
-
 static void one_exopatch_at_a_time(void **state)
 {
 	char exopatch[256], state_dir[160];
@@ -322,37 +205,11 @@ static void a_vm_that_ends_is_gone(void **state)
 	g = NULL;
 }
 
-static void boot_with(const char *backend)
-{
-	assert_int_equal(boot((struct guest_opts){.extra = ARGS("-object", backend, "-machine",
-								"memory-backend=f")}),
-			 0);
-	assert_true(exo_done(g, "apply", cmdline));
-	assert_true(patched());
-	assert_true(exo_done(g, "revert", "cmdline"));
-	assert_false(patched());
-}
-
 static void end_guest(void)
 {
 	assert_true(guest_dmesg_clean(g));
 	guest_free(g);
 	g = NULL;
-}
-
-static void private_mapping_of_a_memfd(void **state)
-{
-	unsigned int mergeable;
-	struct guardrun *r;
-
-	(void)state;
-	boot_with("memory-backend-memfd,id=f,size=512M,share=off");
-	r = guardrun_start(g, "enforce", NULL);
-	assert_non_null(r);
-	assert_true(protected_mappings(&mergeable) > 0);
-	attack_is_put_back(r);
-	assert_int_equal(guardrun_stop(r), 0);
-	end_guest();
 }
 
 /* The home of the patch is in pc.rom there, which has no file even where RAM has one. */
@@ -373,28 +230,6 @@ static void uefi_on_the_other_machine(void **state)
 	end_guest();
 }
 
-/* What is written to such a mapping is not in the file; and userfaultfd cannot protect it. */
-static void private_mapping_of_a_file(void **state)
-{
-	char path[192], events[192], option[256];
-	_cleanup_exo_ struct exo e = {0};
-	struct stat st;
-
-	(void)state;
-	snprintf(path, sizeof(path), "%s/ram", patching_dir());
-	snprintf(option, sizeof(option), "memory-backend-file,id=f,size=512M,share=off,mem-path=%s",
-		 path);
-	boot_with(option);
-	assert_int_equal(stat(path, &st), 0);
-	assert_int_equal(st.st_blocks, 0);
-	snprintf(events, sizeof(events), "%s/events", patching_dir());
-	assert_int_equal(EXO(&e, g, "guard", "--events", events), 0);
-	assert_int_equal(e.rc, 1);
-	assert_string_equal(exo_str(&e, "error", "code", NULL), "guard");
-	end_guest();
-	unlink(path);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -402,11 +237,7 @@ int main(void)
 		cmocka_unit_test(patched_and_reverted),
 		cmocka_unit_test(recovered_after_a_kill),
 		cmocka_unit_test(one_exopatch_at_a_time),
-		cmocka_unit_test(guarded),
-		cmocka_unit_test(a_page_that_was_discarded_comes_back),
 		cmocka_unit_test(a_vm_that_ends_is_gone),
-		cmocka_unit_test(private_mapping_of_a_memfd),
-		cmocka_unit_test(private_mapping_of_a_file),
 		cmocka_unit_test(uefi_on_the_other_machine),
 	};
 
