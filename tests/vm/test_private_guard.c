@@ -10,21 +10,24 @@
 
 #include <cmocka.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/util.h"
 #include "tests/lib/guardrun.h"
 #include "tests/lib/patching.h"
 
-#define EVENT_NS  UINT64_C(3000000000)
-#define SETTLE_MS 300
-#define WALK_MS	  2500 /* an audit of everything, and a second look */
-#define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
+#define EVENT_NS   UINT64_C(3000000000)
+#define SETTLE_MS  300
+#define WALK_MS	   2500 /* an audit of everything, and a second look */
+#define HUGE_PAGES 256	/* of 2 MiB: a guest's RAM */
+#define ARGS(...)  ((const char *const[]){__VA_ARGS__, NULL})
 
 static struct guest *g;
 static char cmdline[256];
@@ -367,26 +370,66 @@ static void private_mapping_of_a_memfd(void **state)
 	end_guest();
 }
 
-/* What is written to such a mapping is not in the file; and userfaultfd cannot protect it. */
+/* What userfaultfd cannot protect is said to be so, and left alone. */
+static void guard_is_refused(void)
+{
+	_cleanup_exo_ struct exo e = {0};
+	char events[192];
+
+	snprintf(events, sizeof(events), "%s/events", patching_dir());
+	assert_int_equal(EXO(&e, g, "guard", "--events", events), 0);
+	assert_int_equal(e.rc, 1);
+	assert_string_equal(exo_str(&e, "error", "code", NULL), "guard");
+	end_guest();
+}
+
+/* What is written to such a mapping is not in the file. */
 static void private_mapping_of_a_file(void **state)
 {
-	char path[192], events[192], option[256];
-	_cleanup_exo_ struct exo e = {0};
+	char path[192], option[256];
+	struct statfs fs;
 	struct stat st;
 
 	(void)state;
+	if (statfs(patching_dir(), &fs) || fs.f_type == TMPFS_MAGIC)
+		skip(); /* such a file is memory, and can be protected */
 	snprintf(path, sizeof(path), "%s/ram", patching_dir());
 	snprintf(option, sizeof(option), "memory-backend-file,id=f,size=512M,share=off,mem-path=%s",
 		 path);
 	boot_with(option);
 	assert_int_equal(stat(path, &st), 0);
 	assert_int_equal(st.st_blocks, 0);
-	snprintf(events, sizeof(events), "%s/events", patching_dir());
-	assert_int_equal(EXO(&e, g, "guard", "--events", events), 0);
-	assert_int_equal(e.rc, 1);
-	assert_string_equal(exo_str(&e, "error", "code", NULL), "guard");
-	end_guest();
+	guard_is_refused();
 	unlink(path);
+}
+
+static long huge_pages(long set)
+{
+	_cleanup_fclose_ FILE *f = fopen("/proc/sys/vm/nr_hugepages", set < 0 ? "re" : "we");
+	long n = -1;
+
+	if (!f)
+		return -1;
+	if (set >= 0)
+		return fprintf(f, "%ld\n", set) > 0 && !fflush(f) ? set : -1;
+	return fscanf(f, "%ld", &n) == 1 ? n : -1;
+}
+
+static void private_huge_pages(void **state)
+{
+	long before = huge_pages(-1);
+	bool enough = before >= 0 && huge_pages(before + HUGE_PAGES) >= 0 &&
+		      huge_pages(-1) >= before + HUGE_PAGES;
+
+	(void)state;
+	if (enough) {
+		boot_with("memory-backend-memfd,id=f,size=512M,share=off,hugetlb=on");
+		guard_is_refused();
+	}
+	if (before >= 0)
+		(void)huge_pages(before);
+	if (!enough)
+		skip();
 }
 
 int main(void)
@@ -398,6 +441,7 @@ int main(void)
 		cmocka_unit_test(a_page_that_was_discarded_comes_back),
 		cmocka_unit_test(private_mapping_of_a_memfd),
 		cmocka_unit_test(private_mapping_of_a_file),
+		cmocka_unit_test(private_huge_pages),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
