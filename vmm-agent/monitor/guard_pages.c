@@ -219,7 +219,15 @@ int guard_adopt(struct guard *g, struct xerr *err)
 	return each_run(g, wake_run, err);
 }
 
-/* Pages of one run that have lost their protection are shut again. Return: how many, or a code */
+/* A page that is being judged is in the list already. */
+static void suspect_unless_judging(struct guard *g, uint32_t slot)
+{
+	if (!g->judging)
+		(void)guard_suspect(g, slot, 0);
+}
+
+/* Pages of one run that have lost their protection are shut again, and then compared.
+ * Return: how many, or a code */
 static int64_t audit_chunk(struct guard *g, size_t at, size_t nr)
 {
 	struct hva start = golden_hva(&g->golden, g->golden.order[at]);
@@ -239,6 +247,7 @@ static int64_t audit_chunk(struct guard *g, size_t at, size_t nr)
 		rc = uffd_protect(g->uffd, hva, XO_PAGE_SIZE);
 		if (rc)
 			return rc;
+		suspect_unless_judging(g, g->golden.order[at + i]);
 		lost++;
 	}
 	return lost;
@@ -248,6 +257,10 @@ int guard_audit(struct guard *g, uint64_t *ret_lost, struct xerr *err)
 {
 	uint64_t lost = 0;
 
+	/* Discarded pages and other people's mappings change bytes without a fault. What is
+	 * discarded after it was compared here is found below, with its protection gone. */
+	for (size_t i = 0; i < g->golden.nr; i++)
+		suspect_unless_judging(g, g->golden.order[i]);
 	for (size_t i = 0, n; i < g->golden.nr; i += n) {
 		int64_t one;
 
@@ -258,10 +271,6 @@ int guard_audit(struct guard *g, uint64_t *ret_lost, struct xerr *err)
 			return xerr_set(err, (int)one, "guard: audit: %s", xo_code_text((int)one));
 		lost += (uint64_t)one;
 	}
-	/* Discarded pages and other people's mappings change bytes without a fault. A page that is
-	 * being judged is in the list already. */
-	for (size_t i = 0; i < g->golden.nr && !g->judging; i++)
-		(void)guard_suspect(g, g->golden.order[i], 0);
 	*ret_lost = lost;
 	return 0;
 }
