@@ -96,7 +96,7 @@ static int filter(int memory_fd, struct xerr *err)
 		rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(sysinfo), 0);
 	if (!rc && memory_fd >= 0)
 		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(pread64), 1,
-				      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)memory_fd));
+				      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)memory_fd, 0));
 	if (!rc)
 		rc = seccomp_load(ctx);
 	if (ctx)
