@@ -38,6 +38,9 @@ enum mon_op {
 	MON_OP_GUARD_CLOSE,   /* empty */
 	MON_OP_GUARD_EVENT,   /* at the other socket, never asked for: struct mon_write_event, or a
 				 status and struct wire_error */
+
+	MON_OP_SYSREGS_FIND, /* struct mon_sysregs[]; answer: uint32_t, bits */
+	MON_OP_SYSREGS,	     /* struct wire_sysregs; answer: struct mon_sysregs[] */
 	MON_OP_END,
 };
 
@@ -88,6 +91,10 @@ struct wire_read {
 struct wire_guard_open {
 	int32_t dev_fd;
 	uint32_t has_uffd;
+};
+
+struct wire_sysregs {
+	uint32_t msrs;
 };
 
 struct wire_verdict {

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "vmm-agent/monitor/client.h"
+#include "vmm-agent/monitor/sysregs.h"
+#include "vmm-agent/monitor/wire.h"
+
+int mon_sysregs_find(struct mon *m, const struct mon_sysregs *known, uint32_t *ret_have,
+		     struct xerr *err)
+{
+	return mon_call(m, MON_OP_SYSREGS_FIND, SPAN(known, m->nr_vcpus * sizeof(*known)), NULL, 0,
+			ret_have, sizeof(*ret_have), NULL, err);
+}
+
+int mon_sysregs(struct mon *m, bool msrs, struct mon_sysregs *ret, struct xerr *err)
+{
+	struct wire_sysregs w = {.msrs = msrs};
+
+	return mon_call(m, MON_OP_SYSREGS, SPAN(&w, sizeof(w)), NULL, 0, ret,
+			m->nr_vcpus * sizeof(*ret), NULL, err);
+}
