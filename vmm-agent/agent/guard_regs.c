@@ -14,6 +14,8 @@
 #define SOON_NS UINT64_C(10000000)   /* KVM: after a write, or when something differed */
 #define MSRS_NS UINT64_C(1000000000) /* KVM: a call in each thread */
 
+#define FIND_TRIES 3
+
 #define BY_QEMU                                                                                    \
 	(MON_REG_BIT(MON_REG_CR0) | MON_REG_BIT(MON_REG_CR4) | MON_REG_BIT(MON_REG_EFER) |         \
 	 MON_REG_BIT(MON_REG_TR_BASE) | MON_REG_BIT(MON_REG_IDT_BASE) |                            \
@@ -141,11 +143,17 @@ int guard_regs_find(struct guard *g, struct xerr *err)
 {
 	int rc = lookup(g, &g->regs.kernel, err);
 
-	if (!rc && is_tcg(g)) {
+	g->regs.have = 0;
+
+	if (!rc && !is_tcg(g))
+		return find_kvm(g, err);
+	/* A running guest may have the right value in a wrong place just then. */
+	for (int i = 0; !rc && i < FIND_TRIES && !(g->regs.have & ~BY_QEMU); i++) {
 		rc = tgt_refresh(g->s.tgt, err);
-		return rc ? rc : find_tcg(g, err);
+		if (!rc)
+			rc = find_tcg(g, err);
 	}
-	return rc ? rc : find_kvm(g, err);
+	return rc;
 }
 
 /* ---- what they have to be ---- */

@@ -8,7 +8,7 @@
 
 #define MAX_MAP_BYTES	(UINT64_C(256) << 20)
 #define MAX_TOTAL_BYTES (UINT64_C(1) << 30)
-#define NR_NEAR		5
+#define NR_NEAR		6
 #define NOWHERE		INT32_MAX
 
 /* How far from the GDT base a register may be, to either side. */
@@ -32,8 +32,8 @@ static const struct {
 };
 
 /* These tell that it is a vCPU's state. */
-static const enum mon_reg near[NR_NEAR] = {MON_REG_TR_BASE, MON_REG_IDT_BASE, MON_REG_CR0,
-					   MON_REG_CR4, MON_REG_EFER};
+static const enum mon_reg near[NR_NEAR] = {MON_REG_GDT_LIMIT, MON_REG_TR_BASE, MON_REG_IDT_BASE,
+					   MON_REG_CR0,	      MON_REG_CR4,     MON_REG_EFER};
 
 static bool has(const struct mon_sysregs *known, enum mon_reg r)
 {
@@ -171,20 +171,31 @@ static void search_map(struct search *s, struct span bytes, uint64_t start)
 	}
 }
 
+/* What there is of a mapping: it may have become shorter since. Return: 0 or -XO_ETARGETGONE */
+static int peek_some(const struct vm *vm, uint64_t start, uint64_t len, uint8_t *buf,
+		     struct span *ret)
+{
+	struct iovec local = {buf, len};
+	struct iovec remote = {(void *)(uintptr_t)start, len};
+	ssize_t n = process_vm_readv(vm->desc.pid, &local, 1, &remote, 1, 0);
+
+	if (n < 0 && errno == ESRCH)
+		return -XO_ETARGETGONE;
+	*ret = SPAN(buf, n > 0 ? (size_t)n : 0);
+	return 0;
+}
+
 static int search_all(struct search *s, const struct cpustate *c, const struct vm *vm)
 {
 	for (size_t i = 0; i < c->nr_maps; i++) {
 		uint64_t len = c->map[i].end - c->map[i].start;
 		_cleanup_free_ uint8_t *buf = malloc(len);
-		int rc;
+		struct span bytes;
+		int rc = buf ? peek_some(vm, c->map[i].start, len, buf, &bytes) : -ENOMEM;
 
-		if (!buf)
-			return -ENOMEM;
-		rc = vm_peek(vm, (struct hva){c->map[i].start}, buf, len);
-		if (rc == -XO_ETARGETGONE)
+		if (rc)
 			return rc;
-		if (!rc) /* else it is gone since */
-			search_map(s, SPAN(buf, len), c->map[i].start);
+		search_map(s, bytes, c->map[i].start);
 	}
 	return 0;
 }
@@ -202,9 +213,8 @@ static int fetch(const struct cpustate *c, const struct vm *vm, struct hva at,
 			start = at.v - CPUSTATE_REACH;
 		if (end - at.v > CPUSTATE_REACH + sizeof(uint64_t))
 			end = at.v + CPUSTATE_REACH + sizeof(uint64_t);
-		w->bytes = SPAN(buf, end - start);
 		w->at = at.v - start;
-		return vm_peek(vm, (struct hva){start}, buf, end - start);
+		return peek_some(vm, start, end - start, buf, &w->bytes);
 	}
 	return -EFAULT;
 }

@@ -2,9 +2,10 @@
 /*
  * TCG keeps registers in QEMU's memory, where they are read at any time. KVM
  * tells them to QEMU's own threads only; but it can be asked to leave a copy of
- * most in the vCPU's struct kvm_run whenever KVM_RUN returns, which every hold
- * makes it do. That is asked for only around a hold: the copy costs each exit a
- * microsecond. MSRs are not in the copy.
+ * most in the vCPU's struct kvm_run whenever KVM_RUN returns, which a hold makes
+ * it do. That is asked for only around a hold, since the copy costs each return
+ * a microsecond. A thread that was not in KVM_RUN, and who wants MSRs, needs a
+ * visit (inject.h) all the same.
  */
 #include "vmm-agent/monitor/sysregs_core.h"
 
@@ -60,14 +61,12 @@ void sysregs_free(struct sysregs *s)
 int sysregs_find(struct sysregs *s, const struct guard *g, const struct mon_sysregs *known,
 		 uint32_t *ret_have, struct xerr *err)
 {
-	uint32_t have = MON_REG_SYSCALL;
+	uint32_t have = MON_REG_ALL;
 	int rc = 0;
 
 	if (s->tcg) {
 		rc = cpustate_find(s->tcg, g->vm, known);
 		have = s->tcg->have;
-	} else if (s->synced) {
-		have = MON_REG_ALL;
 	}
 	if (rc)
 		return xerr_set(err, rc, "QEMU's memory: registers cannot be looked for: %s",
@@ -78,51 +77,41 @@ int sysregs_find(struct sysregs *s, const struct guard *g, const struct mon_sysr
 
 /* ---- KVM ---- */
 
-/* Have KVM copy the registers at each return to QEMU, or no longer. */
+static struct hva in_run(const struct guard *g, size_t i, size_t off)
+{
+	return (struct hva){g->kvm->run[i].v + off};
+}
+
+/* Have KVM copy the registers at each return to QEMU, or no longer. CR0 is never 0 (bit 4 stays
+ * set), so that tells whether there has been a copy. */
 static void ask_copy(const struct guard *g, size_t i, bool on)
 {
-	struct hva at = {g->kvm->run[i].v + offsetof(struct kvm_run, kvm_valid_regs)};
+	struct hva at = in_run(g, i, offsetof(struct kvm_run, kvm_valid_regs));
+	const uint64_t none = 0;
 	uint64_t fields;
 
-	if (!g->kvm->run[i].v || vm_peek(g->vm, at, &fields, sizeof(fields)))
+	if (vm_peek(g->vm, at, &fields, sizeof(fields)))
 		return;
 	fields = on ? fields | KVM_SYNC_X86_SREGS : fields & ~(uint64_t)KVM_SYNC_X86_SREGS;
+	if (on)
+		(void)!vm_poke(g->vm, in_run(g, i, offsetof(struct kvm_run, s.regs.sregs.cr0)),
+			       &none, sizeof(none));
 	(void)!vm_poke(g->vm, at, &fields, sizeof(fields));
 }
 
 static void ask_copies(const struct sysregs *s, const struct guard *g, bool on)
 {
 	for (size_t i = 0; s->synced && i < g->kvm->nr; i++)
-		ask_copy(g, i, on);
+		if (g->kvm->run[i].v)
+			ask_copy(g, i, on);
 }
 
-static void take(struct mon_sysregs *ret, enum mon_reg r, uint64_t v)
+static bool take_copy(const struct guard *g, size_t i, struct kvm_sregs *ret)
 {
-	ret->v[r] = v;
-	ret->have |= MON_REG_BIT(r);
-}
-
-static void take_copy(const struct guard *g, size_t i, struct mon_sysregs *ret)
-{
-	uint64_t run = g->kvm->run[i].v;
-	struct kvm_sregs s;
-	uint16_t flags;
-
-	if (!run || vm_peek(g->vm, (struct hva){run + offsetof(struct kvm_run, s.regs.sregs)}, &s,
-			    sizeof(s)))
-		return;
-	if (vm_peek(g->vm, (struct hva){run + offsetof(struct kvm_run, flags)}, &flags,
-		    sizeof(flags)))
-		return;
-	ret->state |= flags & RUN_SMM ? MON_VCPU_SMM : 0;
-	ret->state |= flags & RUN_NESTED ? MON_VCPU_NESTED : 0;
-	take(ret, MON_REG_CR0, s.cr0);
-	take(ret, MON_REG_CR4, s.cr4);
-	take(ret, MON_REG_EFER, s.efer);
-	take(ret, MON_REG_TR_BASE, s.tr.base);
-	take(ret, MON_REG_IDT_BASE, s.idt.base);
-	take(ret, MON_REG_GDT_BASE, s.gdt.base);
-	take(ret, MON_REG_GDT_LIMIT, s.gdt.limit);
+	return g->kvm->run[i].v &&
+	       !vm_peek(g->vm, in_run(g, i, offsetof(struct kvm_run, s.regs.sregs)), ret,
+			sizeof(*ret)) &&
+	       ret->cr0;
 }
 
 struct msr_list { /* struct kvm_msrs, which ends in a flexible array */
@@ -131,34 +120,81 @@ struct msr_list { /* struct kvm_msrs, which ends in a flexible array */
 	struct kvm_msr_entry entry[NR_MSRS];
 };
 
-static int call_msrs(struct inject *in, const struct vm *vm, int fd, struct msr_list *list)
+/* One request to KVM, @buf both ways. Return: what KVM does, or a code */
+static int ask(struct inject *in, const struct vm *vm, int fd, unsigned long request, void *buf,
+	       size_t len_bytes)
 {
-	const uint64_t args[6] = {(uint64_t)fd, KVM_GET_MSRS, in->scratch.v};
+	const uint64_t args[6] = {(uint64_t)fd, request, in->scratch.v};
 	int64_t result = 0;
-	int rc = vm_poke(vm, in->scratch, list, sizeof(*list));
+	int rc = vm_poke(vm, in->scratch, buf, len_bytes);
 
 	if (!rc)
 		rc = inject_call(in, SYS_ioctl, args, &result);
-	if (!rc && result != NR_MSRS)
-		rc = result < 0 ? (int)result : -EINVAL;
-	return rc ? rc : vm_peek(vm, in->scratch, list, sizeof(*list));
+	if (!rc && result >= 0)
+		rc = vm_peek(vm, in->scratch, buf, len_bytes);
+	return rc ? rc : (int)result;
 }
 
-static int take_msrs(struct guard *g, size_t i, struct mon_sysregs *ret)
+static int visit(struct guard *g, size_t i, struct kvm_sregs *sregs, struct msr_list *msrs)
 {
 	struct inject in = {.hold = g->hold, .thread = &g->hold->thread[i], .insn = g->insn};
+	int rc = inject_begin(&in);
+	int undone;
+
+	if (!rc && sregs)
+		rc = ask(&in, g->vm, g->kvm->fd[i], KVM_GET_SREGS, sregs, sizeof(*sregs));
+	if (!rc && msrs)
+		rc = ask(&in, g->vm, g->kvm->fd[i], KVM_GET_MSRS, msrs, sizeof(*msrs));
+	undone = inject_end(&in);
+	if (!rc && msrs)
+		rc = -EINVAL; /* none of them */
+	return rc < 0 ? rc : undone;
+}
+
+static void take(struct mon_sysregs *ret, enum mon_reg r, uint64_t v)
+{
+	ret->v[r] = v;
+	ret->have |= MON_REG_BIT(r);
+}
+
+static void take_sregs(struct mon_sysregs *ret, const struct kvm_sregs *s)
+{
+	take(ret, MON_REG_CR0, s->cr0);
+	take(ret, MON_REG_CR4, s->cr4);
+	take(ret, MON_REG_EFER, s->efer);
+	take(ret, MON_REG_TR_BASE, s->tr.base);
+	take(ret, MON_REG_IDT_BASE, s->idt.base);
+	take(ret, MON_REG_GDT_BASE, s->gdt.base);
+	take(ret, MON_REG_GDT_LIMIT, s->gdt.limit);
+}
+
+static uint32_t vcpu_state(const struct guard *g, size_t i)
+{
+	uint16_t flags = 0;
+
+	if (!g->kvm->run[i].v ||
+	    vm_peek(g->vm, in_run(g, i, offsetof(struct kvm_run, flags)), &flags, sizeof(flags)))
+		return 0;
+	return (flags & RUN_SMM ? MON_VCPU_SMM : 0) | (flags & RUN_NESTED ? MON_VCPU_NESTED : 0);
+}
+
+static int read_vcpu(const struct sysregs *s, struct guard *g, size_t i, bool msrs,
+		     struct mon_sysregs *ret)
+{
 	struct msr_list list = {.nr = NR_MSRS};
-	int rc, undone;
+	struct kvm_sregs sregs;
+	bool copied = s->synced && take_copy(g, i, &sregs);
+	int rc = 0;
 
 	for (size_t m = 0; m < NR_MSRS; m++)
 		list.entry[m].index = msrs_read[m].index;
-	rc = inject_begin(&in);
-	if (!rc)
-		rc = call_msrs(&in, g->vm, g->kvm->fd[i], &list);
-	undone = inject_end(&in);
-	if (rc || undone)
-		return rc ? rc : undone;
-	for (size_t m = 0; m < NR_MSRS; m++)
+	if (!copied || msrs)
+		rc = visit(g, i, copied ? NULL : &sregs, msrs ? &list : NULL);
+	if (rc)
+		return rc;
+	ret->state = vcpu_state(g, i);
+	take_sregs(ret, &sregs);
+	for (size_t m = 0; msrs && m < NR_MSRS; m++)
 		take(ret, msrs_read[m].reg, list.entry[m].data);
 	return 0;
 }
@@ -173,12 +209,9 @@ static int read_kvm(struct sysregs *s, struct guard *g, bool msrs, struct mon_sy
 	ask_copies(s, g, true);
 	rc = guard_hold(g, err);
 	for (size_t i = 0; !rc && i < g->kvm->nr; i++) {
-		if (s->synced)
-			take_copy(g, i, &ret[i]);
-		if (msrs)
-			rc = take_msrs(g, i, &ret[i]);
+		rc = read_vcpu(s, g, i, msrs, &ret[i]);
 		if (rc)
-			xerr_set(err, rc, "vCPU %zu: its MSRs cannot be read: %s", i,
+			xerr_set(err, rc, "vCPU %zu: its registers cannot be read: %s", i,
 				 xo_code_text(rc));
 	}
 	ask_copies(s, g, false);

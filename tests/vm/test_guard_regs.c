@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The monitor reads registers that a kernel sets once: of a KVM guest, whose ring 0 changes them,
+ * and of a TCG guest, in whose QEMU they have to be found first.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/util.h"
+#include "tests/lib/guarding.h"
+#include "tests/lib/proc.h"
+#include "vmm-agent/monitor/sysregs.h"
+
+#define CR0_WP	       (UINT64_C(1) << 16)
+#define CR4_VMXE       (UINT64_C(1) << 13)
+#define MSR_LSTAR      0xc0000082
+#define LSTAR	       0x12345000
+#define NR_CPUS	       2
+#define ROUNDS	       20
+#define BARE_TSS_BYTES 512
+
+static struct guarding kvm, tcg;
+
+static struct guarding *kvm_guest(void)
+{
+	const struct bare_opts opts = {.ring0 = true, .nr_cpus = NR_CPUS};
+	struct mon_sysregs none[NR_CPUS] = {0};
+	struct xerr err = {0};
+	uint32_t have = 0;
+
+	if (!bare_kvm_usable())
+		skip();
+	if (kvm.guest)
+		return &kvm;
+	guarding_start(&kvm, &opts);
+	assert_int_equal(mon_sysregs_find(kvm.mon, none, &have, &err), 0);
+	assert_int_equal(have, MON_REG_ALL);
+	return &kvm;
+}
+
+/* What bare.S sets, by which it is found; @lstar was put there by the test. */
+static struct mon_sysregs bare_values(struct guarding *g, uint64_t lstar)
+{
+	struct mon_sysregs r = {
+		.have = MON_REG_BIT(MON_REG_CR0) | MON_REG_BIT(MON_REG_CR4) |
+			MON_REG_BIT(MON_REG_EFER) | MON_REG_BIT(MON_REG_TR_BASE) |
+			MON_REG_BIT(MON_REG_IDT_BASE) | MON_REG_BIT(MON_REG_GDT_BASE) |
+			MON_REG_BIT(MON_REG_GDT_LIMIT) | MON_REG_BIT(MON_REG_LSTAR)};
+	json_t *j = bare_qmp(g->guest,
+			     "{\"execute\":\"human-monitor-command\",\"arguments\":"
+			     "{\"command-line\":\"info registers\"}}",
+			     -1);
+	const char *text = json_string_value(j);
+	const char *gdt = text ? strstr(text, "GDT=") : NULL;
+	const char *cr0 = text ? strstr(text, "CR0=") : NULL;
+	const char *cr4 = cr0 ? strstr(cr0, "CR4=") : NULL;
+	const char *efer = cr0 ? strstr(cr0, "EFER=") : NULL;
+	char *end;
+
+	assert_non_null(gdt);
+	assert_non_null(efer);
+	r.v[MON_REG_GDT_BASE] = strtoull(gdt + 4, &end, 16);
+	r.v[MON_REG_GDT_LIMIT] = strtoull(end, NULL, 16);
+	r.v[MON_REG_CR0] = strtoull(cr0 + 4, NULL, 16);
+	r.v[MON_REG_CR4] = strtoull(cr4 + 4, NULL, 16);
+	r.v[MON_REG_EFER] = strtoull(efer + 5, NULL, 16);
+	r.v[MON_REG_TR_BASE] = BARE_TSS;
+	r.v[MON_REG_IDT_BASE] = BARE_IDT;
+	r.v[MON_REG_LSTAR] = lstar;
+	json_decref(j);
+	return r;
+}
+
+static struct mon_sysregs read_cpu(struct guarding *g, unsigned int cpu, bool msrs)
+{
+	struct mon_sysregs r[NR_CPUS] = {0};
+	struct xerr err = {0};
+	int rc = mon_sysregs(g->mon, msrs, r, &err);
+
+	if (rc)
+		fail_msg("mon_sysregs: %d: %s", rc, err.text);
+	/* Processors take their numbers as they come up. */
+	for (unsigned int i = 0; i < NR_CPUS; i++)
+		if (r[i].v[MON_REG_TR_BASE] == BARE_TSS + cpu * BARE_TSS_BYTES)
+			return r[i];
+	return r[0];
+}
+
+/* Have a processor set a register. Return: what it says the register holds then */
+static uint64_t set(struct guarding *g, unsigned int cpu, uint32_t kind, uint64_t index, uint64_t v)
+{
+	uint64_t seen = 0;
+
+	bare_store(g->guest, cpu, kind, index, v);
+	assert_true(bare_stored(g->guest, cpu, GUARDING_WAIT_MS, &seen));
+	return seen;
+}
+
+static void sees(struct guarding *g, unsigned int cpu, enum mon_reg reg, uint32_t kind,
+		 uint64_t index, uint64_t v)
+{
+	uint64_t old = read_cpu(g, cpu, true).v[reg];
+
+	assert_int_not_equal(old, v);
+	assert_int_equal(set(g, cpu, kind, index, v), v);
+	assert_int_equal(read_cpu(g, cpu, true).v[reg], v);
+	assert_int_equal(set(g, cpu, kind, index, old), old);
+	assert_int_equal(read_cpu(g, cpu, true).v[reg], old);
+	assert_true(bare_runs(g->guest, GUARDING_WAIT_MS));
+}
+
+static void kvm_registers_are_read(void **state)
+{
+	struct guarding *g = kvm_guest();
+
+	(void)state;
+	for (unsigned int cpu = 0; cpu < NR_CPUS; cpu++) {
+		const struct mon_sysregs r = read_cpu(g, cpu, true);
+
+		assert_int_equal(r.have, MON_REG_ALL);
+		assert_int_equal(r.state, 0);
+		assert_int_equal(r.v[MON_REG_IDT_BASE], BARE_IDT);
+		assert_int_equal(r.v[MON_REG_CR0] & 0x80000001, 0x80000001);
+		assert_int_equal(r.v[MON_REG_EFER] & 0x500, 0x500);
+		assert_in_range(r.v[MON_REG_TR_BASE], BARE_TSS, BARE_TSS + 4095);
+		assert_in_range(r.v[MON_REG_GDT_BASE], BARE_IMAGE, BARE_MAX_LOADED);
+		assert_int_equal(read_cpu(g, cpu, false).have, MON_REG_ALL & ~MON_REG_SYSCALL);
+	}
+}
+
+static void kvm_changes_are_seen(void **state)
+{
+	struct guarding *g = kvm_guest();
+	uint64_t cr0 = read_cpu(g, 1, false).v[MON_REG_CR0];
+
+	(void)state;
+	sees(g, 0, MON_REG_LSTAR, BARE_SET_MSR, MSR_LSTAR, LSTAR);
+	sees(g, 1, MON_REG_LSTAR, BARE_SET_MSR, MSR_LSTAR, LSTAR);
+	sees(g, 1, MON_REG_CR0, BARE_SET_CR0, 0, cr0 ^ CR0_WP);
+	sees(g, 0, MON_REG_IDT_BASE, BARE_SET_IDT, 0, BARE_GUARDED);
+}
+
+/* While a write waits, nobody can be held for registers; after it they can. */
+static void kvm_a_write_comes_first(void **state)
+{
+	struct guarding *g = kvm_guest();
+	struct mon_sysregs r[NR_CPUS];
+	struct mon_write_event e;
+	struct xerr err = {0};
+
+	(void)state;
+	guarding_protect(g, 1);
+	bare_store(g->guest, 0, BARE_STORE_32, BARE_GUARDED, 1);
+	guarding_next(g, &e);
+	assert_int_equal(mon_sysregs(g->mon, true, r, &err), -EAGAIN);
+	(void)guarding_judge(g, false);
+	assert_true(bare_stored(g->guest, 0, GUARDING_WAIT_MS, NULL));
+	assert_int_equal(read_cpu(g, 0, true).have, MON_REG_ALL);
+	guarding_release(g, 1);
+}
+
+static void kvm_cost(void **state)
+{
+	struct guarding *g = kvm_guest();
+
+	(void)state;
+	for (int msrs = 0; msrs < 2; msrs++) {
+		uint64_t start_ns = xo_now_ns();
+
+		for (int i = 0; i < ROUNDS; i++)
+			(void)read_cpu(g, 0, msrs);
+		print_message("%d vCPUs%s: %.0f us a look\n", NR_CPUS, msrs ? ", MSRs too" : "",
+			      (double)(xo_now_ns() - start_ns) / ROUNDS / 1e3);
+	}
+	assert_true(bare_runs(g->guest, GUARDING_WAIT_MS));
+}
+
+static void tcg_registers_are_found(void **state)
+{
+	const struct bare_opts opts = {.tcg = true, .ring0 = true, .nr_cpus = 1};
+	struct guarding *g = &tcg;
+	struct mon_sysregs known;
+	struct xerr err = {0};
+	uint32_t have = 0;
+
+	(void)state;
+	guarding_start(g, &opts);
+	assert_int_equal(set(g, 0, BARE_SET_MSR, MSR_LSTAR, LSTAR), LSTAR);
+	known = bare_values(g, LSTAR);
+	assert_int_equal(mon_sysregs_find(g->mon, &known, &have, &err), 0);
+	assert_int_equal(have, known.have);
+	assert_int_equal(read_cpu(g, 0, false).v[MON_REG_LSTAR], LSTAR);
+	assert_int_equal(read_cpu(g, 0, false).v[MON_REG_IDT_BASE], BARE_IDT);
+	sees(g, 0, MON_REG_LSTAR, BARE_SET_MSR, MSR_LSTAR, LSTAR + 1);
+	sees(g, 0, MON_REG_CR0, BARE_SET_CR0, 0, known.v[MON_REG_CR0] ^ CR0_WP);
+	sees(g, 0, MON_REG_IDT_BASE, BARE_SET_IDT, 0, BARE_GUARDED);
+}
+
+/* What is not QEMU's state of a vCPU is not taken for it. */
+static void tcg_wrong_values_are_not_found(void **state)
+{
+	struct mon_sysregs known;
+	struct xerr err = {0};
+	uint32_t have = 0;
+
+	(void)state;
+	if (!tcg.guest)
+		skip();
+	guarding_monitor(&tcg, NULL);
+	known = bare_values(&tcg, LSTAR);
+	known.v[MON_REG_CR4] ^= CR4_VMXE;
+	assert_int_equal(mon_sysregs_find(tcg.mon, &known, &have, &err), 0);
+	assert_int_equal(have, 0);
+	assert_int_equal(read_cpu(&tcg, 0, false).have, 0);
+}
+
+static int stop(void **state)
+{
+	(void)state;
+	guarding_stop(&kvm);
+	guarding_stop(&tcg);
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(kvm_registers_are_read),
+		cmocka_unit_test(kvm_changes_are_seen),
+		cmocka_unit_test(kvm_a_write_comes_first),
+		cmocka_unit_test(kvm_cost),
+		cmocka_unit_test(tcg_registers_are_found),
+		cmocka_unit_test(tcg_wrong_values_are_not_found),
+	};
+
+	use_built_programs();
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, NULL, stop);
+}
