@@ -76,19 +76,26 @@ static struct mon_sysregs bare_values(struct guarding *g, uint64_t lstar)
 	return r;
 }
 
-static struct mon_sysregs read_cpu(struct guarding *g, unsigned int cpu, bool msrs)
+/* Processors take their numbers as they come up. Return: the vCPU that is @cpu */
+static size_t read_all(struct guarding *g, unsigned int cpu, bool msrs,
+		       struct mon_sysregs r[NR_CPUS])
 {
-	struct mon_sysregs r[NR_CPUS] = {0};
 	struct xerr err = {0};
 	int rc = mon_sysregs(g->mon, msrs, r, &err);
 
 	if (rc)
 		fail_msg("mon_sysregs: %d: %s", rc, err.text);
-	/* Processors take their numbers as they come up. */
-	for (unsigned int i = 0; i < NR_CPUS; i++)
+	for (size_t i = 0; i < NR_CPUS; i++)
 		if (r[i].v[MON_REG_TR_BASE] == BARE_TSS + cpu * BARE_TSS_BYTES)
-			return r[i];
-	return r[0];
+			return i;
+	return 0;
+}
+
+static struct mon_sysregs read_cpu(struct guarding *g, unsigned int cpu, bool msrs)
+{
+	struct mon_sysregs r[NR_CPUS] = {0};
+
+	return r[read_all(g, cpu, msrs, r)];
 }
 
 /* Have a processor set a register. Return: what it says the register holds then */
@@ -164,6 +171,36 @@ static void kvm_a_write_comes_first(void **state)
 	guarding_release(g, 1);
 }
 
+static void put(struct guarding *g, unsigned int cpu, enum mon_reg reg, uint64_t v)
+{
+	struct mon_sysregs to = {.have = MON_REG_BIT(reg)};
+	struct mon_sysregs now[NR_CPUS];
+	struct xerr err = {0};
+
+	to.v[reg] = v;
+	if (mon_sysregs_set(g->mon, read_all(g, cpu, false, now), &to, &err))
+		fail_msg("mon_sysregs_set: %s", err.text);
+}
+
+static void kvm_registers_are_put_back(void **state)
+{
+	struct guarding *g = kvm_guest();
+	const struct mon_sysregs was = read_cpu(g, 0, true);
+	struct mon_sysregs is;
+
+	(void)state;
+	(void)set(g, 0, BARE_SET_MSR, MSR_LSTAR, LSTAR);
+	put(g, 0, MON_REG_LSTAR, was.v[MON_REG_LSTAR]);
+	put(g, 0, MON_REG_CR0, CR0_WP);
+	assert_int_equal(read_cpu(g, 0, false).v[MON_REG_CR0], was.v[MON_REG_CR0] | CR0_WP);
+	(void)set(g, 0, BARE_SET_CR0, 0, was.v[MON_REG_CR0]);
+	(void)set(g, 0, BARE_SET_IDT, 0, BARE_GUARDED);
+	put(g, 0, MON_REG_IDT_BASE, BARE_IDT);
+	is = read_cpu(g, 0, true);
+	assert_memory_equal(&was, &is, sizeof(was));
+	assert_true(bare_runs(g->guest, GUARDING_WAIT_MS));
+}
+
 static void kvm_cost(void **state)
 {
 	struct guarding *g = kvm_guest();
@@ -233,6 +270,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kvm_registers_are_read),
 		cmocka_unit_test(kvm_changes_are_seen),
 		cmocka_unit_test(kvm_a_write_comes_first),
+		cmocka_unit_test(kvm_registers_are_put_back),
 		cmocka_unit_test(kvm_cost),
 		cmocka_unit_test(tcg_registers_are_found),
 		cmocka_unit_test(tcg_wrong_values_are_not_found),

@@ -284,15 +284,31 @@ static json_t *number(uint64_t v)
 	return json_sprintf("0x%llx", (unsigned long long)v);
 }
 
-static void report(struct guard *g, size_t vcpu, enum mon_reg reg, uint64_t is)
+/* Return: whether they are as they should be again */
+static bool put_back(struct guard *g, size_t vcpu, uint32_t found, const struct mon_sysregs *is)
+{
+	struct mon_sysregs to = {0};
+	struct xerr failed = {0};
+
+	if (g->opts->audit_only || is_tcg(g) || !pins_are_known(&g->regs.pins, vcpu, is, found))
+		return false;
+	for (int reg = 0; reg < MON_REG_END; reg++)
+		if (found & MON_REG_BIT(reg))
+			set(&to, (enum mon_reg)reg,
+			    pins_should_be(&g->regs.pins, vcpu, (enum mon_reg)reg, is->v[reg]));
+	return !mon_sysregs_set(g->s.mon, vcpu, &to, &failed);
+}
+
+static void report(struct guard *g, size_t vcpu, enum mon_reg reg, uint64_t is, bool is_put_back)
 {
 	uint64_t should = pins_should_be(&g->regs.pins, vcpu, reg, is);
 	char names[PINS_NAMES_SIZE];
 
 	g->count.findings++;
 	g->regs.count.findings++;
+	g->regs.count.put_back += is_put_back;
 	guard_emit(
-		g, "register", "reported",
+		g, "register", is_put_back ? "put-back" : "reported",
 		json_pack("{s:o,s:s,s:i,s:o,s:o}", "reason",
 			  json_sprintf("%s of vCPU %zu", pins_names(reg, should, is, names), vcpu),
 			  "register", pins_name(reg), "vcpu", (int)vcpu, "old", number(should),
@@ -306,9 +322,11 @@ static int look(struct guard *g, const struct mon_sysregs *r, struct xerr *err)
 	for (size_t i = 0; i < g->s.vm->nr_vcpus; i++) {
 		uint32_t found = pins_look(&g->regs.pins, i, &r[i], g->regs.looked_ns);
 
+		bool back = found && !g->regs.broken && put_back(g, i, found, &r[i]);
+
 		for (int reg = 0; reg < MON_REG_END && !g->regs.broken; reg++)
 			if (found & MON_REG_BIT(reg))
-				report(g, i, (enum mon_reg)reg, r[i].v[reg]);
+				report(g, i, (enum mon_reg)reg, r[i].v[reg], back);
 		any = any || found;
 	}
 	if (g->regs.broken)
@@ -349,7 +367,8 @@ json_t *guard_regs_json(const struct guard *g)
 	for (size_t i = 0; i < g->s.vm->nr_vcpus; i++)
 		if (r->vcpu_missed[i])
 			json_array_append_new(missed, json_sprintf("all of vCPU %zu", i));
-	return json_pack("{s:o,s:o,s:I,s:f,s:I}", "pinned", pinned, "not_watched", missed, "looks",
-			 (json_int_t)r->count.looks, "look_us", (double)r->count.look_ns / 1e3,
-			 "findings", (json_int_t)r->count.findings);
+	return json_pack("{s:o,s:o,s:I,s:f,s:I,s:I}", "pinned", pinned, "not_watched", missed,
+			 "looks", (json_int_t)r->count.looks, "look_us",
+			 (double)r->count.look_ns / 1e3, "findings", (json_int_t)r->count.findings,
+			 "put_back", (json_int_t)r->count.put_back);
 }

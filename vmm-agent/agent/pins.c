@@ -223,6 +223,18 @@ uint32_t pins_suspects(const struct pins *p)
 	return bad;
 }
 
+bool pins_are_known(const struct pins *p, size_t i, const struct mon_sysregs *r, uint32_t found)
+{
+	for (int reg = 0; reg < MON_REG_END; reg++) {
+		const uint64_t *list = choices(&p->kernel, (enum mon_reg)reg);
+
+		if (found & MON_REG_BIT(reg) && !is_by_bits((enum mon_reg)reg) &&
+		    !(p->vcpu[i].known & MON_REG_BIT(reg)) && !(list && list[0]))
+			return false;
+	}
+	return is_up(r);
+}
+
 uint64_t pins_should_be(const struct pins *p, size_t i, enum mon_reg reg, uint64_t is)
 {
 	const uint64_t *list = choices(&p->kernel, reg);

@@ -54,6 +54,10 @@ uint32_t pins_look(struct pins *p, size_t i, const struct mon_sysregs *r, uint64
 /** pins_suspects - what differed in any vCPU when last looked at, and has not been reported */
 uint32_t pins_suspects(const struct pins *p);
 
+/** pins_are_known - whether it is known what each register of @found has to be, and vCPU @i is in a
+ *  state in which they can be set so */
+bool pins_are_known(const struct pins *p, size_t i, const struct mon_sysregs *r, uint32_t found);
+
 /** pins_should_be - what register @reg of vCPU @i has to be, if it is @is now; 0: not known */
 uint64_t pins_should_be(const struct pins *p, size_t i, enum mon_reg reg, uint64_t is);
 

@@ -134,7 +134,7 @@ int cpustate_maps(struct cpustate *c, const struct vm *vm)
 
 		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %7s %*x %*x:%*x %" SCNu64, &start, &end,
 			   rights, &inode) != 4 ||
-		    strcmp(rights, "rw-p") != 0 || inode || end <= start)
+		    strcmp(rights, "rw-p") != 0 || inode || end <= start || strstr(line, "[stack]"))
 			continue;
 		if (end - start > MAX_MAP_BYTES || end - start > MAX_TOTAL_BYTES - total ||
 		    is_guest_ram(vm, start, end))

@@ -360,6 +360,16 @@ static int op_sysregs(struct server *s, struct msg *req, struct answer *a)
 	return sysregs_read(&s->sysregs, &s->guard, w.msrs != 0, a->sysregs, &a->err);
 }
 
+static int op_sysregs_set(struct server *s, struct msg *req, struct answer *a)
+{
+	struct wire_sysregs_set w;
+
+	if (!span_copy(msg_span(req), 0, &w, sizeof(w)) || w.zero || w.to.state ||
+	    w.to.have & ~MON_REG_ALL || w.vcpu >= s->vm.desc.nr_vcpus || is_tcg(s))
+		return -XO_EPROTO;
+	return sysregs_set(&s->sysregs, &s->guard, w.vcpu, &w.to, &a->err);
+}
+
 /* FREE and HELD are the client's own doing; JUDGING begins by itself, so that a request for FREE
  * that comes then is not a breach, only too early. */
 enum when { FRESH = 1, FREE = 2, HELD = 4, JUDGING = 8, GUARDED = 16 };
@@ -386,6 +396,7 @@ static const struct {
 	[MON_OP_GUARD_AUDIT] = {FREE | HELD | JUDGING | GUARDED, op_guard_audit},
 	[MON_OP_GUARD_CLOSE] = {FREE | GUARDED, op_guard_close},
 	[MON_OP_SYSREGS_FIND] = {FREE | GUARDED, op_sysregs_find},
+	[MON_OP_SYSREGS_SET] = {FREE | GUARDED, op_sysregs_set},
 	[MON_OP_SYSREGS] = {FREE | HELD | JUDGING | GUARDED, op_sysregs},
 };
 

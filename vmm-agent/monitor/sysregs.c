@@ -23,6 +23,11 @@
 
 #define NR_MSRS 7
 
+/* Set while a vCPU runs a guest of its own, in its registers and in that guest's: Intel SDM
+ * volume 3, section 24.8; AMD APM volume 2, section 15.5.1. */
+#define CR4_VMXE  (UINT64_C(1) << 13)
+#define EFER_SVME (UINT64_C(1) << 12)
+
 /* arch/x86/include/asm/msr-index.h */
 static const struct {
 	enum mon_reg reg;
@@ -135,6 +140,12 @@ static int ask(struct inject *in, const struct vm *vm, int fd, unsigned long req
 	return rc ? rc : (int)result;
 }
 
+static void take(struct mon_sysregs *ret, enum mon_reg r, uint64_t v)
+{
+	ret->v[r] = v;
+	ret->have |= MON_REG_BIT(r);
+}
+
 static int visit(struct guard *g, size_t i, struct kvm_sregs *sregs, struct msr_list *msrs)
 {
 	struct inject in = {.hold = g->hold, .thread = &g->hold->thread[i], .insn = g->insn};
@@ -149,12 +160,6 @@ static int visit(struct guard *g, size_t i, struct kvm_sregs *sregs, struct msr_
 	if (!rc && msrs)
 		rc = -EINVAL; /* none of them */
 	return rc < 0 ? rc : undone;
-}
-
-static void take(struct mon_sysregs *ret, enum mon_reg r, uint64_t v)
-{
-	ret->v[r] = v;
-	ret->have |= MON_REG_BIT(r);
 }
 
 static void take_sregs(struct mon_sysregs *ret, const struct kvm_sregs *s)
@@ -178,16 +183,23 @@ static uint32_t vcpu_state(const struct guard *g, size_t i)
 	return (flags & RUN_SMM ? MON_VCPU_SMM : 0) | (flags & RUN_NESTED ? MON_VCPU_NESTED : 0);
 }
 
+static struct msr_list all_msrs(void)
+{
+	struct msr_list list = {.nr = NR_MSRS};
+
+	for (size_t m = 0; m < NR_MSRS; m++)
+		list.entry[m].index = msrs_read[m].index;
+	return list;
+}
+
 static int read_vcpu(const struct sysregs *s, struct guard *g, size_t i, bool msrs,
 		     struct mon_sysregs *ret)
 {
-	struct msr_list list = {.nr = NR_MSRS};
+	struct msr_list list = all_msrs();
 	struct kvm_sregs sregs;
 	bool copied = s->synced && take_copy(g, i, &sregs);
 	int rc = 0;
 
-	for (size_t m = 0; m < NR_MSRS; m++)
-		list.entry[m].index = msrs_read[m].index;
 	if (!copied || msrs)
 		rc = visit(g, i, copied ? NULL : &sregs, msrs ? &list : NULL);
 	if (rc)
@@ -197,6 +209,14 @@ static int read_vcpu(const struct sysregs *s, struct guard *g, size_t i, bool ms
 	for (size_t m = 0; msrs && m < NR_MSRS; m++)
 		take(ret, msrs_read[m].reg, list.entry[m].data);
 	return 0;
+}
+
+static int let_go(struct guard *g, int rc, struct xerr *err)
+{
+	if (g->hold->held && hold_release(g->hold, NULL) && !rc)
+		return xerr_set(err, XO_ETARGETGONE, "QEMU (pid %d): ended while it was held",
+				(int)g->vm->desc.pid);
+	return rc;
 }
 
 static int read_kvm(struct sysregs *s, struct guard *g, bool msrs, struct mon_sysregs *ret,
@@ -215,10 +235,79 @@ static int read_kvm(struct sysregs *s, struct guard *g, bool msrs, struct mon_sy
 				 xo_code_text(rc));
 	}
 	ask_copies(s, g, false);
-	if (g->hold->held && hold_release(g->hold, NULL) && !rc)
-		rc = xerr_set(err, XO_ETARGETGONE, "QEMU (pid %d): ended while it was held",
-			      (int)g->vm->desc.pid);
-	return rc;
+	return let_go(g, rc, err);
+}
+
+/* Which values are to be the guest kernel's own: in these modes they are somebody else's. */
+static bool may_be_others(const struct guard *g, size_t i, const struct kvm_sregs *s)
+{
+	return vcpu_state(g, i) || s->cr4 & CR4_VMXE || s->efer & EFER_SVME;
+}
+
+static void change_sregs(struct kvm_sregs *s, const struct mon_sysregs *to)
+{
+	const uint64_t *v = to->v;
+
+	if (to->have & MON_REG_BIT(MON_REG_CR0))
+		s->cr0 |= v[MON_REG_CR0];
+	if (to->have & MON_REG_BIT(MON_REG_CR4))
+		s->cr4 |= v[MON_REG_CR4];
+	if (to->have & MON_REG_BIT(MON_REG_EFER))
+		s->efer |= v[MON_REG_EFER];
+	if (to->have & MON_REG_BIT(MON_REG_TR_BASE))
+		s->tr.base = v[MON_REG_TR_BASE];
+	if (to->have & MON_REG_BIT(MON_REG_IDT_BASE))
+		s->idt.base = v[MON_REG_IDT_BASE];
+	if (to->have & MON_REG_BIT(MON_REG_GDT_BASE))
+		s->gdt.base = v[MON_REG_GDT_BASE];
+	if (to->have & MON_REG_BIT(MON_REG_GDT_LIMIT))
+		s->gdt.limit = (uint16_t)v[MON_REG_GDT_LIMIT];
+}
+
+/* QEMU has no copy of its own that would undo this, unless it is about to set registers itself;
+ * then the next look finds that. */
+static int change(struct guard *g, size_t i, struct inject *in, const struct mon_sysregs *to)
+{
+	struct msr_list list = {0};
+	struct kvm_sregs sregs;
+	int fd = g->kvm->fd[i];
+	int rc = ask(in, g->vm, fd, KVM_GET_SREGS, &sregs, sizeof(sregs));
+
+	if (rc)
+		return rc;
+	if (may_be_others(g, i, &sregs))
+		return -EPERM;
+	change_sregs(&sregs, to);
+	for (size_t m = 0; m < NR_MSRS; m++)
+		if (to->have & MON_REG_BIT(msrs_read[m].reg))
+			list.entry[list.nr++] = (struct kvm_msr_entry){
+				.index = msrs_read[m].index, .data = to->v[msrs_read[m].reg]};
+	if (to->have & ~MON_REG_SYSCALL)
+		rc = ask(in, g->vm, fd, KVM_SET_SREGS, &sregs, sizeof(sregs));
+	if (!rc && list.nr)
+		rc = ask(in, g->vm, fd, KVM_SET_MSRS, &list, sizeof(list));
+	return rc < 0 ? rc : 0;
+}
+
+int sysregs_set(struct sysregs *s, struct guard *g, size_t vcpu, const struct mon_sysregs *to,
+		struct xerr *err)
+{
+	struct inject in = {.hold = g->hold, .thread = &g->hold->thread[vcpu], .insn = g->insn};
+	int undone;
+	int rc = guard_hold(g, err);
+
+	(void)s;
+	if (rc)
+		return rc;
+	rc = inject_begin(&in);
+	if (!rc)
+		rc = change(g, vcpu, &in, to);
+	undone = inject_end(&in);
+	rc = rc ? rc : undone;
+	if (rc)
+		xerr_set(err, rc, "vCPU %zu: its registers cannot be set: %s", vcpu,
+			 xo_code_text(rc));
+	return let_go(g, rc, err);
 }
 
 int sysregs_read(struct sysregs *s, struct guard *g, bool msrs, struct mon_sysregs *ret,

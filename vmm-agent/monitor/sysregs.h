@@ -61,4 +61,13 @@ int mon_sysregs_find(struct mon *m, const struct mon_sysregs *known, uint32_t *r
  */
 int mon_sysregs(struct mon *m, bool msrs, struct mon_sysregs *ret, struct xerr *err) XO_MUST_CHECK;
 
+/**
+ * mon_sysregs_set - KVM: put registers of vCPU @vcpu right, under a hold
+ * @to: values of those in have; of CR0, CR4 and EFER the bits to set, the others stay
+ * Return: 0; -EPERM if they may be those of SMM or of a guest that the vCPU runs: nothing is set;
+ * -EAGAIN, -XO_EHOLD, -XO_ETARGETGONE, ...
+ */
+int mon_sysregs_set(struct mon *m, size_t vcpu, const struct mon_sysregs *to,
+		    struct xerr *err) XO_MUST_CHECK;
+
 #endif

@@ -17,3 +17,10 @@ int mon_sysregs(struct mon *m, bool msrs, struct mon_sysregs *ret, struct xerr *
 	return mon_call(m, MON_OP_SYSREGS, SPAN(&w, sizeof(w)), NULL, 0, ret,
 			m->nr_vcpus * sizeof(*ret), NULL, err);
 }
+
+int mon_sysregs_set(struct mon *m, size_t vcpu, const struct mon_sysregs *to, struct xerr *err)
+{
+	struct wire_sysregs_set w = {.vcpu = (uint32_t)vcpu, .to = *to};
+
+	return mon_call(m, MON_OP_SYSREGS_SET, SPAN(&w, sizeof(w)), NULL, 0, NULL, 0, NULL, err);
+}

@@ -9,7 +9,7 @@
 #define EXOPATCH_MONITOR_WIRE_H
 
 #include "base/span.h"
-#include "vmm-agent/monitor/guard.h"
+#include "vmm-agent/monitor/sysregs.h"
 
 #define MON_SOCKET_FD	 3
 #define MON_WIRE_VERSION 1
@@ -41,6 +41,7 @@ enum mon_op {
 
 	MON_OP_SYSREGS_FIND, /* struct mon_sysregs[]; answer: uint32_t, bits */
 	MON_OP_SYSREGS,	     /* struct wire_sysregs; answer: struct mon_sysregs[] */
+	MON_OP_SYSREGS_SET,  /* struct wire_sysregs_set */
 	MON_OP_END,
 };
 
@@ -95,6 +96,12 @@ struct wire_guard_open {
 
 struct wire_sysregs {
 	uint32_t msrs;
+};
+
+struct wire_sysregs_set {
+	uint32_t vcpu;
+	uint32_t zero;
+	struct mon_sysregs to;
 };
 
 struct wire_verdict {
