@@ -16,13 +16,15 @@
 #include "tests/lib/proc.h"
 #include "vmm-agent/monitor/sysregs.h"
 
-#define CR0_WP	       (UINT64_C(1) << 16)
-#define CR4_VMXE       (UINT64_C(1) << 13)
-#define MSR_LSTAR      0xc0000082
-#define LSTAR	       0x12345000
-#define NR_CPUS	       2
-#define ROUNDS	       20
-#define BARE_TSS_BYTES 512
+#define CR0_WP		   (UINT64_C(1) << 16)
+#define CR4_VMXE	   (UINT64_C(1) << 13)
+#define MSR_LSTAR	   0xc0000082
+#define MSR_SYSENTER_EIP   0x176
+#define MSR_KERNEL_GS_BASE 0xc0000102
+#define LSTAR		   0x12345000
+#define NR_CPUS		   2
+#define ROUNDS		   20
+#define BARE_TSS_BYTES	   512
 
 static struct guarding kvm, tcg;
 
@@ -201,6 +203,30 @@ static void kvm_registers_are_put_back(void **state)
 	assert_true(bare_runs(g->guest, GUARDING_WAIT_MS));
 }
 
+/* Denied, then allowed again, on both processors; other MSRs, and the host, are not concerned. */
+static void kvm_msrs_are_denied(void **state)
+{
+	struct guarding *g = kvm_guest();
+	uint64_t was = read_cpu(g, 0, true).v[MON_REG_LSTAR];
+	struct xerr err = {0};
+
+	(void)state;
+	if (mon_deny_msrs(g->mon, true, &err))
+		fail_msg("mon_deny_msrs: %s", err.text);
+	for (unsigned int cpu = 0; cpu < NR_CPUS; cpu++) {
+		assert_int_equal(set(g, cpu, BARE_SET_MSR, MSR_LSTAR, LSTAR), BARE_DENIED);
+		assert_int_equal(set(g, cpu, BARE_SET_MSR, MSR_SYSENTER_EIP, LSTAR), BARE_DENIED);
+		assert_int_equal(set(g, cpu, BARE_SET_MSR, MSR_KERNEL_GS_BASE, cpu), cpu);
+	}
+	assert_int_equal(read_cpu(g, 0, true).v[MON_REG_LSTAR], was);
+	put(g, 0, MON_REG_LSTAR, LSTAR);
+	assert_int_equal(read_cpu(g, 0, true).v[MON_REG_LSTAR], LSTAR);
+	assert_int_equal(mon_deny_msrs(g->mon, false, &err), 0);
+	for (unsigned int cpu = 0; cpu < NR_CPUS; cpu++)
+		assert_int_equal(set(g, cpu, BARE_SET_MSR, MSR_LSTAR, was), was);
+	assert_true(bare_runs(g->guest, GUARDING_WAIT_MS));
+}
+
 static void kvm_cost(void **state)
 {
 	struct guarding *g = kvm_guest();
@@ -271,6 +297,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(kvm_changes_are_seen),
 		cmocka_unit_test(kvm_a_write_comes_first),
 		cmocka_unit_test(kvm_registers_are_put_back),
+		cmocka_unit_test(kvm_msrs_are_denied),
 		cmocka_unit_test(kvm_cost),
 		cmocka_unit_test(tcg_registers_are_found),
 		cmocka_unit_test(tcg_wrong_values_are_not_found),

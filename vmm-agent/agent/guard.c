@@ -94,6 +94,7 @@ static int protect(struct guard *g, struct xerr *err)
 		say_on(g);
 		rc = loop(g, err);
 	}
+	guard_regs_release(g);
 	rc_close = mon_guard_close(g->s.mon, &late);
 	if (rc == -XO_ETARGETGONE || rc_close == -XO_ETARGETGONE) {
 		guard_emit(g, "target-gone", NULL, NULL);

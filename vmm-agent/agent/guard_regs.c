@@ -15,6 +15,7 @@
 #define MSRS_NS UINT64_C(1000000000) /* KVM: a call in each thread */
 
 #define FIND_TRIES 3
+#define LATE_NS	   UINT64_C(1000000000)
 
 #define BY_QEMU                                                                                    \
 	(MON_REG_BIT(MON_REG_CR0) | MON_REG_BIT(MON_REG_CR4) | MON_REG_BIT(MON_REG_EFER) |         \
@@ -248,6 +249,39 @@ static int read_now(struct guard *g, bool msrs, struct mon_sysregs *ret, struct 
 	return rc;
 }
 
+/* QEMU filters MSRs of its own, and only up to here is it known which. */
+static bool qemu_is_known(const unsigned int version[3])
+{
+	return version[0] < 9 || (version[0] == 9 && version[1] < 1);
+}
+
+static int deny_msrs(struct guard *g, struct xerr *err)
+{
+	const unsigned int *v = g->s.vm->qemu_version;
+	int rc;
+
+	if (is_tcg(g))
+		return xerr_set(err, XO_EUSAGE, "--deny-msr: only with KVM; guard without it");
+	if (!qemu_is_known(v))
+		return xerr_set(err, XO_EQEMUVERSION,
+				"--deny-msr: QEMU %u.%u may filter MSRs itself, and there is one "
+				"filter only; guard without it",
+				v[0], v[1]);
+	rc = mon_deny_msrs(g->s.mon, true, err);
+	g->regs.denied = !rc;
+	return rc;
+}
+
+void guard_regs_release(struct guard *g)
+{
+	struct xerr failed = {0};
+	int rc = g->regs.denied ? mon_deny_msrs(g->s.mon, false, &failed) : 0;
+
+	g->regs.denied = g->regs.denied && rc && rc != -XO_ETARGETGONE;
+	if (g->regs.denied)
+		guard_emit(g, "msrs-stay-denied", NULL, json_pack("{s:s}", "reason", failed.text));
+}
+
 int guard_regs_pin(struct guard *g, struct xerr *err)
 {
 	size_t nr = g->s.vm->nr_vcpus;
@@ -261,6 +295,31 @@ int guard_regs_pin(struct guard *g, struct xerr *err)
 		rc = read_now(g, true, r, err);
 	if (!rc)
 		pins_start(&g->regs.pins, &g->regs.kernel, r, nr);
+	return !rc && g->opts->deny_msrs ? deny_msrs(g, err) : rc;
+}
+
+/* TCG: vCPUs that were started after the guard. */
+static int find_late(struct guard *g, uint64_t now_ns, struct xerr *err)
+{
+	struct guard_regs *r = &g->regs;
+	bool any = false;
+	uint64_t ns;
+	int rc = 0;
+
+	if (now_ns - r->found_ns < LATE_NS)
+		return 0;
+	r->found_ns = now_ns;
+	for (size_t i = 0; i < g->s.vm->nr_vcpus; i++)
+		any = any || r->vcpu_missed[i];
+	if (any)
+		rc = hold_beside(&g->s, refresh, &ns, err);
+	for (size_t i = 0; any && !rc && i < g->s.vm->nr_vcpus; i++) {
+		struct mon_sysregs now;
+
+		from_qemu(&g->s.vm->vcpu[i], &now);
+		if (r->vcpu_missed[i] && is_started(&now))
+			return find_tcg(g, err);
+	}
 	return rc;
 }
 
@@ -343,7 +402,9 @@ int guard_regs_check(struct guard *g, struct xerr *err)
 
 	if (!is_due(g, now_ns, &msrs))
 		return 0;
-	rc = read_now(g, msrs, r, err);
+	rc = find_late(g, now_ns, err);
+	if (!rc)
+		rc = read_now(g, msrs, r, err);
 	if (rc)
 		return rc;
 	g->regs.events_seen = g->count.events;
@@ -367,8 +428,8 @@ json_t *guard_regs_json(const struct guard *g)
 	for (size_t i = 0; i < g->s.vm->nr_vcpus; i++)
 		if (r->vcpu_missed[i])
 			json_array_append_new(missed, json_sprintf("all of vCPU %zu", i));
-	return json_pack("{s:o,s:o,s:I,s:f,s:I,s:I}", "pinned", pinned, "not_watched", missed,
+	return json_pack("{s:o,s:o,s:I,s:f,s:I,s:I,s:b}", "pinned", pinned, "not_watched", missed,
 			 "looks", (json_int_t)r->count.looks, "look_us",
 			 (double)r->count.look_ns / 1e3, "findings", (json_int_t)r->count.findings,
-			 "put_back", (json_int_t)r->count.put_back);
+			 "put_back", (json_int_t)r->count.put_back, "msrs_denied", r->denied);
 }

@@ -14,9 +14,10 @@ struct guard;
 /** struct guard_regs - part of the guard's state; zero-initialise */
 struct guard_regs {
 	uint32_t have; /* of all vCPUs but the missed ones */
+	bool denied;   /* MSRs, to the guest */
 	bool by_qemu;  /* TCG, and QEMU has to be asked */
 	bool vcpu_missed[MON_MAX_VCPUS];
-	uint64_t looked_ns, msrs_ns, events_seen;
+	uint64_t looked_ns, msrs_ns, found_ns, events_seen;
 	struct pins_kernel kernel;
 	struct pins pins;
 	struct gpa idt;
@@ -36,6 +37,10 @@ int guard_regs_find(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_regs_pin - what they have to be from now on; the areas are known */
 int guard_regs_pin(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_regs_release - before the guard closes, and before another kernel starts: the guest may
+ *  write all MSRs again */
+void guard_regs_release(struct guard *g);
 
 /** guard_regs_check - look at them if it is time, report what differs */
 int guard_regs_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;

@@ -15,6 +15,7 @@
 #include "base/util.h"
 #include "vmm-agent/monitor/guard_core.h"
 #include "vmm-agent/monitor/kvmregs.h"
+#include "vmm-agent/monitor/msrfilter.h"
 #include "vmm-agent/monitor/sandbox.h"
 #include "vmm-agent/monitor/sysregs_core.h"
 #include "vmm-agent/monitor/tcg.h"
@@ -370,6 +371,15 @@ static int op_sysregs_set(struct server *s, struct msg *req, struct answer *a)
 	return sysregs_set(&s->sysregs, &s->guard, w.vcpu, &w.to, &a->err);
 }
 
+static int op_deny_msrs(struct server *s, struct msg *req, struct answer *a)
+{
+	struct wire_deny_msrs w;
+
+	if (!span_copy(msg_span(req), 0, &w, sizeof(w)) || w.deny > 1 || is_tcg(s))
+		return -XO_EPROTO;
+	return msrfilter_set(&s->guard, w.deny != 0, &a->err);
+}
+
 /* FREE and HELD are the client's own doing; JUDGING begins by itself, so that a request for FREE
  * that comes then is not a breach, only too early. */
 enum when { FRESH = 1, FREE = 2, HELD = 4, JUDGING = 8, GUARDED = 16 };
@@ -396,6 +406,7 @@ static const struct {
 	[MON_OP_GUARD_AUDIT] = {FREE | HELD | JUDGING | GUARDED, op_guard_audit},
 	[MON_OP_GUARD_CLOSE] = {FREE | GUARDED, op_guard_close},
 	[MON_OP_SYSREGS_FIND] = {FREE | GUARDED, op_sysregs_find},
+	[MON_OP_DENY_MSRS] = {FREE | GUARDED, op_deny_msrs},
 	[MON_OP_SYSREGS_SET] = {FREE | GUARDED, op_sysregs_set},
 	[MON_OP_SYSREGS] = {FREE | HELD | JUDGING | GUARDED, op_sysregs},
 };

@@ -70,4 +70,11 @@ int mon_sysregs(struct mon *m, bool msrs, struct mon_sysregs *ret, struct xerr *
 int mon_sysregs_set(struct mon *m, size_t vcpu, const struct mon_sysregs *to,
 		    struct xerr *err) XO_MUST_CHECK;
 
+/**
+ * mon_deny_msrs - KVM: let the guest no longer write MON_REG_SYSCALL; or let it again
+ * Takes QEMU's own MSR filter (7.2 to 9.0: reads of MSR_CORE_THREAD_COUNT) away for that time.
+ * What is denied stays denied when the monitor ends.
+ */
+int mon_deny_msrs(struct mon *m, bool deny, struct xerr *err) XO_MUST_CHECK;
+
 #endif

@@ -24,3 +24,10 @@ int mon_sysregs_set(struct mon *m, size_t vcpu, const struct mon_sysregs *to, st
 
 	return mon_call(m, MON_OP_SYSREGS_SET, SPAN(&w, sizeof(w)), NULL, 0, NULL, 0, NULL, err);
 }
+
+int mon_deny_msrs(struct mon *m, bool deny, struct xerr *err)
+{
+	struct wire_deny_msrs w = {.deny = deny};
+
+	return mon_call(m, MON_OP_DENY_MSRS, SPAN(&w, sizeof(w)), NULL, 0, NULL, 0, NULL, err);
+}

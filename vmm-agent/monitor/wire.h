@@ -42,6 +42,7 @@ enum mon_op {
 	MON_OP_SYSREGS_FIND, /* struct mon_sysregs[]; answer: uint32_t, bits */
 	MON_OP_SYSREGS,	     /* struct wire_sysregs; answer: struct mon_sysregs[] */
 	MON_OP_SYSREGS_SET,  /* struct wire_sysregs_set */
+	MON_OP_DENY_MSRS,    /* struct wire_deny_msrs */
 	MON_OP_END,
 };
 
@@ -96,6 +97,10 @@ struct wire_guard_open {
 
 struct wire_sysregs {
 	uint32_t msrs;
+};
+
+struct wire_deny_msrs {
+	uint32_t deny;
 };
 
 struct wire_sysregs_set {
