@@ -45,7 +45,23 @@ static struct guarding *kvm_guest(void)
 	return &kvm;
 }
 
-/* What bare.S sets, by which it is found; @lstar was put there by the test. */
+/* *@rest (may be NULL): what follows the number. */
+static uint64_t hex_after(const char *text, const char *label, const char **rest)
+{
+	const char *at = text ? strstr(text, label) : NULL;
+	uint64_t v = 0;
+	char *end = NULL;
+
+	if (at)
+		v = strtoull(at + strlen(label), &end, 16);
+	else
+		fail_msg("QEMU does not show %s", label);
+	if (rest)
+		*rest = end;
+	return v;
+}
+
+/* What boot.S sets, by which it is found; @lstar was put there by the test. */
 static struct mon_sysregs bare_values(struct guarding *g, uint64_t lstar)
 {
 	struct mon_sysregs r = {
@@ -58,19 +74,13 @@ static struct mon_sysregs bare_values(struct guarding *g, uint64_t lstar)
 			     "{\"command-line\":\"info registers\"}}",
 			     -1);
 	const char *text = json_string_value(j);
-	const char *gdt = text ? strstr(text, "GDT=") : NULL;
-	const char *cr0 = text ? strstr(text, "CR0=") : NULL;
-	const char *cr4 = cr0 ? strstr(cr0, "CR4=") : NULL;
-	const char *efer = cr0 ? strstr(cr0, "EFER=") : NULL;
-	char *end;
+	const char *limit = NULL;
 
-	assert_non_null(gdt);
-	assert_non_null(efer);
-	r.v[MON_REG_GDT_BASE] = strtoull(gdt + 4, &end, 16);
-	r.v[MON_REG_GDT_LIMIT] = strtoull(end, NULL, 16);
-	r.v[MON_REG_CR0] = strtoull(cr0 + 4, NULL, 16);
-	r.v[MON_REG_CR4] = strtoull(cr4 + 4, NULL, 16);
-	r.v[MON_REG_EFER] = strtoull(efer + 5, NULL, 16);
+	r.v[MON_REG_GDT_BASE] = hex_after(text, "GDT=", &limit);
+	r.v[MON_REG_GDT_LIMIT] = hex_after(limit, " ", NULL);
+	r.v[MON_REG_CR0] = hex_after(text, "CR0=", NULL);
+	r.v[MON_REG_CR4] = hex_after(text, "CR4=", NULL);
+	r.v[MON_REG_EFER] = hex_after(text, "EFER=", NULL);
 	r.v[MON_REG_TR_BASE] = BARE_TSS;
 	r.v[MON_REG_IDT_BASE] = BARE_IDT;
 	r.v[MON_REG_LSTAR] = lstar;

@@ -9,7 +9,7 @@
 #include "vmm-agent/agent/hold.h"
 
 #define TCG_NS	UINT64_C(10000000)   /* nobody is held for it */
-#define QEMU_NS UINT64_C(1000000000) /* TCG, where QEMU has to be asked */
+#define QEMU_NS UINT64_C(200000000)  /* TCG, where QEMU has to be asked */
 #define KVM_NS	UINT64_C(200000000)  /* a hold each */
 #define SOON_NS UINT64_C(10000000)   /* KVM: after a write, or when something differed */
 #define MSRS_NS UINT64_C(1000000000) /* KVM: a call in each thread */
@@ -110,9 +110,11 @@ static int find_tcg(struct guard *g, struct xerr *err)
 	size_t nr = g->s.vm->nr_vcpus;
 	_cleanup_free_ struct mon_sysregs *r = calloc(nr, sizeof(*r));
 	uint32_t have = 0;
-	int rc = r ? 0 : xerr_set(err, ENOMEM, "out of memory");
+	int rc = 0;
 
-	for (size_t i = 0; !rc && i < nr; i++) {
+	if (!r)
+		return xerr_set(err, ENOMEM, "out of memory");
+	for (size_t i = 0; i < nr; i++) {
 		from_qemu(&g->s.vm->vcpu[i], &r[i]);
 		if (!is_started(&r[i]))
 			r[i].have = 0;
@@ -121,9 +123,11 @@ static int find_tcg(struct guard *g, struct xerr *err)
 		expect(r, nr, &g->regs.kernel, n);
 		rc = mon_sysregs_find(g->s.mon, r, &have, err);
 	}
+	if (rc)
+		return rc;
 	g->regs.by_qemu = !have;
 	g->regs.have = have ? have : BY_QEMU;
-	if (!rc && have)
+	if (have)
 		rc = mon_sysregs(g->s.mon, false, r, err);
 	for (size_t i = 0; !rc && i < nr; i++)
 		g->regs.vcpu_missed[i] = have && !r[i].have;

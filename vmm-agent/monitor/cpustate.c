@@ -221,7 +221,7 @@ static int fetch(const struct cpustate *c, const struct vm *vm, struct hva at,
 
 int cpustate_find(struct cpustate *c, const struct vm *vm, const struct mon_sysregs *known)
 {
-	const size_t room = 2 * CPUSTATE_REACH + sizeof(uint64_t);
+	const size_t room = 2 * (size_t)CPUSTATE_REACH + sizeof(uint64_t);
 	struct search s = {.known = known, .nr_vcpus = vm->desc.nr_vcpus};
 	_cleanup_free_ struct cpustate_window *w = calloc(s.nr_vcpus, sizeof(*w));
 	_cleanup_free_ uint8_t *buf = malloc(s.nr_vcpus * room);

@@ -44,7 +44,7 @@ static bool kvm_can_sync(void)
 	_cleanup_close_ int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	int fields = kvm < 0 ? 0 : ioctl(kvm, KVM_CHECK_EXTENSION, KVM_CAP_SYNC_REGS);
 
-	return fields > 0 && fields & KVM_SYNC_X86_SREGS;
+	return fields > 0 && (unsigned int)fields & KVM_SYNC_X86_SREGS;
 }
 
 int sysregs_prepare(struct sysregs *s, const struct vm *vm)
@@ -196,7 +196,7 @@ static int read_vcpu(const struct sysregs *s, struct guard *g, size_t i, bool ms
 		     struct mon_sysregs *ret)
 {
 	struct msr_list list = all_msrs();
-	struct kvm_sregs sregs;
+	struct kvm_sregs sregs = {0};
 	bool copied = s->synced && take_copy(g, i, &sregs);
 	int rc = 0;
 
@@ -269,7 +269,7 @@ static void change_sregs(struct kvm_sregs *s, const struct mon_sysregs *to)
 static int change(struct guard *g, size_t i, struct inject *in, const struct mon_sysregs *to)
 {
 	struct msr_list list = {0};
-	struct kvm_sregs sregs;
+	struct kvm_sregs sregs = {0};
 	int fd = g->kvm->fd[i];
 	int rc = ask(in, g->vm, fd, KVM_GET_SREGS, &sregs, sizeof(sregs));
 

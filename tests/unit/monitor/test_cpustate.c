@@ -54,9 +54,9 @@ static int fill(void **state)
 			.v = {[MON_REG_CR0] = 0x80050033,
 			      [MON_REG_CR4] = 0x300ef0,
 			      [MON_REG_EFER] = 0xd01,
-			      [MON_REG_TR_BASE] = 0xfffffe0000003000 + i * 0x3b000,
+			      [MON_REG_TR_BASE] = 0xfffffe0000003000 + i * UINT64_C(0x3b000),
 			      [MON_REG_IDT_BASE] = 0xfffffe0000000000,
-			      [MON_REG_GDT_BASE] = 0xfffffe0000001000 + i * 0x3b000,
+			      [MON_REG_GDT_BASE] = 0xfffffe0000001000 + i * UINT64_C(0x3b000),
 			      [MON_REG_GDT_LIMIT] = 0x7f,
 			      [MON_REG_STAR] = 0x0023001000000000,
 			      [MON_REG_LSTAR] = 0xffffffff81e00080,
@@ -176,10 +176,10 @@ static void in_a_process(void **state)
 	assert_int_equal(cpustate_maps(&c, &vm), 0);
 	assert_int_equal(cpustate_find(&c, &vm, known), 0);
 	assert_int_equal(c.have, EVERY);
-	memcpy(p + MEM_SIZE + GDT_AT + LSTAR_AT, "\1\2\3\4\5\6\7\10", 8);
+	memset(p + MEM_SIZE + GDT_AT + LSTAR_AT, 0x5a, 8);
 	assert_int_equal(cpustate_read(&c, &vm, 1, &r), 0);
 	assert_int_equal(r.have, EVERY);
-	assert_int_equal(r.v[MON_REG_LSTAR], 0x0807060504030201);
+	assert_int_equal(r.v[MON_REG_LSTAR], 0x5a5a5a5a5a5a5a5a);
 	assert_int_equal(r.v[MON_REG_GDT_LIMIT], 0x7f);
 	assert_int_equal(r.v[MON_REG_CR0], known[1].v[MON_REG_CR0]);
 	assert_int_equal(munmap(p, NR_VCPUS * (size_t)MEM_SIZE), 0);

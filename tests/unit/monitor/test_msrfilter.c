@@ -25,7 +25,7 @@ static bool allows(const struct msrfilter *f, uint32_t msr, uint32_t access)
 
 		if (!r->nmsrs || !(r->flags & access) || bit >= r->nmsrs)
 			continue;
-		assert_in_range(off, 0, sizeof(*f) - (r->nmsrs + 63) / 64 * 8);
+		assert_in_range(off, 0, sizeof(*f) - (r->nmsrs + 63) / 64 * sizeof(uint64_t));
 		bitmap = (const uint8_t *)f + off;
 		return bitmap[bit / 8] & 1u << bit % 8;
 	}
