@@ -63,10 +63,10 @@ static void say_on(struct guard *g)
 	for (size_t i = 0; i < g->nr_areas; i++)
 		bytes += g->area[i].len_bytes;
 	guard_emit(g, "guard-on", NULL,
-		   json_pack("{s:s,s:s,s:I,s:I,s:f}", "mode",
+		   json_pack("{s:s,s:s,s:o*,s:I,s:I,s:f}", "mode",
 			     g->opts->audit_only ? "audit" : "enforce", "kernel",
-			     g->s.kernel.release, "areas", (json_int_t)g->nr_areas, "bytes",
-			     (json_int_t)bytes, "armed_ms",
+			     g->s.kernel.release, "registers", guard_regs_json(g), "areas",
+			     (json_int_t)g->nr_areas, "bytes", (json_int_t)bytes, "armed_ms",
 			     (double)(xo_now_ns() - g->started_ns) / 1e6));
 }
 
@@ -94,6 +94,7 @@ static int protect(struct guard *g, struct xerr *err)
 		say_on(g);
 		rc = loop(g, err);
 	}
+	guard_regs_release(g);
 	rc_close = mon_guard_close(g->s.mon, &late);
 	if (rc == -XO_ETARGETGONE || rc_close == -XO_ETARGETGONE) {
 		guard_emit(g, "target-gone", NULL, NULL);

@@ -5,6 +5,7 @@
 
 #include "vmm-agent/agent/control.h"
 #include "vmm-agent/agent/events.h"
+#include "vmm-agent/agent/guard_regs.h"
 #include "vmm-agent/agent/session.h"
 #include "vmm-agent/lens/guard.h"
 #include "vmm-agent/monitor/guard.h"
@@ -29,6 +30,7 @@ struct guard {
 	size_t nr_areas;
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
+	struct guard_regs regs;
 	bool stop;
 	uint64_t started_ns, tables_due_ns, audit_due_ns;
 	struct {
@@ -42,6 +44,9 @@ int guard_arm(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_refresh - modules came or went: protect what is new, let go of what is no more */
 int guard_refresh(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_react - what the operator wants to follow a violation */
+int guard_react(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_handle_write - judge one write that is being held, and answer it */
 int guard_handle_write(struct guard *g, struct xerr *err) XO_MUST_CHECK;

@@ -96,6 +96,8 @@ int guard_arm(struct guard *g, struct xerr *err)
 	if (!rc)
 		rc = get_userfaultfd(g, err);
 	if (!rc)
+		rc = guard_regs_find(g, err);
+	if (!rc)
 		rc = lens_guard_prepare(g->s.lens, err);
 	if (!rc)
 		rc = guard_refresh(g, err);
@@ -104,5 +106,5 @@ int guard_arm(struct guard *g, struct xerr *err)
 		rc = guard_refresh(g, err);
 	if (!rc)
 		rc = lens_tables_pin(g->s.lens, err);
-	return rc;
+	return rc ? rc : guard_regs_pin(g, err);
 }

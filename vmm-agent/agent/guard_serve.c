@@ -14,8 +14,9 @@ json_t *guard_status_json(struct guard *g)
 	    json_object_set_new(
 		    doc, "guard",
 		    json_pack(
-			    "{s:b,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f}", "on", 1,
-			    "mode", g->opts->audit_only ? "audit" : "enforce", "uptime_s",
+			    "{s:b,s:o*,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f}", "on",
+			    1, "registers", guard_regs_json(g), "mode",
+			    g->opts->audit_only ? "audit" : "enforce", "uptime_s",
 			    (double)(xo_now_ns() - g->started_ns) / 1e9, "areas",
 			    (json_int_t)g->nr_areas, "writes", (json_int_t)g->count.events, "kept",
 			    (json_int_t)g->count.kept, "put_back", (json_int_t)g->count.put_back,

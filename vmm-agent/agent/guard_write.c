@@ -84,7 +84,7 @@ static json_t *details(const struct guard *g, const struct mon_write_event *e,
 	return o;
 }
 
-static int react(struct guard *g, struct xerr *err)
+int guard_react(struct guard *g, struct xerr *err)
 {
 	switch (g->opts->on_violation) {
 	case AGENT_DISCARD:
@@ -177,5 +177,5 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 	if (rc_judge && rc_judge != -XO_ENOTMAPPED)
 		return xerr_set(err, rc_judge,
 				"a write was put back because it could not be judged");
-	return legal || g->opts->audit_only ? 0 : react(g, err);
+	return legal || g->opts->audit_only ? 0 : guard_react(g, err);
 }

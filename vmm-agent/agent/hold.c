@@ -59,10 +59,8 @@ static void *run_call(void *arg)
 	return NULL;
 }
 
-/* As long as the guard holds a writer, QEMU may be unable to answer; so serve the guard meanwhile.
- */
-static int beside(struct session *s, int (*fn)(struct session *, uint64_t *, struct xerr *),
-		  uint64_t *ret_ns, struct xerr *err)
+int hold_beside(struct session *s, int (*fn)(struct session *, uint64_t *, struct xerr *),
+		uint64_t *ret_ns, struct xerr *err)
 {
 	struct call c = {.s = s, .fn = fn};
 	struct xerr pumped = {0};
@@ -94,7 +92,7 @@ int hold_begin(struct session *s, uint64_t *ret_start_ns, struct xerr *err)
 	int rc = 0;
 
 	if (s->vm->accel == TGT_TCG)
-		rc = beside(s, open_stub, &start, err);
+		rc = hold_beside(s, open_stub, &start, err);
 	if (!rc)
 		rc = mon_hold(s->mon, err);
 	if (rc)
@@ -113,5 +111,5 @@ int hold_end(struct session *s, uint64_t start_ns, struct mon_times *times, stru
 	if (rc)
 		return abandon_stub(s, rc, err);
 	times->blackout_ns = end - start_ns;
-	return beside(s, close_stub, &end, err);
+	return hold_beside(s, close_stub, &end, err);
 }

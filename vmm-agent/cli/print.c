@@ -166,6 +166,17 @@ void cli_print_recover(FILE *out, const json_t *doc)
 			str(patch, "found"), str(patch, "state"));
 }
 
+static void print_registers(FILE *out, const json_t *r)
+{
+	const json_t *name;
+	size_t i;
+
+	fprintf(out, "registers      %zu pinned, looked at %lld times, the last took %.0f us\n",
+		json_array_size(json_object_get(r, "pinned")), num(r, "looks"), real(r, "look_us"));
+	json_array_foreach(json_object_get(r, "not_watched"), i, name)
+		fprintf(out, "NOT WATCHED    %s\n", json_string_value(name));
+}
+
 void cli_print_guard(FILE *out, const json_t *doc)
 {
 	const json_t *g = json_object_get(doc, "guard");
@@ -177,6 +188,7 @@ void cli_print_guard(FILE *out, const json_t *doc)
 		num(g, "writes"), num(g, "kept"), num(g, "put_back"), num(g, "violations"));
 	fprintf(out, "audits         %lld, the last %.1f ms, with %lld findings in all\n",
 		num(g, "audits"), real(g, "audit_us") / 1e3, num(g, "findings"));
+	print_registers(out, json_object_get(g, "registers"));
 	fprintf(out, "longest hold   %.2f ms\n", real(g, "held_max_us") / 1e3);
 	if (num(g, "lost_events"))
 		fprintf(out, "EVENTS LOST    %lld could not be written\n", num(g, "lost_events"));

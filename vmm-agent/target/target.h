@@ -53,7 +53,9 @@ struct tgt_region {
 /** struct tgt_vcpu - one vCPU */
 struct tgt_vcpu {
 	pid_t tid;
-	uint64_t cr0, cr3, cr4, efer; /* when last asked: `info registers` */
+	/* When last asked: `info registers`. */
+	uint64_t cr0, cr3, cr4, efer;
+	uint64_t tr_base, gdt_base, gdt_limit, idt_base; /* 0: QEMU does not tell */
 };
 
 /** struct tgt_sharer - somebody else who maps or reaches guest RAM past the vCPUs */
