@@ -102,7 +102,7 @@ static int resume(struct store *s, enum __ptrace_request request)
 	int rc;
 
 	if (t->signal)
-		t->swallowed |= UINT64_C(1) << t->signal;
+		t->swallowed |= UINT64_C(1) << (t->signal - 1);
 	t->signal = 0;
 	if (ptrace(request, t->tid, NULL, NULL))
 		return errno == ESRCH ? -XO_ETARGETGONE : -errno;
