@@ -106,7 +106,7 @@ static void test_registers_of_the_writer(void **state)
 
 #define TESTS(name) cmocka_unit_test(name##_directly), cmocka_unit_test(name##_emulated)
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TESTS(case_put_back),
@@ -127,6 +127,8 @@ int main(void)
 		TESTS(case_qemu_ends),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	use_built_programs();
 	return cmocka_run_group_tests(tests, NULL, stop);
 }

@@ -331,6 +331,9 @@ void case_killed_anywhere(struct guarding *g)
 {
 	for (enum fault f = FAULT_guard_event_read; f <= FAULT_guard_judged; f++)
 		die_at(g, f);
+	/* Only reached by a vCPU that stores directly; by others not, and so nobody dies. */
+	if (bare_vm(g->guest)->accel == MON_KVM && bare_shared(g->guest)->ring == 3)
+		die_at(g, FAULT_guard_stepping);
 	guarding_monitor(g, NULL);
 }
 

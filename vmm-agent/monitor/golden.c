@@ -9,7 +9,7 @@
 #include "base/util.h"
 
 #define MAGIC	0x6e65646c6f67786fu /* "oxgolden" */
-#define VERSION 1
+#define VERSION 2
 
 struct slot {
 	uint64_t gpa;
@@ -21,7 +21,7 @@ struct golden_head {
 	uint32_t version;
 	uint32_t nr_slots; /* that were ever used; those after are free */
 	uint32_t keeping;  /* slot + 1 while a page is being made golden */
-	uint32_t stepping;
+	uint32_t zero;
 	struct slot slot[MON_GUARD_MAX_PAGES];
 };
 
@@ -194,16 +194,6 @@ void golden_keep(struct golden *g, uint32_t slot, const uint8_t *bytes)
 int32_t golden_torn(const struct golden *g)
 {
 	return (int32_t)g->head->keeping - 1;
-}
-
-void golden_stepping(struct golden *g, bool on)
-{
-	__atomic_store_n(&g->head->stepping, on, __ATOMIC_SEQ_CST);
-}
-
-bool golden_was_stepping(const struct golden *g)
-{
-	return g->head->stepping != 0;
 }
 
 bool golden_diff(const uint8_t *a, const uint8_t *b, uint32_t *ret_off, uint32_t *ret_len_bytes)

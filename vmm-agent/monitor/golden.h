@@ -56,10 +56,6 @@ void golden_keep(struct golden *g, uint32_t slot, const uint8_t *bytes);
 /** golden_torn - the slot that was being kept when the guard before died, or -1 */
 int32_t golden_torn(const struct golden *g);
 
-/** golden_stepping - note that a vCPU may be in single-step mode; read by the next guard */
-void golden_stepping(struct golden *g, bool on);
-bool golden_was_stepping(const struct golden *g);
-
 /** golden_diff - where two pages differ. Return: whether they do; first byte, and length to the
  * last
  */

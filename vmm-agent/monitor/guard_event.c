@@ -211,8 +211,6 @@ static bool next_writer(struct guard *g, struct uffd_event *ret)
 
 static void let_go(struct guard *g)
 {
-	if (golden_was_stepping(&g->golden))
-		(void)!guard_unstep(g, NULL);
 	forget_vcpus(g, false);
 	g->holding = false;
 	/* If QEMU has ended, the server sees that by itself. */

@@ -207,8 +207,6 @@ int guard_adopt(struct guard *g, struct xerr *err)
 {
 	int rc = each_run(g, shut_run, err);
 
-	if (!rc && golden_was_stepping(&g->golden))
-		rc = guard_unstep(g, err);
 	if (rc)
 		return rc;
 	mend(g);

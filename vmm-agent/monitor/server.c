@@ -87,10 +87,10 @@ static int op_start(struct server *s, struct msg *req, struct answer *a)
 	}
 	if (!rc) {
 		s->guard.insn = s->syscall_insn;
-		rc = guard_open_pagemap(&s->guard);
+		rc = guard_prepare(&s->guard);
 		if (rc)
-			xerr_set(&a->err, rc, "QEMU (pid %d): its pagemap: %s", (int)s->vm.desc.pid,
-				 strerrordesc_np(-rc));
+			xerr_set(&a->err, rc, "QEMU (pid %d): its pagemap and vDSO: %s",
+				 (int)s->vm.desc.pid, strerrordesc_np(-rc));
 	}
 	if (!rc)
 		rc = sandbox_enter(&a->err);
