@@ -190,6 +190,7 @@ static void step_vcpu(struct store *s, size_t vcpu)
 		.call = {{.request = KVM_SET_GUEST_DEBUG, .in_data = true},
 			 {.request = KVM_RUN},
 			 {.request = KVM_SET_GUEST_DEBUG, .argument = sizeof(on), .in_data = true}},
+		.data_bytes = 2 * sizeof(on),
 	};
 	uint64_t deadline_ns = xo_now_ns() + STEP_NS;
 

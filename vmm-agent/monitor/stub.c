@@ -25,108 +25,91 @@
 #define ERESTART_RESTARTBLOCK 516
 #define INSN_BYTES	      2 /* of `syscall` */
 
-/* Offsets in struct block, for the assembler. */
-#define DATA	   1024
-#define CALL	   (DATA)
-#define CALL_BYTES 24
-#define PID	   (CALL + 4 * CALL_BYTES)
-#define TID	   (PID + 8)
-#define SAVED	   (TID + 8)
-#define RAX	   (SAVED + 80)
-#define TEXT2(x)   #x
-#define TEXT(x)	   TEXT2(x)
-
 struct raw_call {
 	uint64_t request, argument;
 	int64_t result;
 };
 
-/* On the thread's stack, directly below its red zone; RSP points to it during a visit. */
-struct block {
-	uint8_t data[STUB_DATA_BYTES];
+/* On the thread's stack, directly below its red zone: this, the data, and struct saved. */
+struct head {
 	struct raw_call call[STUB_MAX_CALLS];
 	uint64_t pid, tid;
-	/* popped, in this order */
-	uint64_t rbx, rbp, r12, r13, r14, rdi, rsi, rdx, rcx, r11, rax, rflags, rip;
 };
 
-_Static_assert(offsetof(struct block, call) == CALL && sizeof(struct raw_call) == CALL_BYTES &&
-		       offsetof(struct block, pid) == PID && offsetof(struct block, tid) == TID &&
-		       offsetof(struct block, rbx) == SAVED && offsetof(struct block, rax) == RAX,
-	       "what the assembler believes");
-_Static_assert(offsetof(struct kvm_run, immediate_exit) == 1 &&
+struct saved { /* popped, in this order */
+	uint64_t rbx, rbp, r12, r13, r14, r15, rdi, rsi, rdx, rcx, r11, rax, rflags, rip;
+};
+
+struct block {
+	struct head head;
+	uint8_t rest[STUB_DATA_BYTES + sizeof(struct saved)];
+};
+
+_Static_assert(sizeof(struct raw_call) == 24 && offsetof(struct head, pid) == 96 &&
+		       offsetof(struct head, tid) == 104 && offsetof(struct saved, rax) == 88 &&
+		       offsetof(struct kvm_run, immediate_exit) == 1 &&
 		       offsetof(struct kvm_run, exit_reason) == 8 && KVM_EXIT_DEBUG == 4 &&
-		       SYS_ioctl == 16 && SYS_tgkill == 234 && SIGUSR1 == 10,
+		       SYS_ioctl == 16 && SYS_tgkill == 234 && SIGUSR1 == 10 &&
+		       RED_ZONE_BYTES == 128,
 	       "what the assembler believes");
 
 /*
- * rbx: descriptor, rbp: struct kvm_run or 0, r12: this call, r13: the last one.
- * The block ends at the thread's own red zone, so `ret` skips that.
+ * rbx: descriptor, rbp: struct kvm_run or 0, r12: this call, r13: the last one, r15: struct saved.
+ * That ends at the thread's own red zone, so `ret` skips the zone.
  */
-__asm__(".pushsection .rodata\n"
-	"stub_start:\n"
-	"	xorl	%r14d, %r14d\n"
-	"	testq	%rbp, %rbp\n"
-	"	jz	1f\n"
-	"	xchgb	%r14b, 1(%rbp)\n" /* immediate_exit */
-	"1:	movl	$16, %eax\n"	  /* ioctl */
-	"	movl	%ebx, %edi\n"
-	"	movq	(%r12), %rsi\n"
-	"	movq	8(%r12), %rdx\n"
-	"	syscall\n"
-	"	movq	%rax, 16(%r12)\n"
-	"	cmpq	%r13, %r12\n"
-	"	je	2f\n"
-	"	addq	$" TEXT(
-		CALL_BYTES) ", %r12\n"
-			    "	testq	%rax, %rax\n"
-			    "	jns	1b\n"
-			    "	movq	%r13, %r12\n"
-			    "	jmp	1b\n"
-			    "2:	testq	%rbp, %rbp\n"
-			    "	jz	3f\n"
-			    "	orb	%r14b, 1(%rbp)\n"
-			    "	cmpq	$0, " TEXT(CALL) " + " TEXT(
-				    CALL_BYTES) " + 16(%rsp)\n"
-						"	jne	3f\n"
-						"	cmpl	$4, 8(%rbp)\n" /* exit_reason,
-										  KVM_EXIT_DEBUG */
-						"	je	3f\n"
-						"	movq	$0, " TEXT(
-							RAX) "(%rsp)\n"
-							     "3:	movl	$234, %eax\n" /* tgkill
-											       */
-							     "	movq	" TEXT(
-								     PID) "(%rsp), %rdi\n"
-									  "	movq	" TEXT(
-										  TID) "(%rsp), "
-										       "%rsi\n"
-										       "	mov"
-										       "l	"
-										       "$10, %edx\n" /* SIGUSR1 */
-										       "	sys"
-										       "call\n"
-										       "stub_done:"
-										       "\n"
-										       "	add"
-										       "q	"
-										       "$" TEXT(
-											       SAVED) ", %rsp\n"
-												      "	popq	%rbx\n"
-												      "	popq	%rbp\n"
-												      "	popq	%r12\n"
-												      "	popq	%r13\n"
-												      "	popq	%r14\n"
-												      "	popq	%rdi\n"
-												      "	popq	%rsi\n"
-												      "	popq	%rdx\n"
-												      "	popq	%rcx\n"
-												      "	popq	%r11\n"
-												      "	popq	%rax\n"
-												      "	popfq\n"
-												      "	ret	$128\n"
-												      "stub_stop:\n"
-												      ".popsection\n");
+/* clang-format off */
+__asm__(
+"	.pushsection .rodata\n"
+"stub_start:\n"
+"	xorl	%r14d, %r14d\n"
+"	testq	%rbp, %rbp\n"
+"	jz	1f\n"
+"	xchgb	%r14b, 1(%rbp)		# immediate_exit\n"
+"1:	movl	$16, %eax		# ioctl\n"
+"	movl	%ebx, %edi\n"
+"	movq	(%r12), %rsi\n"
+"	movq	8(%r12), %rdx\n"
+"	syscall\n"
+"	movq	%rax, 16(%r12)\n"
+"	cmpq	%r13, %r12\n"
+"	je	2f\n"
+"	addq	$24, %r12\n"
+"	testq	%rax, %rax\n"
+"	jns	1b\n"
+"	movq	%r13, %r12\n"
+"	jmp	1b\n"
+"2:	testq	%rbp, %rbp\n"
+"	jz	3f\n"
+"	orb	%r14b, 1(%rbp)\n"
+"	cmpq	$0, 24 + 16(%rsp)	# result of call 1\n"
+"	jne	3f\n"
+"	cmpl	$4, 8(%rbp)		# exit_reason, KVM_EXIT_DEBUG\n"
+"	je	3f\n"
+"	movq	$0, 88(%r15)		# the thread's own rax\n"
+"3:	movl	$234, %eax		# tgkill\n"
+"	movq	96(%rsp), %rdi\n"
+"	movq	104(%rsp), %rsi\n"
+"	movl	$10, %edx		# SIGUSR1\n"
+"	syscall\n"
+"stub_done:\n"
+"	movq	%r15, %rsp\n"
+"	popq	%rbx\n"
+"	popq	%rbp\n"
+"	popq	%r12\n"
+"	popq	%r13\n"
+"	popq	%r14\n"
+"	popq	%r15\n"
+"	popq	%rdi\n"
+"	popq	%rsi\n"
+"	popq	%rdx\n"
+"	popq	%rcx\n"
+"	popq	%r11\n"
+"	popq	%rax\n"
+"	popfq\n"
+"	ret	$128\n"
+"stub_stop:\n"
+"	.popsection\n");
+/* clang-format on */
 
 extern const uint8_t stub_start[], stub_done[], stub_stop[];
 
@@ -220,39 +203,52 @@ static void restart(struct user_regs_struct *r)
 	r->rip -= INSN_BYTES;
 }
 
-static struct hva block_at(const struct thread *t)
+/* Data is in whole words, so that the stack stays aligned. */
+static size_t data_bytes(const struct stub_visit *v)
 {
-	return (struct hva){t->own.rsp - RED_ZONE_BYTES - sizeof(struct block)};
+	return xo_align_up(v->data_bytes, sizeof(uint64_t));
+}
+
+static size_t block_bytes(const struct stub_visit *v)
+{
+	return sizeof(struct head) + data_bytes(v) + sizeof(struct saved);
+}
+
+static struct hva block_at(const struct stub_visit *v)
+{
+	return (struct hva){v->thread->own.rsp - RED_ZONE_BYTES - block_bytes(v)};
 }
 
 static void fill(const struct stub_visit *v, struct block *b)
 {
 	const struct user_regs_struct *o = &v->thread->own;
+	uint64_t data = block_at(v).v + sizeof(struct head);
+	const struct saved saved = {
+		.rbx = o->rbx,
+		.rbp = o->rbp,
+		.r12 = o->r12,
+		.r13 = o->r13,
+		.r14 = o->r14,
+		.r15 = o->r15,
+		.rdi = o->rdi,
+		.rsi = o->rsi,
+		.rdx = o->rdx,
+		.rcx = o->rcx,
+		.r11 = o->r11,
+		.rax = o->rax,
+		.rflags = o->eflags,
+		.rip = o->rip,
+	};
 
-	memset(b, 0, sizeof(*b));
-	memcpy(b->data, v->data, sizeof(b->data));
+	b->head = (struct head){.pid = (uint64_t)v->hold->pid, .tid = (uint64_t)v->thread->tid};
 	for (size_t i = 0; i < v->nr; i++)
-		b->call[i] = (struct raw_call){
+		b->head.call[i] = (struct raw_call){
 			.request = v->call[i].request,
-			.argument = v->call[i].argument +
-				    (v->call[i].in_data ? block_at(v->thread).v : 0),
+			.argument = v->call[i].argument + (v->call[i].in_data ? data : 0),
 			.result = -ENOSYS,
 		};
-	b->pid = (uint64_t)v->hold->pid;
-	b->tid = (uint64_t)v->thread->tid;
-	b->rbx = o->rbx;
-	b->rbp = o->rbp;
-	b->r12 = o->r12;
-	b->r13 = o->r13;
-	b->r14 = o->r14;
-	b->rdi = o->rdi;
-	b->rsi = o->rsi;
-	b->rdx = o->rdx;
-	b->rcx = o->rcx;
-	b->r11 = o->r11;
-	b->rax = o->rax;
-	b->rflags = o->eflags;
-	b->rip = o->rip;
+	memcpy(b->rest, v->data, data_bytes(v));
+	memcpy(b->rest + data_bytes(v), &saved, sizeof(saved));
 }
 
 int stub_begin(struct stub_visit *v)
@@ -263,7 +259,8 @@ int stub_begin(struct stub_visit *v)
 	uint64_t mask;
 	int rc;
 
-	if (t->stub == STUB_RUNS || v->nr == 0 || v->nr > STUB_MAX_CALLS)
+	if (t->stub == STUB_RUNS || v->nr == 0 || v->nr > STUB_MAX_CALLS ||
+	    v->data_bytes > STUB_DATA_BYTES)
 		return -XO_EHOLD;
 	if (ptrace(PTRACE_GETSIGMASK, t->tid, sizeof(mask), &mask) || hold_regs(t, &r))
 		return errno == ESRCH ? -XO_ETARGETGONE : -errno;
@@ -272,16 +269,17 @@ int stub_begin(struct stub_visit *v)
 	restart(&r);
 	t->own = r;
 	fill(v, &b);
-	rc = vm_poke(v->vm, block_at(t), &b, sizeof(b));
+	rc = vm_poke(v->vm, block_at(v), &b, block_bytes(v));
 	if (rc)
 		return rc;
 	r.rip = v->code.v;
-	r.rsp = block_at(t).v;
+	r.rsp = block_at(v).v;
 	r.orig_rax = UINT64_MAX; /* not in a system call: nothing to restart */
 	r.rbx = (unsigned int)v->fd;
 	r.rbp = v->run.v;
-	r.r12 = r.rsp + CALL;
-	r.r13 = r.r12 + (v->nr - 1) * CALL_BYTES;
+	r.r12 = r.rsp;
+	r.r13 = r.r12 + (v->nr - 1) * sizeof(struct raw_call);
+	r.r15 = r.rsp + sizeof(struct head) + data_bytes(v);
 	if (ptrace(PTRACE_SETREGS, t->tid, NULL, &r))
 		return errno == ESRCH ? -XO_ETARGETGONE : -errno;
 	t->stub = STUB_RUNS;
@@ -302,15 +300,17 @@ bool stub_ended(struct stub_visit *v)
 
 int stub_end(struct stub_visit *v)
 {
+	struct saved saved;
 	struct block b;
-	int rc = vm_peek(v->vm, block_at(v->thread), &b, sizeof(b));
+	int rc = vm_peek(v->vm, block_at(v), &b, block_bytes(v));
 
 	if (rc)
 		return rc;
-	memcpy(v->data, b.data, sizeof(v->data));
 	for (size_t i = 0; i < v->nr; i++)
-		v->call[i].result = b.call[i].result;
-	v->thread->own.rax = b.rax;
+		v->call[i].result = b.head.call[i].result;
+	memcpy(v->data, b.rest, v->data_bytes);
+	memcpy(&saved, b.rest + data_bytes(v), sizeof(saved));
+	v->thread->own.rax = saved.rax;
 	return 0;
 }
 

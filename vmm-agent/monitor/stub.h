@@ -41,6 +41,7 @@ struct stub_visit {
 	struct hva run;
 	size_t nr;
 	struct stub_call call[STUB_MAX_CALLS];
+	size_t data_bytes;
 	uint8_t data[STUB_DATA_BYTES]; /* for the calls to read and to write */
 };
 
