@@ -48,6 +48,7 @@ struct guard {
 	struct finding *finding; /* MON_GUARD_MAX_PAGES + 2 of them */
 	bool holding;		 /* a hold of the guard's own */
 	bool judging;		 /* the client has an event: finding[next_finding - 1] */
+	bool refusing;		 /* the client does not answer: everything is put back */
 	bool failing;		 /* the last hold failed, and the client knows */
 	uint64_t retry_ns;	 /* not before then */
 	uint64_t judging_since_ns;
@@ -113,6 +114,10 @@ int guard_pump(struct guard *g) XO_MUST_CHECK;
 
 /** guard_judge - the client's verdict; goes on to the next write or lets go */
 int guard_judge(struct guard *g, bool keep, uint64_t *ret_held_ns, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_refuse - instead of a verdict: put back what was to be judged, and what is found from now
+ *  on; let go */
+void guard_refuse(struct guard *g);
 
 /** guard_hold - for the client: as hold_all. -EAGAIN if a writer cannot stop before its verdict */
 int guard_hold(struct guard *g, struct xerr *err) XO_MUST_CHECK;

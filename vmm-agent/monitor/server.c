@@ -441,8 +441,10 @@ static int loop(struct server *s)
 
 		if (poll(p, XO_ARRAY_SIZE(p), ms) < 0 && errno != EINTR)
 			return -errno;
-		if (is_held(s) && !patience_ms(s))
+		if (is_held(s) && !patience_ms(s)) {
+			guard_refuse(&s->guard);
 			return -XO_ETIMEOUT;
+		}
 		if (p[2].revents) {
 			guard_gone(&s->guard);
 			s->gone_told = true;
