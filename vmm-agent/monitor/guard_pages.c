@@ -355,8 +355,8 @@ int guard_commit_end(struct guard *g, const struct plan *p, bool through_qemu, b
 		int32_t slot = slot_of(g, r);
 
 		if (slot >= 0)
-			memcpy(golden_page(&g->golden, (uint32_t)slot) + (r->gpa.v & XO_PAGE_MASK),
-			       r->replacement, r->len_bytes);
+			golden_write(&g->golden, (uint32_t)slot, r->gpa.v & XO_PAGE_MASK,
+				     r->replacement, r->len_bytes);
 	}
 	/* A device may have written while they were open. */
 	for (size_t i = 0; g->open && i < p->nr; i++) {
