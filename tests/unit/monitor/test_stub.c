@@ -116,7 +116,7 @@ static void assert_reads_go_on(void)
 static void test_calls_are_made(void **state)
 {
 	(void)state;
-	for (size_t i = 0; i < VISITS * FAKE_VFORK; i++) {
+	for (size_t i = 0; i < (size_t)VISITS * FAKE_VFORK; i++) {
 		struct stub_visit v = visit(i % FAKE_VFORK);
 		int32_t size[4];
 
