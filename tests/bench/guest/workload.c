@@ -162,7 +162,7 @@ static void compile_one(void)
 	for (size_t i = 0; i < BUCKETS; i++)
 		for (struct word *w = table[i]; w; w = w->next)
 			all[nr++] = w;
-	qsort(all, nr, sizeof(all[0]), by_count);
+	qsort(all, nr, sizeof(struct word *), by_count);
 	fd = open(PATH ".out", O_WRONLY | O_CREAT | O_TRUNC, 0600);
 	for (size_t i = 0; i < nr; i++)
 		if (write(fd, all[i]->text, strlen(all[i]->text)) < 0)
