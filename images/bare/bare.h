@@ -7,7 +7,7 @@
 #ifndef EXOPATCH_BARE_H
 #define EXOPATCH_BARE_H
 
-#define BARE_MAX_CPUS	4
+#define BARE_MAX_CPUS	8
 #define BARE_TRAMPOLINE 0x8000 /* where other processors start, in real mode */
 #define BARE_IMAGE	0x100000
 #define BARE_VICTIM	0x104000 /* "nop5; mov $1, %eax; ret", in a page of its own */

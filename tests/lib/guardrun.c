@@ -128,6 +128,11 @@ int guardrun_stop(struct guardrun *r)
 	return -EIO;
 }
 
+pid_t guardrun_pid(const struct guardrun *r)
+{
+	return r->pid;
+}
+
 json_t *guardrun_next(struct guardrun *r, uint64_t end_ns)
 {
 	for (;;) {

@@ -26,6 +26,9 @@ struct guardrun *guardrun_start_on(const char *const vm[], const char *mode,
 /** guardrun_stop - have it stop, which it must do with status 0. NULL is fine. Return: 0 or -EIO */
 int guardrun_stop(struct guardrun *r);
 
+/** guardrun_pid - of the process that was started */
+pid_t guardrun_pid(const struct guardrun *r);
+
 /** guardrun_next - the next event, waited for until xo_now_ns() is @end_ns; a reference for the
  *  caller, NULL if none came */
 json_t *guardrun_next(struct guardrun *r, uint64_t end_ns) XO_MUST_CHECK;

@@ -39,8 +39,7 @@ static struct bare *boot(bool ring0, unsigned int nr_cpus)
 	struct xerr err = {0};
 	struct bare *b = NULL;
 
-	if (!bare_kvm_usable())
-		skip();
+	bare_need_kvm();
 	if (bare_start(&b, &opts, &err))
 		fail_msg("%s", err.text);
 	return b;

@@ -114,6 +114,7 @@ static void guard_free(struct guard *g)
 	events_close(g->events);
 	if (g->fds.uffd >= 0)
 		close(g->fds.uffd);
+	guard_digest_free(g->digest);
 	if (g->fds.golden >= 0)
 		close(g->fds.golden);
 	free(g->area);

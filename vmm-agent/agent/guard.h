@@ -5,6 +5,7 @@
 
 #include "vmm-agent/agent/control.h"
 #include "vmm-agent/agent/events.h"
+#include "vmm-agent/agent/guard_digest.h"
 #include "vmm-agent/agent/guard_regs.h"
 #include "vmm-agent/agent/session.h"
 #include "vmm-agent/lens/guard.h"
@@ -26,7 +27,8 @@ struct guard {
 	struct events *events;
 	struct control *control;
 	struct mon_guard_fds fds;
-	struct lens_area *area; /* what is protected */
+	struct guard_digest *digest; /* of the golden copies */
+	struct lens_area *area;	     /* what is protected */
 	size_t nr_areas;
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;

@@ -207,8 +207,6 @@ int guard_adopt(struct guard *g, struct xerr *err)
 {
 	int rc = each_run(g, shut_run, err);
 
-	if (!rc && golden_was_stepping(&g->golden))
-		rc = guard_unstep(g, err);
 	if (rc)
 		return rc;
 	mend(g);
@@ -366,8 +364,8 @@ int guard_commit_end(struct guard *g, const struct plan *p, bool through_qemu, b
 		int32_t slot = slot_of(g, r);
 
 		if (slot >= 0)
-			memcpy(golden_page(&g->golden, (uint32_t)slot) + (r->gpa.v & XO_PAGE_MASK),
-			       r->replacement, r->len_bytes);
+			golden_write(&g->golden, (uint32_t)slot, r->gpa.v & XO_PAGE_MASK,
+				     r->replacement, r->len_bytes);
 	}
 	/* A device may have written while they were open. */
 	for (size_t i = 0; g->open && i < p->nr; i++) {

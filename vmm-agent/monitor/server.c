@@ -92,10 +92,10 @@ static int op_start(struct server *s, struct msg *req, struct answer *a)
 	}
 	if (!rc) {
 		s->guard.insn = s->syscall_insn;
-		rc = guard_open_pagemap(&s->guard);
+		rc = guard_prepare(&s->guard);
 		if (rc)
-			xerr_set(&a->err, rc, "QEMU (pid %d): its pagemap: %s", (int)s->vm.desc.pid,
-				 strerrordesc_np(-rc));
+			xerr_set(&a->err, rc, "QEMU (pid %d): its pagemap and vDSO: %s",
+				 (int)s->vm.desc.pid, strerrordesc_np(-rc));
 	}
 	if (!rc) {
 		rc = sysregs_prepare(&s->sysregs, &s->vm);
@@ -497,8 +497,10 @@ static int loop(struct server *s)
 
 		if (poll(p, XO_ARRAY_SIZE(p), ms) < 0 && errno != EINTR)
 			return -errno;
-		if (is_held(s) && !patience_ms(s))
+		if (is_held(s) && !patience_ms(s)) {
+			guard_refuse(&s->guard);
 			return -XO_ETIMEOUT;
+		}
 		if (p[2].revents) {
 			guard_gone(&s->guard);
 			s->gone_told = true;
