@@ -113,7 +113,7 @@ static int check_tables(struct guard *g, struct xerr *err)
 	if (rc || !nr)
 		return rc;
 	for (size_t i = 0; i < nr; i++) {
-		if (f[i].was)
+		if (f[i].was || f[i].kind == LENS_FOUND_DESCRIPTOR)
 			report(g, &f[i]);
 		else
 			g->audit_due_ns = 0;
