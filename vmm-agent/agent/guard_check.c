@@ -147,7 +147,6 @@ static int audit(struct guard *g, struct xerr *err)
 	struct lens_finding f[LENS_MAX_FINDINGS];
 	struct lens_audit_stats stats;
 	size_t nr = 0, nr_homes = 0;
-	uint64_t lost = 0;
 	int rc = guard_refresh(g, err);
 
 	if (!rc)
@@ -163,7 +162,16 @@ static int audit(struct guard *g, struct xerr *err)
 	g->count.audits++;
 	g->count.audit_ns = stats.ns;
 	report_lasting(g, f, nr);
-	rc = mon_guard_audit(g->s.mon, &lost, err);
+	return 0;
+}
+
+/* What is there against what should be, all of it: some milliseconds, so not at each second look.
+ */
+static int compare(struct guard *g, struct xerr *err)
+{
+	uint64_t lost = 0;
+	int rc = mon_guard_audit(g->s.mon, &lost, err);
+
 	if (!rc && lost)
 		guard_emit(g, "protection-lost", "put-back",
 			   json_pack("{s:s,s:I}", "reason",
@@ -202,6 +210,10 @@ int guard_check(struct guard *g, struct xerr *err)
 	if (!rc && now >= g->audit_due_ns) {
 		g->audit_due_ns = now + GUARD_AUDIT_NS;
 		rc = audit(g, &why);
+		if (!rc && now >= g->compare_due_ns) {
+			g->compare_due_ns = now + GUARD_AUDIT_NS;
+			rc = compare(g, &why);
+		}
 		if (!rc)
 			g->failed_look = 0;
 	}
