@@ -11,8 +11,10 @@
 #include "vmm-agent/lens/guard.h"
 #include "vmm-agent/monitor/guard.h"
 
-#define GUARD_TABLES_NS	     UINT64_C(10000000)	  /* shared page tables: 100 times a second */
-#define GUARD_AUDIT_NS	     UINT64_C(1000000000) /* all address spaces: once a second */
+/* Shared page tables: 100 times a second and more; all address spaces: within a second, with the
+ * second look. */
+#define GUARD_TABLES_NS	     UINT64_C(8000000)
+#define GUARD_AUDIT_NS	     UINT64_C(600000000)
 #define GUARD_SECOND_LOOK_NS UINT64_C(100000000)
 
 /** struct guard_known - what an audit found, and whether it was said */
@@ -33,8 +35,9 @@ struct guard {
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
 	struct guard_regs regs;
+	int failed_look; /* code of a check that failed, until one does not */
 	bool stop;
-	uint64_t started_ns, tables_due_ns, audit_due_ns;
+	uint64_t started_ns, tables_due_ns, audit_due_ns, compare_due_ns;
 	struct {
 		uint64_t events, kept, put_back, reported, violations, findings, lost_events;
 		uint64_t table_checks, audits, table_check_ns, audit_ns, held_max_ns;
@@ -50,11 +53,17 @@ int guard_refresh(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 /** guard_react - what the operator wants to follow a violation */
 int guard_react(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_area_at - the area of @list that has @gpa, or NULL */
+const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa);
+
 /** guard_handle_write - judge one write that is being held, and answer it */
 int guard_handle_write(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_check - the checks that are due: page tables, address spaces, lost protection */
 int guard_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_is_fatal - whether the guard cannot go on after this code */
+bool guard_is_fatal(int rc);
 
 /** guard_serve - one request from the control socket */
 int guard_serve(struct guard *g, struct xerr *err) XO_MUST_CHECK;
