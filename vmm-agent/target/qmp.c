@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -13,10 +14,13 @@
 
 #define READ_CHUNK_BYTES 65536
 
+#define BUSY_PAUSE_NS 1000000
+
 struct qmp {
 	struct qchan chan;
 	int fd;
-	struct xbuf in; /* received, not yet consumed */
+	pthread_mutex_t lock; /* held by who reads */
+	struct xbuf in;	      /* received, not yet consumed */
 };
 
 /*
@@ -168,6 +172,16 @@ static int send_all(struct qmp *q, const char *text, size_t len_bytes, int fd, u
 	return 0;
 }
 
+/* Return: whether @m is an event */
+static bool take_event(struct qmp *q, const json_t *m)
+{
+	const json_t *event = json_object_get(m, "event");
+
+	if (json_is_string(event))
+		qchan_event(&q->chan, json_string_value(event));
+	return event != NULL;
+}
+
 static int exchange(struct qmp *q, const char *text, int fd, json_t **ret)
 {
 	uint64_t deadline_ns = xo_now_ns() + QMP_REPLY_TIMEOUT_MS * UINT64_C(1000000);
@@ -178,7 +192,7 @@ static int exchange(struct qmp *q, const char *text, int fd, json_t **ret)
 		_cleanup_json_ json_t *m = NULL;
 
 		rc = next_message(q, deadline_ns, &m);
-		if (!rc && !json_object_get(m, "event")) {
+		if (!rc && !take_event(q, m)) {
 			*ret = XO_TAKE_PTR(m);
 			return 0;
 		}
@@ -196,13 +210,65 @@ static int qmp_call(struct qchan *c, const json_t *request, int fd, json_t **ret
 
 	if (!text)
 		return xerr_set(err, ENOMEM, "%s: out of memory", name);
+	pthread_mutex_lock(&q->lock);
 	rc = exchange(q, text, fd, ret_reply);
+	pthread_mutex_unlock(&q->lock);
 	if (rc == -XO_ETARGETGONE)
 		return xerr_set(err, XO_ETARGETGONE, "%s: QEMU closed its QMP socket", name);
 	if (rc == -XO_ETIMEOUT)
 		return xerr_set(err, XO_ETIMEOUT, "%s: no answer from QEMU in %d ms", name,
 				QMP_REPLY_TIMEOUT_MS);
 	return rc ? xerr_set(err, rc, "%s: %s", name, xo_code_text(rc)) : 0;
+}
+
+static void qmp_cancel(struct qchan *c)
+{
+	(void)shutdown(((struct qmp *)c)->fd, SHUT_RDWR);
+}
+
+static int qmp_watch(struct qchan *c, int *ret_fd, struct xerr *err)
+{
+	(void)err;
+	*ret_fd = ((struct qmp *)c)->fd;
+	return 0;
+}
+
+/* Events that are here already; a message of any other kind would be a reply to nothing. */
+static int drain(struct qmp *q)
+{
+	struct pollfd p = {.fd = q->fd, .events = POLLIN};
+	uint64_t deadline_ns = xo_now_ns() + QMP_REPLY_TIMEOUT_MS * UINT64_C(1000000);
+	size_t len;
+
+	while (qmp_split(xbuf_span(&q->in), &len) || poll(&p, 1, 0) > 0) {
+		_cleanup_json_ json_t *m = NULL;
+		int rc = 0;
+
+		if (!qmp_split(xbuf_span(&q->in), &len))
+			rc = receive(q, deadline_ns);
+		if (!rc && qmp_split(xbuf_span(&q->in), &len))
+			rc = next_message(q, deadline_ns, &m);
+		if (rc)
+			return rc;
+		if (m && !take_event(q, m))
+			return -XO_ENOTQEMU;
+	}
+	return 0;
+}
+
+/* While a reply is waited for, the thread that does takes the events; give it time to. */
+static int qmp_poll(struct qchan *c, struct xerr *err)
+{
+	struct qmp *q = (struct qmp *)c;
+	int rc;
+
+	if (pthread_mutex_trylock(&q->lock)) {
+		xo_sleep_ns(BUSY_PAUSE_NS);
+		return 0;
+	}
+	rc = drain(q);
+	pthread_mutex_unlock(&q->lock);
+	return rc ? xerr_set(err, rc, "QMP events: %s", xo_code_text(rc)) : 0;
 }
 
 static void qmp_free(struct qchan *c)
@@ -212,10 +278,15 @@ static void qmp_free(struct qchan *c)
 	if (q->fd >= 0)
 		close(q->fd);
 	xbuf_free(&q->in);
+	pthread_mutex_destroy(&q->lock);
 	free(q);
 }
 
-static const struct qchan_ops ops = {.call = qmp_call, .free = qmp_free};
+static const struct qchan_ops ops = {.call = qmp_call,
+				     .cancel = qmp_cancel,
+				     .watch = qmp_watch,
+				     .poll = qmp_poll,
+				     .free = qmp_free};
 
 /* Connecting through a descriptor of the socket's inode lifts the limit on the path's length. */
 static int connect_socket(const char *path, int *ret, struct xerr *err)
@@ -284,6 +355,7 @@ int qmp_open(const char *path, struct qchan **ret, struct xerr *err)
 		return xerr_set(err, ENOMEM, "out of memory");
 	q->chan.ops = &ops;
 	q->fd = -1;
+	pthread_mutex_init(&q->lock, NULL);
 	q->in = XBUF(QMP_MAX_MESSAGE_BYTES);
 	rc = connect_socket(path, &q->fd, err);
 	if (!rc)
