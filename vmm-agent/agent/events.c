@@ -179,7 +179,8 @@ static void put(struct events *e, const char *kind, const char *verdict, const j
 
 	if (o && details)
 		(void)!json_object_update_missing(o, (json_t *)(uintptr_t)details);
-	text = o ? json_dumps(o, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
+	text = o ? json_dumps(o, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(9))
+		 : NULL;
 	json_decref(o);
 	len = text ? strlen(text) : SPOOL_BYTES + 1;
 	if (text)

@@ -175,7 +175,9 @@ static int begin(struct guard *g, struct refusal *why, struct xerr *err)
 	bool up = false;
 	int rc;
 
-	link_give(g->link, LINK_LOCK, -1); /* it is taken anew, and would be in its own way */
+	/* Both are taken anew, and would be in their own way. */
+	link_give(g->link, LINK_LOCK, -1);
+	link_give(g->link, LINK_QMP, -1);
 	rc = session_open(&g->s, o, why, err);
 	if (!rc && g->kept->begun && g->s.tgt)
 		rc = only_reboots(why, err);
@@ -192,6 +194,7 @@ static int begin(struct guard *g, struct refusal *why, struct xerr *err)
 		return rc;
 	link_give(g->link, LINK_CONTROL, control_fd(g->control));
 	link_give(g->link, LINK_LOCK, tgt_lock_fd(g->s.tgt));
+	link_give(g->link, LINK_QMP, tgt_qmp_fd(g->s.tgt));
 	tgt_idle(g->s.tgt, guard_pump, g);
 	if (g->s.discovered)
 		rc = guard_is_up(g, &up, err);

@@ -282,17 +282,22 @@ static int take_areas(struct guard *g, struct xerr *err)
 	return 0;
 }
 
+/*
+ * Without a kernel where one was guarded the guest is booting, if QEMU says that it was reset.
+ * Otherwise somebody hides it, and nothing may be let go for that.
+ */
 static int recall(struct guard *g, struct xerr *err)
 {
+	_cleanup_refusal_ struct refusal why = {0};
 	const struct guard_kept *k = g->kept;
-	int lock = g->link->fd[LINK_LOCK];
-	int copy = lock < 0 ? -1 : fcntl(lock, F_DUPFD_CLOEXEC, 3);
-	int rc = session_recall(&g->s, &g->opts->agent, &k->vm, copy, k->root, k->paging_levels,
-				err);
+	int rc = session_recall(&g->s, &g->opts->agent, &k->vm, g->link->fd[LINK_LOCK],
+				g->link->fd[LINK_QMP], k->root, k->paging_levels, &why, err);
 
-	if (rc && !g->s.tgt)
-		xo_close_ptr(&copy);
-	return rc;
+	if (rc || guard_was_reset(g, false))
+		return rc;
+	if (why.nr)
+		return xerr_set(err, why.reason[0].code, "%s", why.reason[0].detail);
+	return lens_guard_prepare(g->s.lens, err);
 }
 
 /* It holds whom the guard before held, and tells again what that one was judging. */
@@ -342,13 +347,13 @@ int guard_resume(struct guard *g, struct xerr *err)
 		rc = take_areas(g, err);
 	if (!rc)
 		rc = recall(g, err);
-	if (!rc)
-		rc = lens_guard_prepare(g->s.lens, err);
 	if (!rc && take_monitor(g))
 		rc = start_monitor(g, err);
 	if (rc)
 		return rc;
 	g->state = GUARD_ARMED;
+	if (g->reset_due)
+		return 0;
 	rc = refresh(g, true, err);
 	if (rc ==
 	    -EAGAIN) /* a write waits for its verdict: that comes first, the rest with the audit */

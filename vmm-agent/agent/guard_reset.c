@@ -18,16 +18,18 @@
 /* Also amid a judgement: no call to QEMU in here. */
 static int on_reset(struct guard *g, struct xerr *err)
 {
-	int rc = g->state == GUARD_ARMED ? guard_disarm(g, err) : 0;
+	bool armed = g->state == GUARD_ARMED;
+	int rc = armed ? guard_disarm(g, err) : 0;
 
 	g->state = GUARD_WAITING;
 	g->reset_due = false;
 	g->looks = 0;
-	g->waited_ns = xo_now_ns();
-	g->look_due_ns = g->waited_ns + GUARD_LOOK_NS;
-	guard_emit(g, "guest-reset", NULL,
-		   json_pack("{s:s}", "reason",
-			     "the guest was reset; nothing is protected until its kernel is up"));
+	g->look_due_ns = xo_now_ns() + GUARD_LOOK_NS;
+	if (armed) /* firmware may well reset once more */
+		guard_emit(g, "guest-reset", NULL,
+			   json_pack("{s:s}", "reason",
+				     "the guest was reset; nothing is protected until its kernel "
+				     "is up"));
 	return rc;
 }
 
@@ -39,6 +41,7 @@ static void take_events(struct guard *g)
 	if (tgt_events(g->s.tgt, &events, &lost)) {
 		/* QEMU ended, which shows elsewhere; or it closed our monitor only. */
 		tgt_disconnect(g->s.tgt);
+		link_give(g->link, LINK_QMP, -1);
 		g->qmp_fd = -1;
 		g->connect_due_ns = xo_now_ns();
 	}
@@ -69,15 +72,6 @@ bool guard_was_reset(struct guard *g, bool wait)
 }
 
 /* ---- the connection ---- */
-
-/* A reset that nobody told us of: another boot, or none yet. */
-static bool is_other_boot(struct guard *g)
-{
-	struct lens_kernel k;
-
-	return lens_discover(g->s.lens, &k, NULL) || k.base.v != g->kept->base.v ||
-	       k.boot_token != g->kept->boot_token;
-}
 
 /* What a guard that died amid an apply or revert has left. */
 static void recover(struct guard *g)
@@ -117,11 +111,8 @@ static int connect_qemu(struct guard *g, struct xerr *err)
 			   json_pack("{s:s}", "reason", failed.text));
 		return 0;
 	}
-	if (!again || g->state != GUARD_ARMED)
-		return 0;
-	if (is_other_boot(g))
-		g->reset_due = true;
-	else
+	link_give(g->link, LINK_QMP, tgt_qmp_fd(g->s.tgt));
+	if (again && g->state == GUARD_ARMED && !guard_was_reset(g, false))
 		recover(g);
 	return 0;
 }

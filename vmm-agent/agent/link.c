@@ -32,8 +32,10 @@ void link_take(struct link *l, struct msg *m)
 			continue;
 		xo_close_ptr(&l->fd[i]);
 		l->fd[i] = -1;
-		if (g.given >> i & 1 && next < m->head.nr_fds)
-			l->fd[i] = XO_TAKE_FD(m->fds[next++]);
+		if (!(g.given >> i & 1) || next >= m->head.nr_fds)
+			continue;
+		l->fd[i] = XO_TAKE_FD(m->fds[next]);
+		next++;
 	}
 }
 

@@ -136,9 +136,9 @@ int session_open(struct session *s, const struct agent_opts *o, struct refusal *
 
 /* The kernel's own tables do not go away, as those of the process that was last on a vCPU do. */
 int session_recall(struct session *s, const struct agent_opts *o, const struct tgt_info *vm,
-		   int lock_fd, struct gpa root, uint8_t levels, struct xerr *err)
+		   int lock_fd, int qmp_fd, struct gpa root, uint8_t levels, struct refusal *why,
+		   struct xerr *err)
 {
-	_cleanup_refusal_ struct refusal why = {0};
 	struct tgt_info info = *vm;
 	int rc;
 
@@ -150,18 +150,13 @@ int session_recall(struct session *s, const struct agent_opts *o, const struct t
 		info.vcpu[i].cr4 = levels == 5 ? CR4_LA57 : 0;
 		info.vcpu[i].efer = EFER_LMA;
 	}
-	rc = tgt_recall(&s->tgt, &info, lock_fd, err);
+	rc = tgt_recall(&s->tgt, &info, lock_fd, qmp_fd, err);
 	if (rc)
 		return rc;
 	s->vm = tgt_info(s->tgt);
 	make_key(s);
 	rc = start_lens(s, err);
-	if (!rc)
-		rc = discover(s, &why, err);
-	if (!rc && why.nr)
-		rc = xerr_set(err, why.reason[0].code, "%s",
-			      why.reason[0].detail ? why.reason[0].detail : "no kernel");
-	return rc;
+	return rc ? rc : discover(s, why, err);
 }
 
 void session_blind(struct session *s)

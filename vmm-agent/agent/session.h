@@ -36,11 +36,13 @@ int session_open(struct session *s, const struct agent_opts *o, struct refusal *
 /**
  * session_recall - as session_open, for a VM that a process of ours was attached to, without asking
  * QEMU anything (tgt_recall)
- * @lock_fd: is the session's on success
+ * @lock_fd, @qmp_fd: its, copied; -1 for none
  * @root, @levels: the kernel's own page tables
+ * @why: why there is no kernel; all else is there then
  */
 int session_recall(struct session *s, const struct agent_opts *o, const struct tgt_info *vm,
-		   int lock_fd, struct gpa root, uint8_t levels, struct xerr *err) XO_MUST_CHECK;
+		   int lock_fd, int qmp_fd, struct gpa root, uint8_t levels, struct refusal *why,
+		   struct xerr *err) XO_MUST_CHECK;
 
 /** session_look - look for the kernel anew, after a reset. @why: why there is none */
 int session_look(struct session *s, struct refusal *why, struct xerr *err) XO_MUST_CHECK;

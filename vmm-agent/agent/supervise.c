@@ -17,6 +17,7 @@
 #include "vmm-agent/agent/control.h"
 #include "vmm-agent/agent/link.h"
 
+#define BACKOFF_FREE	 3 /* that many rapid deaths may be an accident: no waiting */
 #define BACKOFF_FIRST_NS UINT64_C(100000000)
 #define BACKOFF_LAST_NS	 UINT64_C(10000000000)
 #define ANSWER_AFTER_NS	 UINT64_C(500000000) /* who waits longer for a guard is told */
@@ -31,7 +32,6 @@ struct supervisor {
 	guard_fn guard;
 	struct link held; /* what is handed to the next guard; its sock is to the guard there is */
 	int pidfd;	  /* of the guard, or -1: there is none */
-	bool child;	  /* it was started here */
 	uint64_t born_ns, next_ns;
 	bool stopping, ended;
 	bool guard_ended; /* as against died: it has cleaned up behind itself */
@@ -104,7 +104,6 @@ static int start_guard(struct supervisor *s)
 	}
 	s->held.sock = sv[0];
 	s->held.kept->guard = pid;
-	s->child = true;
 	s->born_ns = xo_now_ns();
 	s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	return 0;
@@ -116,9 +115,9 @@ static uint64_t backoff_ns(const struct guard_kept *k)
 {
 	uint64_t ns = BACKOFF_FIRST_NS;
 
-	if (k->rapid <= 1)
+	if (k->rapid <= BACKOFF_FREE)
 		return 0;
-	for (uint32_t i = 2; i < k->rapid && ns < BACKOFF_LAST_NS; i++)
+	for (uint32_t i = BACKOFF_FREE + 1; i < k->rapid && ns < BACKOFF_LAST_NS; i++)
 		ns *= 2;
 	return ns < BACKOFF_LAST_NS ? ns : BACKOFF_LAST_NS;
 }
@@ -167,8 +166,6 @@ static void guard_died(struct supervisor *s)
 	uint64_t now = xo_now_ns();
 
 	listen_to(s);
-	if (s->child)
-		(void)waitpid(k->guard, NULL, 0);
 	xo_close_ptr(&s->pidfd);
 	s->pidfd = -1;
 	if (s->ended)
@@ -245,6 +242,9 @@ static int turn(struct supervisor *s)
 
 	if (poll(p, XO_ARRAY_SIZE(p), timeout_ms(s)) < 0 && errno != EINTR)
 		return -errno;
+	/* The guard, and what guards that died have left to their next parent. */
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
 	if (p[0].revents)
 		listen_to(s);
 	if (p[1].revents)
@@ -281,6 +281,7 @@ static int run(struct supervisor *s)
 
 	/* Nobody may look into a process that holds what protects guests. */
 	(void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+	(void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	(void)prctl(PR_SET_NAME, "exopatch-superv");
 	s->held.kept->supervisor = getpid();
 	while (!rc && (!s->ended || s->pidfd >= 0))

@@ -21,6 +21,7 @@ enum link_fd {
 	LINK_MONITOR_EVENTS,
 	LINK_CONTROL,
 	LINK_LOCK,
+	LINK_QMP, /* what QEMU says meanwhile waits there */
 	LINK_NR
 };
 

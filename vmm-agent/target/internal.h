@@ -14,9 +14,10 @@ struct tgt {
 	int lock_fd;
 	int (*idle)(void *arg, struct xerr *err);
 	void *idle_arg;
-	bool gdb_stale; /* found at attach */
-	bool gdb_open;	/* ours */
-	bool uffd_open; /* QEMU has our /dev/userfaultfd, in this set of descriptors: */
+	bool recognised; /* the channel is to the process of @info */
+	bool gdb_stale;	 /* found at attach */
+	bool gdb_open;	 /* ours */
+	bool uffd_open;	 /* QEMU has our /dev/userfaultfd, in this set of descriptors: */
 	int64_t uffd_set;
 };
 

@@ -83,11 +83,18 @@ int tgt_attach(struct tgt **ret, const struct tgt_spec *spec, struct refusal *wh
 		tgt_free(t);
 		return rc;
 	}
+	t->recognised = true;
 	*ret = t;
 	return 0;
 }
 
-int tgt_recall(struct tgt **ret, const struct tgt_info *info, int lock_fd, struct xerr *err)
+static int copy_fd(int fd)
+{
+	return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+int tgt_recall(struct tgt **ret, const struct tgt_info *info, int lock_fd, int qmp_fd,
+	       struct xerr *err)
 {
 	uint64_t start_time = 0;
 	struct tgt *t;
@@ -101,7 +108,15 @@ int tgt_recall(struct tgt **ret, const struct tgt_info *info, int lock_fd, struc
 	if (!t)
 		return xerr_set(err, ENOMEM, "out of memory");
 	t->info = *info;
-	t->lock_fd = lock_fd;
+	t->lock_fd = copy_fd(lock_fd);
+	qmp_fd = copy_fd(qmp_fd);
+	if (qmp_fd >= 0)
+		rc = qmp_adopt(qmp_fd, &t->chan, err);
+	if (rc) {
+		close(qmp_fd);
+		tgt_free(t);
+		return rc;
+	}
 	*ret = t;
 	return 0;
 }
@@ -146,30 +161,32 @@ int tgt_connect(struct tgt *t, const struct tgt_spec *spec, struct xerr *err)
 	struct tgt_info before = t->info;
 	int rc;
 
-	if (t->chan)
+	if (t->chan && t->recognised)
 		return 0;
-	rc = qchan_aside(&aside, connect_aside, &c, err);
-	t->chan = c.chan;
+	rc = t->chan ? 0 : qchan_aside(&aside, connect_aside, &c, err);
+	if (!t->chan)
+		t->chan = c.chan;
 	tgt_idle(t, t->idle, t->idle_arg);
 	if (!rc)
 		rc = recognise(t, err);
+	t->recognised = !rc;
 	if (!rc)
 		return 0;
-	qchan_free(t->chan);
-	t->chan = NULL;
+	tgt_disconnect(t);
 	t->info = before;
 	return rc;
 }
 
 bool tgt_connected(const struct tgt *t)
 {
-	return t->chan != NULL;
+	return t->chan && t->recognised;
 }
 
 void tgt_disconnect(struct tgt *t)
 {
 	qchan_free(t->chan);
 	t->chan = NULL;
+	t->recognised = false;
 }
 
 int tgt_refresh_state(struct tgt *t, struct xerr *err)
@@ -221,6 +238,15 @@ int tgt_reread(struct tgt *t, struct refusal *why, struct xerr *err)
 int tgt_lock_fd(const struct tgt *t)
 {
 	return t->lock_fd;
+}
+
+int tgt_qmp_fd(const struct tgt *t)
+{
+	int fd = -1;
+
+	if (!t->chan || t->info.via_libvirt || t->chan->ops->watch(t->chan, &fd, NULL))
+		return -1;
+	return fd;
 }
 
 const struct tgt_info *tgt_info(const struct tgt *t)

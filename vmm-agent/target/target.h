@@ -176,12 +176,13 @@ void tgt_idle(struct tgt *t, int (*fn)(void *arg, struct xerr *err), void *arg);
 /**
  * tgt_recall - a target that another process of ours had attached to, without asking QEMU anything
  * @info:    as it had it
- * @lock_fd: its lock (tgt_lock_fd), -1 for none; owned by the target on success
+ * @lock_fd: its lock (tgt_lock_fd), -1 for none; a copy is made
+ * @qmp_fd:  its connection (tgt_qmp_fd), -1 for none; likewise
  * Return: 0, -XO_ETARGETGONE
- * tgt_connect has to follow before any call that asks QEMU; until then they fail with
- * -XO_ETIMEOUT.
+ * Without a connection tgt_connect has to follow before any call that asks QEMU; until then they
+ * fail with -XO_ETIMEOUT.
  */
-int tgt_recall(struct tgt **ret, const struct tgt_info *info, int lock_fd,
+int tgt_recall(struct tgt **ret, const struct tgt_info *info, int lock_fd, int qmp_fd,
 	       struct xerr *err) XO_MUST_CHECK;
 
 /**
@@ -211,6 +212,10 @@ int tgt_reread(struct tgt *t, struct refusal *why, struct xerr *err) XO_MUST_CHE
 
 /** tgt_lock_fd - the descriptor whose flock is the lock on the VM, or -1; stays the target's */
 int tgt_lock_fd(const struct tgt *t);
+
+/** tgt_qmp_fd - the connection to QEMU, where it is a QMP socket of our own, or -1; the target's.
+ *  Events that nobody reads wait there: a process that has a copy loses none */
+int tgt_qmp_fd(const struct tgt *t);
 
 /** tgt_free - detach; nothing of ours stays in QEMU. NULL is fine */
 void tgt_free(struct tgt *t);
