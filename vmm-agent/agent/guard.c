@@ -286,6 +286,8 @@ static int give_up(struct guard *g, int rc, const struct xerr *err)
 {
 	struct guard_kept *k = g->kept;
 
+	if (k->armed && (!g->s.mon || mon_handle(g->s.mon).fd < 0))
+		mon_guard_shut(&g->fds);
 	snprintf(k->last_error, sizeof(k->last_error), "%s",
 		 err->code ? err->text : xo_code_text(rc));
 	k->count = g->count;

@@ -16,6 +16,8 @@
 #include "base/util.h"
 #include "vmm-agent/agent/control.h"
 #include "vmm-agent/agent/link.h"
+#include "vmm-agent/monitor/guard.h"
+#include "vmm-agent/target/proc.h"
 
 #define BACKOFF_FREE	 3 /* that many rapid deaths may be an accident: no waiting */
 #define BACKOFF_FIRST_NS UINT64_C(100000000)
@@ -160,6 +162,18 @@ static void listen_to(struct supervisor *s)
 	}
 }
 
+/* Guard and monitor died together: nobody else is there to shut what the monitor had open. */
+static void shut(const struct supervisor *s)
+{
+	const struct guard_kept *k = s->held.kept;
+	uint64_t start_time = 0;
+
+	if (k->armed && (proc_start_time(k->monitor.pid, &start_time, NULL) ||
+			 start_time != k->monitor.start_time))
+		mon_guard_shut(&(struct mon_guard_fds){.uffd = s->held.fd[LINK_UFFD],
+						       .golden = s->held.fd[LINK_GOLDEN]});
+}
+
 static void guard_died(struct supervisor *s)
 {
 	struct guard_kept *k = s->held.kept;
@@ -170,6 +184,9 @@ static void guard_died(struct supervisor *s)
 	s->pidfd = -1;
 	if (s->ended)
 		return;
+	while (waitpid(-1, NULL, WNOHANG) > 0)
+		;
+	shut(s);
 	k->died_ns = now;
 	k->restarts++;
 	k->rapid = now - s->born_ns < SUPERVISE_RAPID_NS ? k->rapid + 1 : 1;

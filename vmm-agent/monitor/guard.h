@@ -128,6 +128,12 @@ struct mon_handle mon_handle(const struct mon *m);
 int mon_take_over(struct mon **ret, const struct mon_handle *h, size_t nr_vcpus,
 		  enum mon_phase *ret_phase, struct xerr *err) XO_MUST_CHECK;
 
+/**
+ * mon_guard_shut - the monitor died: shut the page that it may have left open
+ * Takes a millisecond. Not while there is a monitor: it would be in the way of what that does.
+ */
+void mon_guard_shut(const struct mon_guard_fds *fds);
+
 /** mon_guard_close - un-protect everything; closing the last copy of @fds.uffd ends it for good.
  *  -EAGAIN: a write waits for its verdict, nothing was done */
 int mon_guard_close(struct mon *m, struct xerr *err) XO_MUST_CHECK;

@@ -9,7 +9,9 @@
 #include <string.h>
 
 #include "vmm-agent/monitor/client.h"
+#include "vmm-agent/monitor/golden.h"
 #include "vmm-agent/monitor/guard.h"
+#include "vmm-agent/monitor/uffd.h"
 #include "vmm-agent/monitor/wire.h"
 
 #define ANSWER_MS 2000
@@ -76,4 +78,21 @@ int mon_take_over(struct mon **ret, const struct mon_handle *h, size_t nr_vcpus,
 	}
 	*ret = m;
 	return 0;
+}
+
+/* What cannot be shut has no page any more; the next monitor reports what differs. */
+void mon_guard_shut(const struct mon_guard_fds *fds)
+{
+	struct golden g = {0};
+
+	if (fds->uffd < 0 || fds->golden < 0)
+		return;
+	if (!golden_map(&g, fds->golden, false, NULL)) {
+		for (size_t i = 0, n; i < g.nr; i += n) {
+			n = golden_run(&g, i);
+			(void)!uffd_protect(fds->uffd, golden_hva(&g, g.order[i]),
+					    n * XO_PAGE_SIZE);
+		}
+	}
+	golden_unmap(&g);
 }
