@@ -236,7 +236,6 @@ static void crash_loop(void **state)
 	const char *const env[] = {"EXOPATCH_FAULT=guard_held=kill", NULL};
 	_cleanup_exo_ struct exo status = {0};
 	json_int_t deaths = 0;
-	int rc;
 
 	(void)state;
 	begin(env);

@@ -217,21 +217,27 @@ static int begin(struct guard *g, struct refusal *why, struct xerr *err)
 
 static void say_restarted(struct guard *g)
 {
-	const struct guard_kept *k = g->kept;
+	struct guard_kept *k = g->kept;
 
 	guard_emit(g, "guard-restarted", NULL,
 		   json_pack("{s:s,s:i,s:i,s:f}", "reason",
 			     k->last_error[0] ? k->last_error : "the guard was killed", "restarts",
 			     (int)k->restarts, "guard_pid", (int)getpid(), "down_ms",
 			     (double)(xo_now_ns() - k->died_ns) / 1e6));
-	if (k->rapid >= SUPERVISE_CRASH_LOOP) {
-		guard_emit(g, "crash-loop", NULL,
-			   json_pack("{s:i,s:s}", "deaths", (int)k->rapid, "reason",
-				     "guards of this VM die again and again; writers wait for "
-				     "each"));
-		g->react_due = true;
-	}
-	g->kept->last_error[0] = '\0';
+	k->last_error[0] = '\0';
+}
+
+/* Whoever makes guards die has earned what a violation leads to. */
+static void say_crash_loop(struct guard *g)
+{
+	const struct guard_kept *k = g->kept;
+
+	if (k->rapid < SUPERVISE_CRASH_LOOP)
+		return;
+	g->react_due = true;
+	guard_emit(g, "crash-loop", NULL,
+		   json_pack("{s:i,s:s}", "deaths", (int)k->rapid, "reason",
+			     k->last_error[0] ? k->last_error : "guards of this VM are killed"));
 }
 
 /* One after a guard that died: protection is on, writers wait. */
@@ -239,10 +245,15 @@ static int begin_again(struct guard *g, struct xerr *err)
 {
 	int rc = open_events(g, g->kept->vm.name, err);
 
-	if (!rc)
-		rc = control_adopt(&g->control, &g->opts->agent, g->link->fd[LINK_CONTROL], err);
+	if (rc)
+		return rc;
+	say_crash_loop(g);
+	rc = control_adopt(&g->control, &g->opts->agent, g->link->fd[LINK_CONTROL], err);
 	if (!rc)
 		rc = guard_resume(g, err);
+	if (rc && g->react_due && g->s.tgt &&
+	    !tgt_connect(g->s.tgt, &g->opts->agent.target, NULL))
+		(void)!react(g, NULL);
 	if (rc)
 		return rc;
 	tgt_idle(g->s.tgt, guard_pump, g);

@@ -221,10 +221,9 @@ static void answer_for_guard(struct supervisor *s)
 		err = (struct xerr){0};
 		xerr_set(&err, XO_EPEERDIED,
 			 "the guard of this VM died %u times in a row, the next try is in %.1f s; "
-			 "writers wait. To give up: kill -TERM %d",
+			 "writers wait. To give up and let them write: exopatch guard stop",
 			 s->held.kept->rapid,
-			 s->next_ns > xo_now_ns() ? (double)(s->next_ns - xo_now_ns()) / 1e9 : 0.0,
-			 (int)getpid());
+			 s->next_ns > xo_now_ns() ? (double)(s->next_ns - xo_now_ns()) / 1e9 : 0.0);
 		if (r.op == CONTROL_GUARD_STOP)
 			s->ended = true;
 		control_answer(fd, s->ended ? 0 : -XO_EPEERDIED, NULL, &why, &err);
@@ -233,19 +232,25 @@ static void answer_for_guard(struct supervisor *s)
 	control_leave(c);
 }
 
+static uint64_t answers_from_ns(const struct supervisor *s)
+{
+	return s->held.kept->died_ns + ANSWER_AFTER_NS;
+}
+
 static int timeout_ms(const struct supervisor *s)
 {
 	uint64_t now = xo_now_ns(), due = s->pidfd < 0 ? s->next_ns : s->kill_ns;
 
 	if (s->pidfd >= 0 && !due)
 		return -1;
+	if (s->pidfd < 0 && now < answers_from_ns(s) && answers_from_ns(s) < due)
+		due = answers_from_ns(s);
 	return due > now ? (int)((due - now) / 1000000 + 1) : 0;
 }
 
 static bool answers(const struct supervisor *s)
 {
-	return s->pidfd < 0 && s->held.fd[LINK_CONTROL] >= 0 &&
-	       xo_now_ns() - s->held.kept->died_ns > ANSWER_AFTER_NS;
+	return s->pidfd < 0 && s->held.fd[LINK_CONTROL] >= 0 && xo_now_ns() > answers_from_ns(s);
 }
 
 static int turn(struct supervisor *s)
