@@ -24,6 +24,7 @@ int guard_pump(void *arg, struct xerr *err)
 	struct guard *g = arg;
 	struct pollfd p = {.fd = -1, .events = POLLIN};
 
+	guard_watch_stopped(g);
 	if (g->state == GUARD_ARMED)
 		p.fd = mon_guard_fd(g->s.mon);
 	return poll(&p, 1, PUMP_MS) > 0 ? guard_handle_write(g, err) : 0;
@@ -116,7 +117,7 @@ static int turn(struct guard *g, int vm_fd, struct xerr *err)
 		rc = react_if_due(g, err);
 	if (!rc && g->state == GUARD_ARMED)
 		rc = guard_check(g, err);
-	else if (!rc && xo_now_ns() >= g->look_due_ns)
+	else if (!rc && g->state == GUARD_WAITING && xo_now_ns() >= g->look_due_ns)
 		rc = guard_look(g, err);
 	tend_supervisor(g);
 	events_tick(g->events);
@@ -196,6 +197,7 @@ static int begin(struct guard *g, struct refusal *why, struct xerr *err)
 	link_give(g->link, LINK_LOCK, tgt_lock_fd(g->s.tgt));
 	link_give(g->link, LINK_QMP, tgt_qmp_fd(g->s.tgt));
 	tgt_idle(g->s.tgt, guard_pump, g);
+	g->stopped = !g->s.vm->running;
 	if (g->s.discovered)
 		rc = guard_is_up(g, &up, err);
 	if (!rc && up) {
@@ -251,12 +253,12 @@ static int begin_again(struct guard *g, struct xerr *err)
 	rc = control_adopt(&g->control, &g->opts->agent, g->link->fd[LINK_CONTROL], err);
 	if (!rc)
 		rc = guard_resume(g, err);
-	if (rc && g->react_due && g->s.tgt &&
-	    !tgt_connect(g->s.tgt, &g->opts->agent.target, NULL))
+	if (rc && g->react_due && g->s.tgt && !tgt_connect(g->s.tgt, &g->opts->agent.target, NULL))
 		(void)!react(g, NULL);
 	if (rc)
 		return rc;
 	tgt_idle(g->s.tgt, guard_pump, g);
+	g->stopped = !g->s.vm->running;
 	say_restarted(g);
 	return session_journal(&g->s, err);
 }
@@ -275,7 +277,8 @@ static void guard_free(struct guard *g)
 static int end(struct guard *g, int rc, struct xerr *err)
 {
 	struct xerr late = {0};
-	int rc_close = g->state == GUARD_ARMED ? guard_disarm(g, &late) : 0;
+	int rc_close =
+		g->state == GUARD_ARMED || g->state == GUARD_LIFTED ? guard_disarm(g, &late) : 0;
 
 	if (rc == -XO_ETARGETGONE || rc_close == -XO_ETARGETGONE) {
 		guard_emit(g, "target-gone", NULL, NULL);

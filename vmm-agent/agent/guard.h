@@ -29,6 +29,7 @@ enum guard_state {
 	GUARD_STARTING,
 	GUARD_ARMED,
 	GUARD_WAITING, /* the guest has no kernel that is up */
+	GUARD_LIFTED,  /* QEMU rewrites the memory of the guest that it has stopped */
 };
 
 struct guard {
@@ -47,6 +48,7 @@ struct guard {
 	bool stop;
 	const char *end_reason;	 /* of an end that nobody asked for */
 	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */
+	bool stopped;		 /* QEMU said so, and not yet that the guest runs again */
 	bool reset_due;		 /* QEMU said that the guest was reset */
 	bool uffd_wanted;	 /* QEMU's attempt to have one of its own failed, as was said */
 	bool after_crash;	 /* the guard before died with its supervisor */
@@ -54,6 +56,7 @@ struct guard {
 	int qmp_fd;		 /* readable when QEMU may have said something, or -1 */
 	unsigned int qmp_events; /* enum tgt_event, not handled yet */
 	uint64_t started_ns, tables_due_ns, audit_due_ns;
+	uint64_t stats_due_ns, writes_at_stop;
 	uint64_t look_due_ns, connect_due_ns, ask_due_ns, waited_ns;
 	struct guard_count count;
 };
@@ -90,6 +93,18 @@ int guard_heed(struct guard *g, struct xerr *err) XO_MUST_CHECK;
  * @wait: through libvirt, also wait a little for the event
  */
 bool guard_was_reset(struct guard *g, bool wait);
+
+/** guard_watch_stopped - is somebody writing to a guest that stands still? Then guard_lift. Without
+ *  a call to QEMU */
+void guard_watch_stopped(struct guard *g);
+
+/** guard_lift - QEMU itself writes while the guest stands still: it loads a snapshot. Let it, and
+ *  compare after. The write that is judged must stay */
+void guard_lift(struct guard *g);
+
+/** guard_readopt - after guard_lift: protect again what the golden copies tell, judge what differs;
+ *  or, if that is another kernel, disarm */
+int guard_readopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_look - waiting: is there a kernel that is up? Then arm */
 int guard_look(struct guard *g, struct xerr *err) XO_MUST_CHECK;

@@ -222,11 +222,22 @@ static int let_write_go(struct guard *g, struct xerr *err)
 	return rc ? rc : mon_guard_verdict(g->s.mon, true, NULL, err);
 }
 
+/* Nothing is protected any more. */
+static void forget(struct guard *g)
+{
+	g->kept->armed = false;
+	g->kept->nr_areas = 0;
+	g->nr_areas = 0;
+	g->nr_known = 0;
+	g->state = GUARD_WAITING;
+	forget_fds(g);
+}
+
 int guard_disarm(struct guard *g, struct xerr *err)
 {
-	int rc;
+	int rc = 0;
 
-	do {
+	while (g->s.mon) {
 		struct xerr busy = {0};
 
 		rc = mon_guard_close(g->s.mon, &busy);
@@ -234,13 +245,10 @@ int guard_disarm(struct guard *g, struct xerr *err)
 			rc = let_write_go(g, err) ? rc : -EINPROGRESS;
 		else if (rc)
 			xerr_set(err, rc, "%s", busy.text);
-	} while (rc == -EINPROGRESS);
-	g->kept->armed = false;
-	g->kept->nr_areas = 0;
-	g->nr_areas = 0;
-	g->nr_known = 0;
-	g->state = GUARD_WAITING;
-	forget_fds(g);
+		if (rc != -EINPROGRESS)
+			break;
+	}
+	forget(g);
 	return rc;
 }
 
@@ -357,6 +365,54 @@ int guard_resume(struct guard *g, struct xerr *err)
 	rc = refresh(g, true, err);
 	if (rc ==
 	    -EAGAIN) /* a write waits for its verdict: that comes first, the rest with the audit */
+		rc = 0;
+	return rc ? rc : lens_tables_pin(g->s.lens, err);
+}
+
+void guard_lift(struct guard *g)
+{
+	g->state = GUARD_LIFTED;
+	mon_guard_lift(&g->fds);
+	/* It may be about to ask for the next verdict, and holds everybody for it. */
+	link_give(g->link, LINK_MONITOR, -1);
+	link_give(g->link, LINK_MONITOR_EVENTS, -1);
+	mon_free(g->s.mon);
+	g->s.mon = NULL;
+}
+
+/* Nothing was protected since, but for the copies. */
+static int is_same_kernel(struct guard *g, bool *ret, struct xerr *err)
+{
+	_cleanup_refusal_ struct refusal why = {0};
+	struct lens_kernel before = g->s.kernel;
+	int rc;
+
+	rc = session_look(&g->s, &why, err);
+	*ret = !rc && !why.nr && before.base.v == g->s.kernel.base.v &&
+	       before.phys_base.v == g->s.kernel.phys_base.v &&
+	       !memcmp(before.build_id, g->s.kernel.build_id, sizeof(before.build_id));
+	return rc;
+}
+
+int guard_readopt(struct guard *g, struct xerr *err)
+{
+	bool same = false;
+	int rc = is_same_kernel(g, &same, err);
+
+	if (rc)
+		return rc;
+	if (!same) {
+		forget(g);
+		return 0;
+	}
+	rc = lens_guard_prepare(g->s.lens, err);
+	if (!rc)
+		rc = start_monitor(g, err);
+	if (rc)
+		return rc;
+	g->state = GUARD_ARMED;
+	rc = refresh(g, true, err);
+	if (rc == -EAGAIN)
 		rc = 0;
 	return rc ? rc : lens_tables_pin(g->s.lens, err);
 }

@@ -13,13 +13,16 @@
 #include "vmm-agent/agent/guard.h"
 #include "vmm-agent/agent/ops.h"
 
-#define LOOKS_TO_ARM 2 /* mark_rodata_ro() takes its time */
+#define NO_WRITES      UINT64_MAX
+#define WRITES_TO_LIFT 16
+#define GUARD_STATS_NS UINT64_C(20000000)
+#define LOOKS_TO_ARM   2 /* mark_rodata_ro() takes its time */
 
 /* Also amid a judgement: no call to QEMU in here. */
 static int on_reset(struct guard *g, struct xerr *err)
 {
 	bool armed = g->state == GUARD_ARMED;
-	int rc = armed ? guard_disarm(g, err) : 0;
+	int rc = armed || g->state == GUARD_LIFTED ? guard_disarm(g, err) : 0;
 
 	g->state = GUARD_WAITING;
 	g->reset_due = false;
@@ -46,6 +49,10 @@ static void take_events(struct guard *g)
 		g->connect_due_ns = xo_now_ns();
 	}
 	g->qmp_events |= events;
+	if (events & TGT_EVENT_RESUME)
+		g->stopped = false;
+	else if (events & TGT_EVENT_STOP)
+		g->stopped = true;
 	g->reset_due |= (events & TGT_EVENT_RESET) != 0;
 }
 
@@ -69,6 +76,30 @@ bool guard_was_reset(struct guard *g, bool wait)
 			take_events(g);
 	}
 	return g->reset_due;
+}
+
+/*
+ * Who writes to a guest that is stopped is QEMU, loading a snapshot page by page, each in many
+ * stores, most of them with the bytes that are there: that would take minutes to judge. Nobody runs
+ * what it writes, so let it, and compare all when it is done.
+ */
+void guard_watch_stopped(struct guard *g)
+{
+	struct mon_guard_stats stats;
+	uint64_t now = xo_now_ns();
+
+	if (!g->stopped) {
+		g->writes_at_stop = NO_WRITES;
+		return;
+	}
+	if (g->state != GUARD_ARMED || now < g->stats_due_ns ||
+	    mon_guard_stats(g->s.mon, &stats, NULL))
+		return;
+	g->stats_due_ns = now + GUARD_STATS_NS;
+	if (g->writes_at_stop == NO_WRITES)
+		g->writes_at_stop = stats.nr_events;
+	else if (stats.nr_events - g->writes_at_stop >= WRITES_TO_LIFT)
+		guard_lift(g);
 }
 
 /* ---- the connection ---- */
@@ -169,15 +200,41 @@ static int heed_run_state(struct guard *g, struct xerr *err)
 	return 0;
 }
 
+/* QEMU answers again, so it is done with what it wrote. */
+static int end_lift(struct guard *g, struct xerr *err)
+{
+	struct xerr failed = {0};
+	int rc = tgt_refresh_state(g->s.tgt, &failed);
+
+	if (rc == -XO_ETIMEOUT || !strcmp(g->s.vm->state, "restore-vm"))
+		return 0;
+	if (!rc)
+		rc = guard_readopt(g, &failed);
+	if (rc)
+		return xerr_set(err, rc, "%s", failed.text);
+	g->looks = 0;
+	guard_emit(g, "guest-restored", NULL,
+		   json_pack("{s:s}", "reason",
+			     g->state == GUARD_ARMED
+				     ? "QEMU rewrote the memory of the stopped guest; what differs "
+				       "is judged"
+				     : "QEMU rewrote the memory of the stopped guest, which holds "
+				       "another kernel now"));
+	return 0;
+}
+
 int guard_heed(struct guard *g, struct xerr *err)
 {
 	int rc = 0;
 
 	take_events(g);
+	guard_watch_stopped(g);
 	if (g->qmp_fd < 0 && xo_now_ns() >= g->connect_due_ns)
 		rc = connect_qemu(g, err);
 	if (!rc && g->reset_due)
 		rc = on_reset(g, err);
+	if (!rc && g->state == GUARD_LIFTED && g->qmp_fd >= 0)
+		rc = end_lift(g, err);
 	if (!rc && g->qmp_fd >= 0)
 		rc = heed_run_state(g, err);
 	return rc;

@@ -89,8 +89,8 @@ static int dispatch(struct guard *g, struct control_request *r, json_t **ret, st
 	}
 	if (g->state != GUARD_ARMED)
 		return xerr_set(err, XO_ENOKERNEL,
-				"the guest is booting; try again when its guard is armed (exopatch "
-				"guard status)");
+				"the guest is booting, or is being restored; try again when its "
+				"guard is armed (exopatch guard status)");
 	if (!tgt_connected(g->s.tgt))
 		return xerr_set(err, XO_ETIMEOUT,
 				"the guard was restarted and QEMU has not answered it yet; try "

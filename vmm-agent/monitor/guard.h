@@ -134,6 +134,13 @@ int mon_take_over(struct mon **ret, const struct mon_handle *h, size_t nr_vcpus,
  */
 void mon_guard_shut(const struct mon_guard_fds *fds);
 
+/**
+ * mon_guard_lift - without asking the monitor: un-protect everything, and keep the golden copies
+ * That monitor is of no use any more; another one's mon_guard_adopt protects again and reports
+ * what differs.
+ */
+void mon_guard_lift(const struct mon_guard_fds *fds);
+
 /** mon_guard_close - un-protect everything; closing the last copy of @fds.uffd ends it for good.
  *  -EAGAIN: a write waits for its verdict, nothing was done */
 int mon_guard_close(struct mon *m, struct xerr *err) XO_MUST_CHECK;

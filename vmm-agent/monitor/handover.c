@@ -80,8 +80,9 @@ int mon_take_over(struct mon **ret, const struct mon_handle *h, size_t nr_vcpus,
 	return 0;
 }
 
-/* What cannot be shut has no page any more; the next monitor reports what differs. */
-void mon_guard_shut(const struct mon_guard_fds *fds)
+/* What fails has no page any more. */
+static void each_run(const struct mon_guard_fds *fds,
+		     int (*fn)(int fd, struct hva start, uint64_t len_bytes))
 {
 	struct golden g = {0};
 
@@ -90,9 +91,18 @@ void mon_guard_shut(const struct mon_guard_fds *fds)
 	if (!golden_map(&g, fds->golden, false, NULL)) {
 		for (size_t i = 0, n; i < g.nr; i += n) {
 			n = golden_run(&g, i);
-			(void)!uffd_protect(fds->uffd, golden_hva(&g, g.order[i]),
-					    n * XO_PAGE_SIZE);
+			(void)!fn(fds->uffd, golden_hva(&g, g.order[i]), n * XO_PAGE_SIZE);
 		}
 	}
 	golden_unmap(&g);
+}
+
+void mon_guard_shut(const struct mon_guard_fds *fds)
+{
+	each_run(fds, uffd_protect);
+}
+
+void mon_guard_lift(const struct mon_guard_fds *fds)
+{
+	each_run(fds, uffd_unregister);
 }
