@@ -206,6 +206,14 @@ unsigned int guardrun_missing(const struct guardrun *r)
 	return r->missing;
 }
 
+int guardrun_wait(struct guardrun *r, unsigned int ms)
+{
+	int status = proc_reap(r->pid, ms);
+
+	r->pid = -1;
+	return status;
+}
+
 void guardrun_drop(struct guardrun *r)
 {
 	if (r)

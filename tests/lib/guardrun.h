@@ -42,6 +42,10 @@ bool guardrun_saw(struct guardrun *r, const char *kind, unsigned int ms);
 /** guardrun_missing - how many numbers between those of the events read so far were left out */
 unsigned int guardrun_missing(const struct guardrun *r);
 
+/** guardrun_wait - until the process that was started has ended, which it must within @ms. Return:
+ *  its wait status */
+int guardrun_wait(struct guardrun *r, unsigned int ms);
+
 /** guardrun_drop - forget it: its processes have ended, or are ended now */
 void guardrun_drop(struct guardrun *r);
 

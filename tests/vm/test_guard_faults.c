@@ -285,7 +285,7 @@ static void told_to_end(void **state)
 	(void)state;
 	begin(NULL);
 	assert_int_equal(kill(guardrun_pid(guard), SIGTERM), 0);
-	status = proc_reap(guardrun_pid(guard), PATIENT_MS);
+	status = guardrun_wait(guard, PATIENT_MS);
 	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
 	assert_true(guardrun_saw(guard, "guard-off", PATIENT_MS));
 	assert_int_equal(guardrun_missing(guard), 0);

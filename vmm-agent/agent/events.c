@@ -244,12 +244,15 @@ void events_stats(const struct events *e, struct events_stats *ret)
 	};
 }
 
-void events_close(struct events *e, bool last)
+void events_settle(struct events *e)
+{
+	say_counted(e, true);
+}
+
+void events_close(struct events *e)
 {
 	if (!e)
 		return;
-	if (last)
-		say_counted(e, true);
 	events_tick(e);
 	if (e->fd >= 0)
 		close(e->fd);

@@ -58,7 +58,10 @@ struct events_stats {
 
 void events_stats(const struct events *e, struct events_stats *ret);
 
-/** events_close - say all that was counted, write what the file takes. @last: no guard follows */
-void events_close(struct events *e, bool last);
+/** events_settle - say all that was counted: no guard follows */
+void events_settle(struct events *e);
+
+/** events_close - write what the file takes. NULL is fine */
+void events_close(struct events *e);
 
 #endif

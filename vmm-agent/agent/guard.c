@@ -280,6 +280,7 @@ static int end(struct guard *g, int rc, struct xerr *err)
 	int rc_close =
 		g->state == GUARD_ARMED || g->state == GUARD_LIFTED ? guard_disarm(g, &late) : 0;
 
+	events_settle(g->events);
 	if (rc == -XO_ETARGETGONE || rc_close == -XO_ETARGETGONE) {
 		guard_emit(g, "target-gone", NULL, NULL);
 		*err = (struct xerr){0};
@@ -290,7 +291,7 @@ static int end(struct guard *g, int rc, struct xerr *err)
 		guard_emit(g, "guard-off", NULL,
 			   json_pack("{s:s*}", "reason", rc ? err->text : g->end_reason));
 	}
-	events_close(g->events, true);
+	events_close(g->events);
 	control_close(g->control);
 	return rc;
 }
@@ -305,7 +306,7 @@ static int give_up(struct guard *g, int rc, const struct xerr *err)
 	snprintf(k->last_error, sizeof(k->last_error), "%s",
 		 err->code ? err->text : xo_code_text(rc));
 	k->count = g->count;
-	events_close(g->events, false);
+	events_close(g->events);
 	control_leave(g->control);
 	/* To close the session would end a monitor that holds a writer for the next guard. The
 	 * process ends now, and its lens with it. */
@@ -349,7 +350,7 @@ int guard_run(const struct agent_guard_opts *o, struct link *link, bool *ret_end
 	if (g.events && g.kept->begun)
 		return end(&g, rc, err);
 	control_close(g.control);
-	events_close(g.events, true);
+	events_close(g.events);
 	return rc;
 }
 

@@ -16,6 +16,7 @@
 #define NO_WRITES      UINT64_MAX
 #define WRITES_TO_LIFT 16
 #define GUARD_STATS_NS UINT64_C(20000000)
+#define LOOK_SHARE     10
 #define LOOKS_TO_ARM   2 /* mark_rodata_ro() takes its time */
 
 /* Also amid a judgement: no call to QEMU in here. */
@@ -282,11 +283,14 @@ static int look(struct guard *g, bool *ret_arm, struct xerr *err)
 int guard_look(struct guard *g, struct xerr *err)
 {
 	_cleanup_refusal_ struct refusal why = {0};
+	uint64_t start_ns = xo_now_ns(), took_ns;
 	struct xerr failed = {0};
 	bool now = false;
 	int rc = g->qmp_fd < 0 ? 0 : look(g, &now, &failed);
 
-	g->look_due_ns = xo_now_ns() + GUARD_LOOK_NS;
+	/* Early in boot there is much to search: that must not take the guest's time. */
+	took_ns = xo_now_ns() - start_ns;
+	g->look_due_ns = xo_now_ns() + GUARD_LOOK_NS + LOOK_SHARE * took_ns;
 	if (!rc && now) {
 		g->started_ns = xo_now_ns();
 		rc = tgt_reread(g->s.tgt, &why, &failed);

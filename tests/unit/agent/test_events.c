@@ -210,7 +210,7 @@ static void numbers_go_on_with_the_next_guard(void **state)
 
 		events_emit(e, "guard-on", NULL, NULL);
 		events_emit(e, "violation", "put-back", json_pack("{s:i}", "gpa", i));
-		events_close(e, false);
+		events_close(e);
 	}
 	assert_int_equal(numbers(path, 1), 6);
 }
@@ -226,7 +226,7 @@ static void a_half_line_is_ended(void **state)
 	fclose(f);
 	e = open_events(path, 0);
 	events_emit(e, "guard-on", NULL, NULL);
-	events_close(e, false);
+	events_close(e);
 	f = fopen(path, "re");
 	assert_non_null(f);
 	assert_int_equal(fscanf(f, "{\"torn\":\n{\"time%*s"), 0);
@@ -243,7 +243,7 @@ static void a_long_file_is_begun_anew(void **state)
 	(void)state;
 	for (int i = 0; i < 13; i++)
 		events_emit(e, "guard-on", NULL, json_pack("{s:s}", "padding", "0123456789"));
-	events_close(e, true);
+	events_close(e);
 	snprintf(old, sizeof(old), "%s.1", path);
 	assert_int_equal(stat(old, &st), 0);
 	assert_true(st.st_size >= 1000 && st.st_size < 1300);
@@ -265,7 +265,7 @@ static void a_full_disk_keeps_nobody(void **state)
 	assert_int_equal(stats.seq, 10000);
 	assert_true(stats.lost > 0);
 	assert_true(stats.waiting_bytes > 0 && stats.waiting_bytes <= SPOOL_BYTES);
-	events_close(e, false);
+	events_close(e);
 }
 
 /* The reader gets what was made before it came, and is told what it did not get. */
@@ -306,7 +306,7 @@ static void a_fifo_that_is_read_late(void **state)
 	}
 	assert_true(told);
 	assert_int_equal(missing, stats.lost);
-	events_close(e, true);
+	events_close(e);
 	fclose(f);
 }
 
