@@ -61,16 +61,17 @@ static void begin(struct fold_entry *e, uint64_t key, const char *kind, const ch
 }
 
 /* A bucket that fills with time and is emptied by saying things. */
-static bool may_say(struct fold *f, uint64_t now_ns)
+static bool may_say(struct fold *f, const char *verdict, uint64_t now_ns)
 {
-	uint64_t full = FOLD_BURST * TOKEN_NS;
-	uint64_t gained = f->last_ns ? now_ns - f->last_ns : full;
+	size_t i = strcmp(verdict, "kept") != 0;
+	uint64_t full = FOLD_BURST * TOKEN_NS, *tokens = &f->bucket[i].tokens_ns;
+	uint64_t gained = f->bucket[i].last_ns ? now_ns - f->bucket[i].last_ns : full;
 
-	f->last_ns = now_ns;
-	f->tokens_ns = gained > full - f->tokens_ns ? full : f->tokens_ns + gained;
-	if (f->tokens_ns < TOKEN_NS)
+	f->bucket[i].last_ns = now_ns;
+	*tokens = gained > full - *tokens ? full : *tokens + gained;
+	if (*tokens < TOKEN_NS)
 		return false;
-	f->tokens_ns -= TOKEN_NS;
+	*tokens -= TOKEN_NS;
 	return true;
 }
 
@@ -112,7 +113,7 @@ bool fold_take(struct fold *f, const char *kind, const char *verdict, const json
 		f->folded++;
 		return false;
 	}
-	if (!may_say(f, now_ns)) {
+	if (!may_say(f, said, now_ns)) {
 		count_coarsely(f, kind, said, now_ns);
 		return false;
 	}

@@ -33,8 +33,11 @@ struct fold_entry {
 
 /** struct fold - zero-initialised memory is an empty one */
 struct fold {
-	uint64_t tokens_ns; /* time that is saved up for saying things */
-	uint64_t last_ns;
+	/* Of what was kept, and of the rest: honest pokes do not silence violations. */
+	struct {
+		uint64_t tokens_ns; /* time that is saved up for saying things */
+		uint64_t last_ns;
+	} bucket[2];
 	uint64_t folded; /* events that were counted, not said, ever */
 	struct fold_entry entry[FOLD_ENTRIES];
 	struct fold_entry coarse[FOLD_COARSE]; /* too many different things: counted by kind */

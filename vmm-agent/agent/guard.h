@@ -11,8 +11,10 @@
 #include "vmm-agent/lens/guard.h"
 #include "vmm-agent/monitor/guard.h"
 
-#define GUARD_TABLES_NS	     UINT64_C(10000000)	  /* shared page tables: 100 times a second */
-#define GUARD_AUDIT_NS	     UINT64_C(1000000000) /* all address spaces: once a second */
+/* Shared page tables: 100 times a second and more; all address spaces: within a second, with the
+ * second look. */
+#define GUARD_TABLES_NS	     UINT64_C(8000000)
+#define GUARD_AUDIT_NS	     UINT64_C(600000000)
 #define GUARD_SECOND_LOOK_NS UINT64_C(100000000)
 #define GUARD_LOOK_NS	     UINT64_C(500000000)  /* for a kernel that is up */
 #define GUARD_CONNECT_NS     UINT64_C(1000000000) /* to QEMU, after a failure */
@@ -45,6 +47,7 @@ struct guard {
 	size_t nr_areas;
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
+	int failed_look; /* code of a check that failed, until one does not */
 	bool stop;
 	const char *end_reason;	 /* of an end that nobody asked for */
 	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */
@@ -55,7 +58,7 @@ struct guard {
 	unsigned int looks;	 /* in a row that found the same kernel up */
 	int qmp_fd;		 /* readable when QEMU may have said something, or -1 */
 	unsigned int qmp_events; /* enum tgt_event, not handled yet */
-	uint64_t started_ns, tables_due_ns, audit_due_ns;
+	uint64_t started_ns, tables_due_ns, audit_due_ns, compare_due_ns;
 	uint64_t stats_due_ns, writes_at_stop;
 	uint64_t look_due_ns, connect_due_ns, ask_due_ns, waited_ns;
 	struct guard_count count;
@@ -72,6 +75,9 @@ int guard_arm(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_refresh - modules came or went: protect what is new, let go of what is no more */
 int guard_refresh(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_area_at - the area of @list that has @gpa, or NULL */
+const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa);
 
 /** guard_resume - take over what the guard before protected, without asking QEMU anything */
 int guard_resume(struct guard *g, struct xerr *err) XO_MUST_CHECK;
@@ -125,6 +131,9 @@ int guard_handle_write(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_check - the checks that are due: page tables, address spaces, lost protection */
 int guard_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_is_fatal - whether the guard cannot go on after this code */
+bool guard_is_fatal(int rc);
 
 /** guard_serve - one request from the control socket */
 int guard_serve(struct guard *g, struct xerr *err) XO_MUST_CHECK;

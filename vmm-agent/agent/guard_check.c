@@ -113,7 +113,7 @@ static int check_tables(struct guard *g, struct xerr *err)
 	if (rc || !nr)
 		return rc;
 	for (size_t i = 0; i < nr; i++) {
-		if (f[i].was)
+		if (f[i].was || f[i].kind == LENS_FOUND_DESCRIPTOR)
 			report(g, &f[i]);
 		else
 			g->audit_due_ns = 0;
@@ -121,7 +121,7 @@ static int check_tables(struct guard *g, struct xerr *err)
 	return lens_tables_pin(g->s.lens, err);
 }
 
-/* The homes of the patches that the journal knows. */
+/* The homes of the patches that the journal knows: where they may be executed. */
 static struct lens_approved *homes(const struct session *s, size_t *ret_nr)
 {
 	struct lens_approved *a = calloc(s->nr_rows + 1, sizeof(*a));
@@ -147,7 +147,6 @@ static int audit(struct guard *g, struct xerr *err)
 	struct lens_finding f[LENS_MAX_FINDINGS];
 	struct lens_audit_stats stats;
 	size_t nr = 0, nr_homes = 0;
-	uint64_t lost = 0;
 	int rc = guard_refresh(g, err);
 
 	if (!rc)
@@ -163,7 +162,16 @@ static int audit(struct guard *g, struct xerr *err)
 	g->count.audits++;
 	g->count.audit_ns = stats.ns;
 	report_lasting(g, f, nr);
-	rc = mon_guard_audit(g->s.mon, &lost, err);
+	return 0;
+}
+
+/* What is there against what should be, all of it: some milliseconds, so not at each second look.
+ */
+static int compare(struct guard *g, struct xerr *err)
+{
+	uint64_t lost = 0;
+	int rc = mon_guard_audit(g->s.mon, &lost, err);
+
 	if (!rc && lost)
 		guard_emit(g, "protection-lost", "put-back",
 			   json_pack("{s:s,s:I}", "reason",
@@ -172,10 +180,21 @@ static int audit(struct guard *g, struct xerr *err)
 	return rc;
 }
 
-/* A write that waits, or a vCPU that does not stop just now: the next round will do. */
-static bool is_passing(int rc)
+/* What a guest can bring about by itself must not end its guard. */
+bool guard_is_fatal(int rc)
 {
-	return rc == -EAGAIN || rc == -XO_EHOLD;
+	return rc == -XO_EPEERDIED || rc == -XO_ETARGETGONE || rc == -ENOMEM;
+}
+
+/* A write that waits, or a vCPU that does not stop just now: the next round will do. Anything else
+ * (lists that lead nowhere, tables without end) is said, once for as long as it lasts. */
+static void look_failed(struct guard *g, int rc, const struct xerr *why)
+{
+	if (rc == -EAGAIN || rc == -XO_EHOLD)
+		return;
+	if (rc != g->failed_look)
+		guard_emit(g, "audit-failed", "reported", json_pack("{s:s}", "reason", why->text));
+	g->failed_look = rc;
 }
 
 int guard_check(struct guard *g, struct xerr *err)
@@ -191,6 +210,16 @@ int guard_check(struct guard *g, struct xerr *err)
 	if (!rc && now >= g->audit_due_ns) {
 		g->audit_due_ns = now + GUARD_AUDIT_NS;
 		rc = audit(g, &why);
+		if (!rc && now >= g->compare_due_ns) {
+			g->compare_due_ns = now + GUARD_AUDIT_NS;
+			rc = compare(g, &why);
+		}
+		if (!rc)
+			g->failed_look = 0;
 	}
-	return !rc || is_passing(rc) ? 0 : xerr_set(err, rc, "%s", why.text);
+	if (guard_is_fatal(rc))
+		return xerr_set(err, rc, "%s", why.text);
+	if (rc)
+		look_failed(g, rc, &why);
+	return 0;
 }

@@ -11,6 +11,9 @@
 #include "vmm-agent/lens/guard.h"
 #include "vmm-agent/target/target.h"
 
+/* What the lens finds, and homes of patches. */
+#define KEPT_MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED)
+
 /** struct kept_process - with the time it started, an identity; pid 0: none */
 struct kept_process {
 	pid_t pid;
@@ -47,7 +50,7 @@ struct guard_kept {
 	struct guard_count count;
 	struct events_kept events;
 	size_t nr_areas;
-	struct lens_area area[LENS_MAX_AREAS];
+	struct lens_area area[KEPT_MAX_AREAS];
 };
 
 #endif
