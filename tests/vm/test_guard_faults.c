@@ -54,11 +54,18 @@ static int end(void **state)
 	return 0;
 }
 
+static void stop(void)
+{
+	struct guardrun *r = guard;
+
+	guard = NULL;
+	assert_int_equal(guardrun_stop(r), 0);
+}
+
 static void finish(void)
 {
 	assert_int_equal(guardrun_missing(guard), 0);
-	assert_int_equal(guardrun_stop(guard), 0);
-	guard = NULL;
+	stop();
 	assert_true(guest_dmesg_clean(g));
 }
 
@@ -253,8 +260,7 @@ static void crash_loop(void **state)
 	assert_int_equal(status.rc, 1);
 	assert_string_equal(exo_str(&status, "error", "code", NULL), "peer-died");
 	assert_int_equal(guardrun_missing(guard), 0);
-	assert_int_equal(guardrun_stop(guard), 0);
-	guard = NULL;
+	stop();
 }
 
 /* Both die: what they held is gone, the guest goes on, and the next guard says so. */

@@ -54,11 +54,18 @@ static int end(void **state)
 	return 0;
 }
 
+static void stop(void)
+{
+	struct guardrun *r = guard;
+
+	guard = NULL;
+	assert_int_equal(guardrun_stop(r), 0);
+}
+
 static void finish(void)
 {
 	assert_int_equal(guardrun_missing(guard), 0);
-	assert_int_equal(guardrun_stop(guard), 0);
-	guard = NULL;
+	stop();
 	assert_true(guest_dmesg_clean(g));
 }
 
@@ -271,8 +278,7 @@ static void background_snapshot(void **state)
 	assert_false(migrated());
 	assert_true(guardrun_saw(guard, "userfaultfd-wanted", PATIENT_MS));
 	guards();
-	assert_int_equal(guardrun_stop(guard), 0);
-	guard = NULL;
+	stop();
 	/* As slow as can be, so that it goes on while we try. */
 	assert_int_equal(guest_qmp(g, "migrate-set-parameters",
 				   json_pack("{s:i}", "max-bandwidth", 4096), NULL),

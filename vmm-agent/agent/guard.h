@@ -79,14 +79,36 @@ int guard_refresh(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 /** guard_area_at - the area of @list that has @gpa, or NULL */
 const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa);
 
-/** guard_resume - take over what the guard before protected, without asking QEMU anything */
-int guard_resume(struct guard *g, struct xerr *err) XO_MUST_CHECK;
-
 /** guard_disarm - un-protect everything; also while a write is being judged, which then stays */
 int guard_disarm(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_refresh_all - as guard_refresh; protect also what should be already */
+int guard_refresh_all(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_give - the supervisor gets copies of what keeps the protection up */
+void guard_give(struct guard *g);
+
+/** guard_forget - nothing is protected any more: the supervisor need not hold anything either */
+void guard_forget(struct guard *g);
+
+/** guard_identify - a process of ours, told from another that gets its number later */
+struct kept_process guard_identify(pid_t pid);
+
 /** guard_keep - write down what the next guard goes on from */
 void guard_keep(struct guard *g);
+
+/* guard_resume.c */
+
+/** guard_resume - take over what the guard before protected, without asking QEMU anything */
+int guard_resume(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_lift - QEMU itself writes while the guest stands still: it loads a snapshot. Let it, and
+ *  compare after. The write that is judged must stay */
+void guard_lift(struct guard *g);
+
+/** guard_readopt - after guard_lift: protect again what the golden copies tell, judge what differs;
+ *  or, if that is another kernel, disarm */
+int guard_readopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /* guard_reset.c */
 
@@ -103,14 +125,6 @@ bool guard_was_reset(struct guard *g, bool wait);
 /** guard_watch_stopped - is somebody writing to a guest that stands still? Then guard_lift. Without
  *  a call to QEMU */
 void guard_watch_stopped(struct guard *g);
-
-/** guard_lift - QEMU itself writes while the guest stands still: it loads a snapshot. Let it, and
- *  compare after. The write that is judged must stay */
-void guard_lift(struct guard *g);
-
-/** guard_readopt - after guard_lift: protect again what the golden copies tell, judge what differs;
- *  or, if that is another kernel, disarm */
-int guard_readopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_look - waiting: is there a kernel that is up? Then arm */
 int guard_look(struct guard *g, struct xerr *err) XO_MUST_CHECK;

@@ -18,8 +18,6 @@
 #define MAX_ARGS    256
 #define CMDLINE_MAX (1u << 20)
 
-extern char **environ;
-
 void link_take(struct link *l, struct msg *m)
 {
 	struct link_give g;
