@@ -10,6 +10,7 @@
 #include "base/util.h"
 #include "tests/lib/patching.h"
 
+#define MAX_ARGS 32
 #define START_MS 20000
 #define STOP_MS	 20000
 #define POLL_NS	 UINT64_C(5000000)
@@ -24,6 +25,8 @@ struct guardrun {
 	FILE *events;
 	char line[65536];
 	size_t len;
+	json_int_t seq;
+	unsigned int missing;
 };
 
 static void guardrun_free(struct guardrun *r)
@@ -64,11 +67,12 @@ static bool wait_on(struct guardrun *r)
 	return false;
 }
 
-static pid_t spawn(const struct guardrun *r, const char *mode, const char *option)
+static pid_t spawn(const struct guardrun *r, const char *mode, const char *const options[],
+		   const char *const env[])
 {
 	char exopatch[256], state[160];
-	const char *argv[VM_ARGS + 8] = {run_build_path("exopatch", exopatch, sizeof(exopatch)),
-					 "guard"};
+	const char *argv[MAX_ARGS + 1] = {run_build_path("exopatch", exopatch, sizeof(exopatch)),
+					  "guard"};
 	size_t nr = 2;
 
 	snprintf(state, sizeof(state), "--state=%s/state", patching_dir());
@@ -79,11 +83,13 @@ static pid_t spawn(const struct guardrun *r, const char *mode, const char *optio
 	argv[nr++] = r->path;
 	argv[nr++] = "--mode";
 	argv[nr++] = mode;
-	argv[nr] = option;
-	return proc_spawn(argv, NULL, -1, -1, NULL);
+	for (size_t i = 0; options && options[i] && nr < MAX_ARGS; i++)
+		argv[nr++] = options[i];
+	return proc_spawn(argv, env, -1, -1, NULL);
 }
 
-struct guardrun *guardrun_start_on(const char *const vm[], const char *mode, const char *option)
+static struct guardrun *start(const char *const vm[], const char *mode, const char *const options[],
+			      const char *const env[])
 {
 	struct guardrun *r = calloc(1, sizeof(*r));
 
@@ -95,7 +101,7 @@ struct guardrun *guardrun_start_on(const char *const vm[], const char *mode, con
 	unlink(r->path);
 	r->events = fopen(r->path, "w+e");
 	if (r->events)
-		r->pid = spawn(r, mode, option);
+		r->pid = spawn(r, mode, options, env);
 	if (r->pid > 0 && wait_on(r))
 		return r;
 	fprintf(stderr, "guard: does not come up\n");
@@ -103,11 +109,20 @@ struct guardrun *guardrun_start_on(const char *const vm[], const char *mode, con
 	return NULL;
 }
 
+struct guardrun *guardrun_start_on(const char *const vm[], const char *mode, const char *option)
+{
+	return start(vm, mode, (const char *const[]){option, NULL}, NULL);
+}
+
+struct guardrun *guardrun_start_with(struct guest *g, const char *mode, const char *const options[],
+				     const char *const env[])
+{
+	return start((const char *const[]){"--qmp", guest_qmp_path(g), NULL}, mode, options, env);
+}
+
 struct guardrun *guardrun_start(struct guest *g, const char *mode, const char *option)
 {
-	const char *const vm[] = {"--qmp", guest_qmp_path(g), NULL};
-
-	return guardrun_start_on(vm, mode, option);
+	return guardrun_start_with(g, mode, (const char *const[]){option, NULL}, NULL);
 }
 
 int guardrun_stop(struct guardrun *r)
@@ -131,9 +146,16 @@ int guardrun_stop(struct guardrun *r)
 	return -EIO;
 }
 
-pid_t guardrun_pid(const struct guardrun *r)
+/* The same number twice is the same event, written twice. */
+static json_t *count(struct guardrun *r, json_t *event)
 {
-	return r->pid;
+	json_int_t seq = json_integer_value(json_object_get(event, "seq"));
+
+	if (seq > r->seq + 1)
+		r->missing += (unsigned int)(seq - r->seq - 1);
+	if (seq > r->seq)
+		r->seq = seq;
+	return event;
 }
 
 json_t *guardrun_next(struct guardrun *r, uint64_t end_ns)
@@ -155,8 +177,71 @@ json_t *guardrun_next(struct guardrun *r, uint64_t end_ns)
 		}
 		r->line[r->len] = '\0';
 		r->len = 0;
-		return json_loads(r->line, JSON_REJECT_DUPLICATES, NULL);
+		return count(r, json_loads(r->line, JSON_REJECT_DUPLICATES, NULL));
 	}
+}
+
+pid_t guardrun_pid(const struct guardrun *r)
+{
+	return r->pid;
+}
+
+json_t *guardrun_status(struct guardrun *r)
+{
+	_cleanup_exo_ struct exo e = {0};
+
+	if (ask(&e, r, "status") || e.rc)
+		return NULL;
+	return json_incref(json_object_get(e.doc, "guard"));
+}
+
+json_int_t guardrun_number(struct guardrun *r, const char *key)
+{
+	json_t *status = guardrun_status(r);
+	json_int_t n = status ? json_integer_value(json_object_get(status, key)) : -1;
+
+	json_decref(status);
+	return n;
+}
+
+json_t *guardrun_find(struct guardrun *r, const char *kind, unsigned int ms)
+{
+	uint64_t end_ns = xo_now_ns() + ms * UINT64_C(1000000);
+	json_t *event;
+
+	while ((event = guardrun_next(r, end_ns))) {
+		if (!strcmp(guardrun_says(event, "kind"), kind))
+			return event;
+		json_decref(event);
+	}
+	return NULL;
+}
+
+bool guardrun_saw(struct guardrun *r, const char *kind, unsigned int ms)
+{
+	json_t *event = guardrun_find(r, kind, ms);
+
+	json_decref(event);
+	return event != NULL;
+}
+
+unsigned int guardrun_missing(const struct guardrun *r)
+{
+	return r->missing;
+}
+
+int guardrun_wait(struct guardrun *r, unsigned int ms)
+{
+	int status = proc_reap(r->pid, ms);
+
+	r->pid = -1;
+	return status;
+}
+
+void guardrun_drop(struct guardrun *r)
+{
+	if (r)
+		guardrun_free(r);
 }
 
 unsigned int guardrun_settle(struct guardrun *r, unsigned int ms)

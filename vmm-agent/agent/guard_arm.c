@@ -3,12 +3,14 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/buf.h"
 #include "base/util.h"
 #include "vmm-agent/agent/guard.h"
+#include "vmm-agent/target/proc.h"
 
-#define MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED)
+#define DISARM_MS 1000
 
 const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa)
 {
@@ -31,7 +33,8 @@ static void add_homes(const struct session *s, struct lens_area *a, size_t *nr)
 			const struct jwrite *w = &r->write[k];
 			struct gpa page = {w->gpa.v & ~XO_PAGE_MASK};
 
-			if (w->kind == J_CODE && !guard_area_at(a, *nr, page) && *nr < MAX_AREAS)
+			if (w->kind == J_CODE && !guard_area_at(a, *nr, page) &&
+			    *nr < KEPT_MAX_AREAS)
 				a[(*nr)++] = (struct lens_area){
 					.kind = LENS_AREA_HOME,
 					.gva = {w->gva.v & ~XO_PAGE_MASK},
@@ -44,7 +47,7 @@ static void add_homes(const struct session *s, struct lens_area *a, size_t *nr)
 
 static int find_areas(struct guard *g, struct lens_area **ret, size_t *ret_nr, struct xerr *err)
 {
-	struct lens_area *a = calloc(MAX_AREAS, sizeof(*a));
+	struct lens_area *a = calloc(KEPT_MAX_AREAS, sizeof(*a));
 	int rc;
 
 	if (!a)
@@ -112,7 +115,17 @@ static const struct mon_range *ranges_of(const struct xbuf *b, size_t *ret_nr)
 	return (const struct mon_range *)(const void *)b->data;
 }
 
-static int follow(struct guard *g, const struct lens_area *a, size_t nr, struct xerr *err)
+/* The next guard has to know of all that may be protected, so first what is, then what will be. */
+static void keep_areas(struct guard *g, const struct lens_area *a, size_t nr)
+{
+	g->kept->nr_areas = 0;
+	if (nr)
+		memcpy(g->kept->area, a, nr * sizeof(*a));
+	g->kept->nr_areas = nr;
+}
+
+/* @all: protect also what should be already; the guard before may not have got so far */
+static int follow(struct guard *g, const struct lens_area *a, size_t nr, bool all, struct xerr *err)
 {
 	_cleanup_xbuf_ struct xbuf gone = XBUF(MON_GUARD_MAX_RANGES * sizeof(struct mon_range));
 	_cleanup_xbuf_ struct xbuf new = XBUF(MON_GUARD_MAX_RANGES * sizeof(struct mon_range));
@@ -121,12 +134,14 @@ static int follow(struct guard *g, const struct lens_area *a, size_t nr, struct 
 	int rc = missing(g->area, g->nr_areas, a, nr, &gone);
 
 	if (!rc)
-		rc = missing(a, nr, g->area, g->nr_areas, &new);
+		rc = missing(a, nr, g->area, all ? 0 : g->nr_areas, &new);
 	if (rc)
 		return xerr_set(err, rc, "areas to protect: %s", xo_code_text(rc));
 	r = ranges_of(&gone, &nr_ranges);
 	if (nr_ranges)
 		rc = mon_guard_release(g->s.mon, r, nr_ranges, err);
+	if (!rc && (gone.len_bytes || new.len_bytes))
+		keep_areas(g, a, nr);
 	r = ranges_of(&new, &nr_ranges);
 	if (!rc && nr_ranges)
 		rc = mon_guard_protect(g->s.mon, r, nr_ranges, err);
@@ -135,14 +150,14 @@ static int follow(struct guard *g, const struct lens_area *a, size_t nr, struct 
 	return rc;
 }
 
-int guard_refresh(struct guard *g, struct xerr *err)
+static int refresh(struct guard *g, bool all, struct xerr *err)
 {
 	struct lens_area *a = NULL;
 	size_t nr = 0;
 	int rc = find_areas(g, &a, &nr, err);
 
 	if (!rc)
-		rc = follow(g, a, nr, err);
+		rc = follow(g, a, nr, all, err);
 	if (rc) {
 		free(a);
 		return rc;
@@ -151,6 +166,19 @@ int guard_refresh(struct guard *g, struct xerr *err)
 	g->area = a;
 	g->nr_areas = nr;
 	return 0;
+}
+
+int guard_refresh(struct guard *g, struct xerr *err)
+{
+	return refresh(g, false, err);
+}
+
+int guard_refresh_all(struct guard *g, struct xerr *err)
+{
+	int rc = refresh(g, true, err);
+
+	/* A write waits for its verdict: that comes first, the rest with the audit. */
+	return rc == -EAGAIN ? 0 : rc;
 }
 
 static int get_userfaultfd(struct guard *g, struct xerr *err)
@@ -168,14 +196,76 @@ static int get_userfaultfd(struct guard *g, struct xerr *err)
 	return rc;
 }
 
-int guard_arm(struct guard *g, struct xerr *err)
+void guard_give(struct guard *g)
+{
+	struct mon_handle h = mon_handle(g->s.mon);
+
+	link_give(g->link, LINK_UFFD, g->fds.uffd);
+	link_give(g->link, LINK_GOLDEN, g->fds.golden);
+	link_give(g->link, LINK_MONITOR, h.fd);
+	link_give(g->link, LINK_MONITOR_EVENTS, h.events);
+}
+
+static void forget_fds(struct guard *g)
+{
+	xo_close_ptr(&g->fds.uffd);
+	xo_close_ptr(&g->fds.golden);
+	g->fds = (struct mon_guard_fds){-1, -1};
+	for (enum link_fd i = LINK_UFFD; i <= LINK_MONITOR_EVENTS; i++)
+		link_give(g->link, i, -1);
+}
+
+struct kept_process guard_identify(pid_t pid)
+{
+	struct kept_process p = {.pid = pid};
+
+	if (pid <= 0 || proc_start_time(pid, &p.start_time, NULL))
+		p.pid = 0;
+	return p;
+}
+
+void guard_keep(struct guard *g)
+{
+	struct guard_kept *k = g->kept;
+
+	k->vm = *g->s.vm;
+	k->paging_levels = g->s.kernel.paging_levels;
+	k->base = g->s.kernel.base;
+	k->boot_token = g->s.kernel.boot_token;
+	k->monitor = guard_identify(mon_pid(g->s.mon));
+	k->count = g->count;
+}
+
+/* Where the kernel's own page tables begin: what the next guard's lens starts from. */
+static int find_root(struct guard *g, struct gpa *ret, struct xerr *err)
+{
+	struct lens_lookup q = {.name = "init_top_pgt"};
+	uint64_t left;
+	int rc = lens_lookup(g->s.lens, &q, 1, err);
+
+	if (rc)
+		return rc;
+	if (!q.valid)
+		return xerr_set(err, XO_ENOSYMBOL, "guest kernel: init_top_pgt is missing");
+	return lens_translate(g->s.lens, q.found.addr, ret, &left, err);
+}
+
+static int arm(struct guard *g, struct xerr *err)
 {
 	int rc = session_monitor(&g->s, err);
 
 	if (!rc)
-		rc = get_userfaultfd(g, err);
+		rc = find_root(g, &g->kept->root, err);
 	if (!rc)
-		rc = guard_regs_find(g, err);
+		rc = get_userfaultfd(g, err);
+	if (rc)
+		return rc;
+	/* Before anything is protected: a copy that outlives this process. */
+	guard_keep(g);
+	guard_give(g);
+	g->kept->armed = true;
+	g->state = GUARD_ARMED;
+	rc = guard_regs_find(g, err);
 	if (!rc)
 		rc = lens_guard_prepare(g->s.lens, err);
 	if (!rc)
@@ -186,4 +276,62 @@ int guard_arm(struct guard *g, struct xerr *err)
 	if (!rc)
 		rc = lens_tables_pin(g->s.lens, err);
 	return rc ? rc : guard_regs_pin(g, err);
+}
+
+int guard_arm(struct guard *g, struct xerr *err)
+{
+	struct xerr late = {0};
+	int rc = arm(g, err);
+
+	if (!rc) {
+		g->kept->armed_since = time(NULL);
+		return 0;
+	}
+	if (g->state == GUARD_ARMED && guard_disarm(g, &late))
+		return rc;
+	forget_fds(g);
+	return rc;
+}
+
+/* A write that is judged at this moment stays: its page is not protected any more. */
+static int let_write_go(struct guard *g, struct xerr *err)
+{
+	_cleanup_free_ struct mon_write_event *e = malloc(sizeof(*e));
+	int rc;
+
+	if (!e)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = mon_guard_next(g->s.mon, DISARM_MS, e, err);
+	return rc ? rc : mon_guard_verdict(g->s.mon, true, NULL, err);
+}
+
+void guard_forget(struct guard *g)
+{
+	g->kept->armed = false;
+	g->kept->nr_areas = 0;
+	g->nr_areas = 0;
+	g->nr_known = 0;
+	g->state = GUARD_WAITING;
+	forget_fds(g);
+}
+
+int guard_disarm(struct guard *g, struct xerr *err)
+{
+	int rc = 0;
+
+	guard_regs_release(g);
+	g->regs.ready = false;
+	while (g->s.mon) {
+		struct xerr busy = {0};
+
+		rc = mon_guard_close(g->s.mon, &busy);
+		if (rc == -EAGAIN)
+			rc = let_write_go(g, err) ? rc : -EINPROGRESS;
+		else if (rc)
+			xerr_set(err, rc, "%s", busy.text);
+		if (rc != -EINPROGRESS)
+			break;
+	}
+	guard_forget(g);
+	return rc;
 }

@@ -11,15 +11,15 @@
 
 struct guard;
 
-/** struct guard_regs - part of the guard's state; zero-initialise */
+/** struct guard_regs - part of the guard's state; zero-initialise. What they have to be outlives a
+ *  guard: struct guard_kept */
 struct guard_regs {
 	uint32_t have; /* of all vCPUs but the missed ones */
-	bool denied;   /* MSRs, to the guest */
+	bool ready;    /* pinned, and it is known how this monitor reads them */
 	bool by_qemu;  /* TCG, and QEMU has to be asked */
 	bool vcpu_missed[MON_MAX_VCPUS];
 	uint64_t looked_ns, msrs_ns, found_ns, events_seen;
 	struct pins_kernel kernel;
-	struct pins pins;
 	struct gpa idt;
 	size_t nr_gdts;
 	struct {

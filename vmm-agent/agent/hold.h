@@ -21,12 +21,4 @@ int hold_begin(struct session *s, uint64_t *ret_start_ns, struct xerr *err) XO_M
 int hold_end(struct session *s, uint64_t start_ns, struct mon_times *times,
 	     struct xerr *err) XO_MUST_CHECK;
 
-/**
- * hold_beside - call QEMU while the guard goes on: as long as that holds a writer, QEMU may be
- * unable to answer
- * @fn: made in a thread of its own if there is a guard; *@ret_ns is what it says
- */
-int hold_beside(struct session *s, int (*fn)(struct session *s, uint64_t *ret_ns, struct xerr *err),
-		uint64_t *ret_ns, struct xerr *err) XO_MUST_CHECK;
-
 #endif
