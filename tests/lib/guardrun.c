@@ -16,8 +16,10 @@
 #define POLL_NS	 UINT64_C(5000000)
 #define NS_PER_S UINT64_C(1000000000)
 
+#define VM_ARGS 8
+
 struct guardrun {
-	struct guest *guest;
+	const char *vm[VM_ARGS]; /* how exopatch finds it, NULL-terminated */
 	pid_t pid;
 	char path[192];
 	FILE *events;
@@ -37,11 +39,16 @@ static void guardrun_free(struct guardrun *r)
 	free(r);
 }
 
-static bool is_on(struct guest *g)
+static int ask(struct exo *e, const struct guardrun *r, const char *what)
+{
+	return exo_run_on(e, r->vm, NULL, (const char *const[]){"guard", what, NULL});
+}
+
+static bool is_on(const struct guardrun *r)
 {
 	_cleanup_exo_ struct exo e = {0};
 
-	return !EXO(&e, g, "guard", "status") && e.rc == 0;
+	return !ask(&e, r, "status") && e.rc == 0;
 }
 
 /* It is told where to say things, so the file is there before it is. */
@@ -55,9 +62,66 @@ static bool wait_on(struct guardrun *r)
 
 		json_decref(event);
 		if (on)
-			return is_on(r->guest);
+			return is_on(r);
 	}
 	return false;
+}
+
+static pid_t spawn(const struct guardrun *r, const char *mode, const char *const options[],
+		   const char *const env[])
+{
+	char exopatch[256], state[160];
+	const char *argv[MAX_ARGS + 1] = {run_build_path("exopatch", exopatch, sizeof(exopatch)),
+					  "guard"};
+	size_t nr = 2;
+
+	snprintf(state, sizeof(state), "--state=%s/state", patching_dir());
+	for (size_t i = 0; r->vm[i]; i++)
+		argv[nr++] = r->vm[i];
+	argv[nr++] = state;
+	argv[nr++] = "--events";
+	argv[nr++] = r->path;
+	argv[nr++] = "--mode";
+	argv[nr++] = mode;
+	for (size_t i = 0; options && options[i] && nr < MAX_ARGS; i++)
+		argv[nr++] = options[i];
+	return proc_spawn(argv, env, -1, -1, NULL);
+}
+
+static struct guardrun *start(const char *const vm[], const char *mode, const char *const options[],
+			      const char *const env[])
+{
+	struct guardrun *r = calloc(1, sizeof(*r));
+
+	if (!r)
+		return NULL;
+	for (size_t i = 0; i < VM_ARGS - 1 && vm[i]; i++)
+		r->vm[i] = vm[i];
+	snprintf(r->path, sizeof(r->path), "%s/events", patching_dir());
+	unlink(r->path);
+	r->events = fopen(r->path, "w+e");
+	if (r->events)
+		r->pid = spawn(r, mode, options, env);
+	if (r->pid > 0 && wait_on(r))
+		return r;
+	fprintf(stderr, "guard: does not come up\n");
+	guardrun_free(r);
+	return NULL;
+}
+
+struct guardrun *guardrun_start_on(const char *const vm[], const char *mode, const char *option)
+{
+	const char *const options[] = {option, NULL};
+
+	return start(vm, mode, options, NULL);
+}
+
+struct guardrun *guardrun_start_with(struct guest *g, const char *mode, const char *const options[],
+				     const char *const env[])
+{
+	const char *const vm[] = {"--qmp", guest_qmp_path(g), NULL};
+
+	return start(vm, mode, options, env);
 }
 
 struct guardrun *guardrun_start(struct guest *g, const char *mode, const char *option)
@@ -65,43 +129,6 @@ struct guardrun *guardrun_start(struct guest *g, const char *mode, const char *o
 	const char *const options[] = {option, NULL};
 
 	return guardrun_start_with(g, mode, options, NULL);
-}
-
-struct guardrun *guardrun_start_with(struct guest *g, const char *mode, const char *const options[],
-				     const char *const env[])
-{
-	struct guardrun *r = calloc(1, sizeof(*r));
-	char exopatch[256], state[160];
-
-	if (!r)
-		return NULL;
-	snprintf(state, sizeof(state), "--state=%s/state", patching_dir());
-	snprintf(r->path, sizeof(r->path), "%s/events", patching_dir());
-	unlink(r->path);
-	r->guest = g;
-	r->events = fopen(r->path, "w+e");
-	if (r->events) {
-		const char *argv[MAX_ARGS + 1] = {
-			run_build_path("exopatch", exopatch, sizeof(exopatch)),
-			"guard",
-			"--qmp",
-			guest_qmp_path(g),
-			state,
-			"--events",
-			r->path,
-			"--mode",
-			mode,
-			NULL};
-
-		for (size_t i = 0, n = 9; options && options[i] && n < MAX_ARGS; i++)
-			argv[n++] = options[i];
-		r->pid = proc_spawn(argv, env, -1, -1, NULL);
-	}
-	if (r->pid > 0 && wait_on(r))
-		return r;
-	fprintf(stderr, "guard: does not come up\n");
-	guardrun_free(r);
-	return NULL;
 }
 
 int guardrun_stop(struct guardrun *r)
@@ -113,7 +140,7 @@ int guardrun_stop(struct guardrun *r)
 
 	if (!r)
 		return 0;
-	ok = !EXO(&e, r->guest, "guard", "stop") && e.rc == 0;
+	ok = !ask(&e, r, "stop") && e.rc == 0;
 	figures = json_dumps(json_object_get(e.doc, "guard"), JSON_COMPACT);
 	fprintf(stderr, "guard: %s\n", figures ? figures : "says nothing of itself");
 	status = proc_reap(r->pid, ok ? STOP_MS : 0);
@@ -169,7 +196,7 @@ json_t *guardrun_status(struct guardrun *r)
 {
 	_cleanup_exo_ struct exo e = {0};
 
-	if (EXO(&e, r->guest, "guard", "status") || e.rc)
+	if (ask(&e, r, "status") || e.rc)
 		return NULL;
 	return json_incref(json_object_get(e.doc, "guard"));
 }

@@ -19,6 +19,10 @@ struct guardrun;
 struct guardrun *guardrun_start(struct guest *g, const char *mode,
 				const char *option) XO_MUST_CHECK;
 
+/** guardrun_start_on - likewise, the VM named by @vm, which must last: as for exo_run_on */
+struct guardrun *guardrun_start_on(const char *const vm[], const char *mode,
+				   const char *option) XO_MUST_CHECK;
+
 /** guardrun_start_with - as guardrun_start, with any options and additions to the environment
  *  (NULL-terminated, or NULL) */
 struct guardrun *guardrun_start_with(struct guest *g, const char *mode, const char *const options[],

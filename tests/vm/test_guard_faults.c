@@ -170,7 +170,7 @@ static void killed_amid(const char *who, enum fault point)
 				   PATIENT_MS, NULL, NULL),
 			 0);
 	assert_int_equal(guest_run(g, UNHARMED, 0, NULL, NULL), 0);
-	assert_true(guardrun_saw(guard, "violation", PATIENT_MS));
+	assert_true(guardrun_number(guard, "violations") > 0);
 	finish();
 }
 

@@ -121,6 +121,10 @@ static int turn(struct guard *g, int vm_fd, struct xerr *err)
 		rc = guard_look(g, err);
 	tend_supervisor(g);
 	events_tick(g->events);
+	if (!rc && xo_now_ns() >= g->keep_due_ns) {
+		guard_keep_regs(g);
+		g->keep_due_ns = xo_now_ns() + GUARD_KEEP_NS;
+	}
 	return rc;
 }
 
@@ -143,10 +147,10 @@ void guard_say_on(struct guard *g, bool again)
 	for (size_t i = 0; i < g->nr_areas; i++)
 		bytes += g->area[i].len_bytes;
 	guard_emit(g, "guard-on", NULL,
-		   json_pack("{s:s,s:s,s:I,s:I,s:f,s:b,s:b}", "mode",
+		   json_pack("{s:s,s:s,s:o*,s:I,s:I,s:f,s:b,s:b}", "mode",
 			     g->opts->audit_only ? "audit" : "enforce", "kernel",
-			     g->s.kernel.release, "areas", (json_int_t)g->nr_areas, "bytes",
-			     (json_int_t)bytes, "armed_ms",
+			     g->s.kernel.release, "registers", guard_regs_json(g), "areas",
+			     (json_int_t)g->nr_areas, "bytes", (json_int_t)bytes, "armed_ms",
 			     (double)(xo_now_ns() - g->started_ns) / 1e6, "after_reset", again,
 			     "after_crash", g->after_crash));
 }
@@ -268,6 +272,7 @@ static int begin_again(struct guard *g, struct xerr *err)
 static void guard_free(struct guard *g)
 {
 	session_close(&g->s);
+	guard_digest_free(g->digest);
 	xo_close_ptr(&g->fds.uffd);
 	xo_close_ptr(&g->fds.golden);
 	free(g->area);

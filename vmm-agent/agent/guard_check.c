@@ -207,6 +207,8 @@ int guard_check(struct guard *g, struct xerr *err)
 		rc = check_tables(g, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;
 	}
+	if (!rc)
+		rc = guard_regs_check(g, &why);
 	if (!rc && now >= g->audit_due_ns) {
 		g->audit_due_ns = now + GUARD_AUDIT_NS;
 		rc = audit(g, &why);

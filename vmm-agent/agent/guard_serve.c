@@ -45,6 +45,25 @@ static int add_state(const struct guard *g, const struct events_stats *e, json_t
 	return rc;
 }
 
+/* Of what is protected now: it changes with every write that is kept, and else never. */
+static int add_digest(struct guard *g, json_t *status)
+{
+	char hex[XO_SHA256_HEX_SIZE];
+	struct guard_measure m;
+	struct xerr err = {0};
+
+	if (!g->digest)
+		g->digest = guard_digest_new();
+	if (!g->digest || g->fds.golden < 0 ||
+	    guard_digest_measure(g->digest, g->fds.golden, &m, &err))
+		return -1;
+	xo_hex((struct span){m.sha256, sizeof(m.sha256)}, hex);
+	return json_object_set_new(status, "golden",
+				   json_pack("{s:s,s:I,s:I}", "sha256", hex, "pages",
+					     (json_int_t)m.nr_pages, "hashed",
+					     (json_int_t)m.nr_hashed));
+}
+
 json_t *guard_status_json(struct guard *g)
 {
 	json_t *doc = op_doc(&g->s, "guard");
@@ -54,8 +73,9 @@ json_t *guard_status_json(struct guard *g)
 	if (!doc ||
 	    json_object_set_new(
 		    doc, "guard",
-		    json_pack("{s:b,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f}", "on", 1,
-			      "mode", g->opts->audit_only ? "audit" : "enforce", "uptime_s",
+		    json_pack("{s:b,s:o*,s:s,s:f,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:f,s:f,s:f}",
+			      "on", 1, "registers", guard_regs_json(g), "mode",
+			      g->opts->audit_only ? "audit" : "enforce", "uptime_s",
 			      (double)(xo_now_ns() - g->kept->started_ns) / 1e9, "areas",
 			      (json_int_t)g->nr_areas, "writes", (json_int_t)g->count.events,
 			      "kept", (json_int_t)g->count.kept, "put_back",
@@ -74,6 +94,8 @@ json_t *guard_status_json(struct guard *g)
 		json_decref(doc);
 		return NULL;
 	}
+	/* Without it the status says the rest. */
+	(void)!add_digest(g, json_object_get(doc, "guard"));
 	return doc;
 }
 

@@ -14,7 +14,8 @@ struct session {
 	struct tgt *tgt;
 	const struct tgt_info *vm; /* borrowed from @tgt */
 	struct lens *lens;
-	struct mon *mon; /* session_monitor starts it */
+	bool lens_reads_qemu; /* RAM is private to QEMU: it sees the regions without a file too */
+	struct mon *mon;      /* session_monitor starts it */
 	bool discovered;
 	struct lens_kernel kernel;
 	char build_id[41];

@@ -20,7 +20,8 @@ enum {
 	OPT_VIOLATION,
 	OPT_EVENTS,
 	OPT_EVENTS_LIMIT,
-	OPT_FORBID
+	OPT_FORBID,
+	OPT_DENY_MSR,
 };
 
 static const struct argp_option options[] = {
@@ -47,6 +48,8 @@ static const struct argp_option guard_options[] = {
 	 "rename FILE to FILE.1 and begin it anew when it is that long (default: 64; 0: never)", 5},
 	{"forbid", OPT_FORBID, "kprobe|ftrace", 0,
 	 "treat what the kernel does for these as illegal. Repeatable", 5},
+	{"deny-msr", OPT_DENY_MSR, NULL, 0,
+	 "KVM: let the guest not write the MSRs of system calls; no CPU can come online then", 5},
 	{0},
 };
 
@@ -147,6 +150,9 @@ static error_t parse_guard(int key, char *arg, struct argp_state *st)
 		break;
 	case OPT_FORBID:
 		parse_forbid(st, arg, g);
+		break;
+	case OPT_DENY_MSR:
+		g->deny_msrs = true;
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;

@@ -45,8 +45,13 @@ static void print_vm(FILE *out, const json_t *vm)
 	fprintf(out, "vCPUs          %lld\n", num(vm, "vcpus"));
 	fprintf(out, "RAM            %.0f MiB", mib(vm, "ram_bytes"));
 	json_array_foreach(json_object_get(vm, "ram_backends"), i, item)
-		fprintf(out, "%s%s (%lld KiB pages)", i ? ", " : " in ", str(item, "name"),
-			num(item, "page_bytes") / 1024);
+	{
+		fprintf(out, "%s%s", i ? ", " : " in ", str(item, "name"));
+		if (json_is_true(json_object_get(item, "private")))
+			fputs(" (private to QEMU)", out);
+		else
+			fprintf(out, " (%lld KiB pages)", num(item, "page_bytes") / 1024);
+	}
 	fputc('\n', out);
 	json_array_foreach(json_object_get(vm, "sharers"), i, item)
 		fprintf(out, "%-14s %s, pid %lld: its writes pass by any protection\n",
@@ -177,6 +182,17 @@ static void print_guard_processes(FILE *out, const json_t *g)
 			num(g, "restarts"), num(g, "supervisor_restarts"));
 }
 
+static void print_registers(FILE *out, const json_t *r)
+{
+	const json_t *name;
+	size_t i;
+
+	fprintf(out, "registers      %zu pinned, looked at %lld times, the last took %.0f us\n",
+		json_array_size(json_object_get(r, "pinned")), num(r, "looks"), real(r, "look_us"));
+	json_array_foreach(json_object_get(r, "not_watched"), i, name)
+		fprintf(out, "NOT WATCHED    %s\n", json_string_value(name));
+}
+
 void cli_print_guard(FILE *out, const json_t *doc)
 {
 	const json_t *g = json_object_get(doc, "guard");
@@ -193,6 +209,7 @@ void cli_print_guard(FILE *out, const json_t *doc)
 		num(g, "writes"), num(g, "kept"), num(g, "put_back"), num(g, "violations"));
 	fprintf(out, "audits         %lld, the last %.1f ms, with %lld findings in all\n",
 		num(g, "audits"), real(g, "audit_us") / 1e3, num(g, "findings"));
+	print_registers(out, json_object_get(g, "registers"));
 	fprintf(out, "longest hold   %.2f ms\n", real(g, "held_max_us") / 1e3);
 	fprintf(out, "events         %lld, and %lld more said together with others\n",
 		num(g, "event_seq"), num(g, "folded_events"));

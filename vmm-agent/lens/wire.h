@@ -12,7 +12,7 @@
 #include "vmm-agent/lens/guard.h"
 
 enum wire_op {
-	WIRE_START = 1, /* wire_start, backends as descriptors -> nothing */
+	WIRE_START = 1, /* wire_start, backends and QEMU's memory as descriptors -> nothing */
 	WIRE_DISCOVER,	/* nothing -> wire_kernel */
 	WIRE_LOOKUP,	/* wire_name[] -> wire_found[] */
 	WIRE_SYMBOLIZE, /* wire_addr -> wire_symbol */
@@ -37,12 +37,14 @@ enum wire_op {
 #define WIRE_MAX_READ 65536u
 
 struct wire_region {
-	uint64_t gpa, len_bytes, backend_off;
+	uint64_t gpa, len_bytes;
+	uint64_t off; /* in the backend; address in QEMU if there is none */
 	uint32_t backend, rom;
 };
 
 struct wire_start {
-	uint32_t nr_regions, nr_backends, nr_vcpus, zero;
+	uint32_t nr_regions, nr_backends, nr_vcpus;
+	uint32_t has_memory; /* the last descriptor */
 	struct wire_region region[LENS_MAX_REGIONS];
 	struct lens_vcpu_hint vcpu[LENS_MAX_VCPUS];
 };

@@ -226,6 +226,10 @@ static int read_registers(struct tgt *t, struct xerr *err)
 		v->cr3 = regs[r].cr3;
 		v->cr4 = regs[r].cr4;
 		v->efer = regs[r].efer;
+		v->tr_base = regs[r].tr_base;
+		v->gdt_base = regs[r].gdt_base;
+		v->gdt_limit = regs[r].gdt_limit;
+		v->idt_base = regs[r].idt_base;
 	}
 	return 0;
 }

@@ -24,9 +24,12 @@ static int take_lock(struct tgt *t, struct refusal *why, struct xerr *err)
 {
 	int fd;
 
-	if (!t->info.nr_backends)
+	if (!t->info.nr_regions)
 		return 0;
-	fd = tgt_backend_open(t, 0, false, err);
+	/* The first region is RAM from address 0 on, which comes and goes with the VM. */
+	fd = t->info.region[0].backend < 0
+		     ? tgt_memory_open(t, err)
+		     : tgt_backend_open(t, (size_t)t->info.region[0].backend, false, err);
 	if (fd < 0)
 		return fd;
 	t->lock_fd = fd;
@@ -283,6 +286,20 @@ int tgt_backend_open(struct tgt *t, size_t i, bool writable, struct xerr *err)
 		return xerr_set(err, XO_EPRIVILEGE, "%s: %s; run as root", b->proc_path,
 				strerrordesc_np(-fd));
 	return fd;
+}
+
+int tgt_memory_open(struct tgt *t, struct xerr *err)
+{
+	_cleanup_close_ int fd = proc_open_memory(t->info.pid, err);
+	uint64_t start_time;
+	int rc = fd < 0 ? fd : proc_start_time(t->info.pid, &start_time, err);
+
+	if (rc)
+		return rc;
+	/* What was opened belongs to the process that has the id now, and it still has it. */
+	if (start_time != t->info.start_time)
+		return xerr_set(err, XO_ETARGETGONE, "QEMU process %d: ended", (int)t->info.pid);
+	return XO_TAKE_FD(fd);
 }
 
 int tgt_resume(struct tgt *t, struct xerr *err)

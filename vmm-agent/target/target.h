@@ -43,16 +43,19 @@ struct tgt_region {
 	struct gpa gpa;
 	uint64_t len_bytes;
 	struct hva hva;
-	int backend; /* index, or -1: private to QEMU (ROM blocks) */
+	int backend; /* index, or -1: private to QEMU */
 	uint64_t backend_off;
 	bool rom;
+	bool ram;	/* guest RAM: of a memory backend, not a device's or a ROM of its own */
 	char block[64]; /* RAM block, "pc.ram", "pc.rom", escaped */
 };
 
 /** struct tgt_vcpu - one vCPU */
 struct tgt_vcpu {
 	pid_t tid;
-	uint64_t cr0, cr3, cr4, efer; /* when last asked: `info registers` */
+	/* When last asked: `info registers`. */
+	uint64_t cr0, cr3, cr4, efer;
+	uint64_t tr_base, gdt_base, gdt_limit, idt_base; /* 0: QEMU does not tell */
 };
 
 /** struct tgt_sharer - somebody else who maps or reaches guest RAM past the vCPUs */
@@ -92,7 +95,8 @@ struct tgt;
  * @why: filled with all reasons when the answer is a refusal; the target is then still
  *       returned with what could be learnt, for `inspect`, unless *@ret is NULL
  * Return: 0 (look at @why too), or a negative code if not even that much was possible
- * The lock is flock(2) on the RAM backend: it ends with the process and leaves no trace.
+ * The lock is flock(2) on the first RAM backend, or where RAM is private on QEMU's /proc/PID/mem:
+ * it ends with the process and leaves no trace.
  */
 int tgt_attach(struct tgt **ret, const struct tgt_spec *spec, struct refusal *why,
 	       struct xerr *err) XO_MUST_CHECK;
@@ -111,6 +115,10 @@ int tgt_migrating(struct tgt *t, bool *ret, struct xerr *err) XO_MUST_CHECK;
 
 /** tgt_backend_open - a new descriptor of backend @i, owned by the caller. Return: fd or code */
 int tgt_backend_open(struct tgt *t, size_t i, bool writable, struct xerr *err) XO_MUST_CHECK;
+
+/** tgt_memory_open - QEMU's own memory, read-only, for regions without a backend: all of it can be
+ *  read there, at their hva. Owned by the caller. Return: fd or code */
+int tgt_memory_open(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 
 /*
  * TCG: one visit of QEMU's gdb stub. tgt_gdb_open makes the socket pair and gives one end to

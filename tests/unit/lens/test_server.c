@@ -20,13 +20,24 @@ struct fixture {
 	struct xerr err;
 };
 
+/* Each test is run with RAM that is mapped, and with RAM that is read from QEMU. */
+static bool private_ram;
+
+static void serve(struct fixture *x)
+{
+	if (private_ram)
+		fake_server_private(&x->server, &x->guest);
+	else
+		fake_server(&x->server, &x->guest);
+}
+
 static int set_up(void **state)
 {
 	static struct fixture x;
 
 	x = (struct fixture){0};
 	fake_make(&x.guest, true);
-	fake_server(&x.server, &x.guest);
+	serve(&x);
 	*state = &x;
 	return 0;
 }
@@ -121,7 +132,8 @@ static void test_old_layout(void **state)
 
 	fake_free(&x->guest);
 	fake_make(&x->guest, false);
-	fake_server(&x->server, &x->guest);
+	lserver_free(&x->server);
+	serve(x);
 	assert_int_equal(discover(x), 0);
 }
 
@@ -888,5 +900,8 @@ int main(void)
 		T(test_shim_pages),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("mapped", tests, NULL, NULL);
+
+	private_ram = true;
+	return failed + cmocka_run_group_tests_name("private", tests, NULL, NULL);
 }
