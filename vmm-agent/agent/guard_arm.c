@@ -266,8 +266,6 @@ static int arm(struct guard *g, struct xerr *err)
 	if (!rc)
 		rc = find_root(g, &g->kept->root, err);
 	if (!rc)
-		rc = guard_regs_find(g, err);
-	if (!rc)
 		rc = get_userfaultfd(g, err);
 	if (rc)
 		return rc;
@@ -276,7 +274,9 @@ static int arm(struct guard *g, struct xerr *err)
 	guard_give(g);
 	g->kept->armed = true;
 	g->state = GUARD_ARMED;
-	rc = lens_guard_prepare(g->s.lens, err);
+	rc = guard_regs_find(g, err);
+	if (!rc)
+		rc = lens_guard_prepare(g->s.lens, err);
 	if (!rc)
 		rc = guard_refresh(g, err);
 	/* Once more: what the guest changed between finding and protecting. */
