@@ -111,18 +111,24 @@ static struct guardrun *start(const char *const vm[], const char *mode, const ch
 
 struct guardrun *guardrun_start_on(const char *const vm[], const char *mode, const char *option)
 {
-	return start(vm, mode, (const char *const[]){option, NULL}, NULL);
+	const char *const options[] = {option, NULL};
+
+	return start(vm, mode, options, NULL);
 }
 
 struct guardrun *guardrun_start_with(struct guest *g, const char *mode, const char *const options[],
 				     const char *const env[])
 {
-	return start((const char *const[]){"--qmp", guest_qmp_path(g), NULL}, mode, options, env);
+	const char *const vm[] = {"--qmp", guest_qmp_path(g), NULL};
+
+	return start(vm, mode, options, env);
 }
 
 struct guardrun *guardrun_start(struct guest *g, const char *mode, const char *option)
 {
-	return guardrun_start_with(g, mode, (const char *const[]){option, NULL}, NULL);
+	const char *const options[] = {option, NULL};
+
+	return guardrun_start_with(g, mode, options, NULL);
 }
 
 int guardrun_stop(struct guardrun *r)

@@ -121,6 +121,10 @@ static int turn(struct guard *g, int vm_fd, struct xerr *err)
 		rc = guard_look(g, err);
 	tend_supervisor(g);
 	events_tick(g->events);
+	if (!rc && xo_now_ns() >= g->keep_due_ns) {
+		guard_keep_regs(g);
+		g->keep_due_ns = xo_now_ns() + GUARD_KEEP_NS;
+	}
 	return rc;
 }
 
@@ -268,9 +272,9 @@ static int begin_again(struct guard *g, struct xerr *err)
 static void guard_free(struct guard *g)
 {
 	session_close(&g->s);
+	guard_digest_free(g->digest);
 	xo_close_ptr(&g->fds.uffd);
 	xo_close_ptr(&g->fds.golden);
-	guard_digest_free(g->digest);
 	free(g->area);
 }
 

@@ -19,6 +19,7 @@
 #define GUARD_AUDIT_NS	     UINT64_C(600000000)
 #define GUARD_SECOND_LOOK_NS UINT64_C(100000000)
 #define GUARD_LOOK_NS	     UINT64_C(500000000)  /* for a kernel that is up */
+#define GUARD_KEEP_NS	     UINT64_C(1000000000) /* what changes by and by, for the next guard */
 #define GUARD_CONNECT_NS     UINT64_C(1000000000) /* to QEMU, after a failure */
 #define GUARD_ASK_NS	     UINT64_C(1000000000) /* QEMU, while the guest is stopped */
 #define GUARD_LIBVIRT_NS     UINT64_C(50000000)	  /* an event may take that long through libvirt */
@@ -64,6 +65,7 @@ struct guard {
 	unsigned int qmp_events; /* enum tgt_event, not handled yet */
 	uint64_t started_ns, tables_due_ns, audit_due_ns, compare_due_ns;
 	uint64_t stats_due_ns, writes_at_stop;
+	uint64_t keep_due_ns;
 	uint64_t look_due_ns, connect_due_ns, ask_due_ns, waited_ns;
 	struct guard_count count;
 };
@@ -79,6 +81,10 @@ int guard_arm(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_refresh - modules came or went: protect what is new, let go of what is no more */
 int guard_refresh(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_react - have what the operator wants to follow a violation, at the end of this turn: amid
+ *  a call to QEMU there can be no other. Return: 0 */
+int guard_react(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_area_at - the area of @list that has @gpa, or NULL */
 const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa);
@@ -98,8 +104,10 @@ void guard_forget(struct guard *g);
 /** guard_identify - a process of ours, told from another that gets its number later */
 struct kept_process guard_identify(pid_t pid);
 
-/** guard_keep - write down what the next guard goes on from */
+/** guard_keep - write down what the next guard goes on from; guard_keep_regs - the part of it that
+ *  changes by and by */
 void guard_keep(struct guard *g);
+void guard_keep_regs(struct guard *g);
 
 /* guard_resume.c */
 

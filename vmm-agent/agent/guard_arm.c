@@ -234,6 +234,15 @@ void guard_keep(struct guard *g)
 	k->boot_token = g->s.kernel.boot_token;
 	k->monitor = guard_identify(mon_pid(g->s.mon));
 	k->count = g->count;
+	guard_keep_regs(g);
+}
+
+void guard_keep_regs(struct guard *g)
+{
+	uint32_t other = !(g->kept->regs_current & 1);
+
+	g->kept->regs[other] = g->regs;
+	__atomic_store_n(&g->kept->regs_current, other, __ATOMIC_RELEASE);
 }
 
 /* Where the kernel's own page tables begin: what the next guard's lens starts from. */
@@ -275,7 +284,11 @@ static int arm(struct guard *g, struct xerr *err)
 		rc = guard_refresh(g, err);
 	if (!rc)
 		rc = lens_tables_pin(g->s.lens, err);
-	return rc ? rc : guard_regs_pin(g, err);
+	if (!rc)
+		rc = guard_regs_pin(g, err);
+	if (!rc)
+		guard_keep_regs(g);
+	return rc;
 }
 
 int guard_arm(struct guard *g, struct xerr *err)
@@ -319,8 +332,8 @@ int guard_disarm(struct guard *g, struct xerr *err)
 {
 	int rc = 0;
 
-	guard_regs_release(g);
-	g->regs.ready = false;
+	if (g->s.mon)
+		guard_regs_release(g);
 	while (g->s.mon) {
 		struct xerr busy = {0};
 

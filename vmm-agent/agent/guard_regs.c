@@ -231,19 +231,13 @@ static int find_gdts(struct guard *g, struct xerr *err)
 	return rc;
 }
 
-/* A QEMU that does not answer just now is asked again with the next look. */
-static int ask_qemu(struct guard *g, struct xerr *err)
-{
-	return tgt_connected(g->s.tgt) ? tgt_refresh(g->s.tgt, err) : -EAGAIN;
-}
-
 static int read_now(struct guard *g, bool msrs, struct mon_sysregs *ret, struct xerr *err)
 {
 	int rc;
 
 	if (!g->regs.by_qemu)
 		return mon_sysregs(g->s.mon, msrs, ret, err);
-	rc = ask_qemu(g, err);
+	rc = tgt_refresh(g->s.tgt, err);
 	for (size_t i = 0; !rc && i < g->s.vm->nr_vcpus; i++)
 		from_qemu(&g->s.vm->vcpu[i], &ret[i]);
 	return rc;
@@ -268,27 +262,42 @@ static int deny_msrs(struct guard *g, struct xerr *err)
 				"filter only; guard without it",
 				v[0], v[1]);
 	rc = mon_deny_msrs(g->s.mon, true, err);
-	g->kept->msrs_denied = !rc;
+	g->regs.denied = !rc;
 	return rc;
 }
 
 void guard_regs_release(struct guard *g)
 {
-	bool *denied = &g->kept->msrs_denied;
 	struct xerr failed = {0};
-	int rc = *denied && g->s.mon ? mon_deny_msrs(g->s.mon, false, &failed) : 0;
+	int rc = g->regs.denied ? mon_deny_msrs(g->s.mon, false, &failed) : 0;
 
-	*denied = *denied && rc && rc != -XO_ETARGETGONE;
-	if (*denied)
+	g->regs.denied = g->regs.denied && rc && rc != -XO_ETARGETGONE;
+	if (g->regs.denied)
 		guard_emit(g, "msrs-stay-denied", NULL, json_pack("{s:s}", "reason", failed.text));
 }
 
+/* What the kernel's own tables say, looked up by this process. */
 static int find_tables(struct guard *g, struct xerr *err)
 {
 	int rc = find_idt(g, err);
 
 	g->regs.kernel.arg = g;
 	return rc ? rc : find_gdts(g, err);
+}
+
+int guard_regs_resume(struct guard *g, const struct guard_regs *before, bool found,
+		      struct xerr *err)
+{
+	int rc;
+
+	g->regs = *before;
+	g->regs.broken = 0;
+	g->regs.lost = before->have && !found;
+	if (!found)
+		g->regs.have = 0;
+	rc = find_tables(g, err);
+	g->regs.pins.kernel = g->regs.kernel;
+	return rc;
 }
 
 int guard_regs_pin(struct guard *g, struct xerr *err)
@@ -300,27 +309,24 @@ int guard_regs_pin(struct guard *g, struct xerr *err)
 	if (!rc && g->regs.have)
 		rc = read_now(g, true, r, err);
 	if (!rc)
-		pins_start(&g->kept->pins, &g->regs.kernel, r, nr);
-	if (!rc && g->opts->deny_msrs)
-		rc = deny_msrs(g, err);
-	g->regs.ready = !rc;
-	return rc;
+		pins_start(&g->regs.pins, &g->regs.kernel, r, nr);
+	return !rc && g->opts->deny_msrs ? deny_msrs(g, err) : rc;
 }
 
-/* After a guard that died: what they have to be is known, how this monitor reads them is not. */
-static int resume(struct guard *g, struct xerr *err)
+int guard_regs_again(struct guard *g, struct xerr *err)
 {
-	int rc = lookup(g, &g->regs.kernel, err);
+	int rc;
 
-	if (!rc)
-		rc = is_tcg(g) ? find_tcg(g, err) : find_kvm(g, err);
+	if (!g->regs.lost)
+		return 0;
+	rc = guard_regs_find(g, err);
 	if (!rc)
 		rc = find_tables(g, err);
-	if (rc)
-		return rc;
-	g->kept->pins.kernel = g->regs.kernel;
-	g->regs.ready = true;
-	return 0;
+	g->regs.pins.kernel = g->regs.kernel;
+	if (!rc && g->opts->deny_msrs && !g->regs.denied)
+		rc = deny_msrs(g, err);
+	g->regs.lost = rc != 0;
+	return rc;
 }
 
 /* TCG: vCPUs that were started after the guard. */
@@ -336,7 +342,7 @@ static int find_late(struct guard *g, uint64_t now_ns, struct xerr *err)
 	for (size_t i = 0; i < g->s.vm->nr_vcpus; i++)
 		any = any || r->vcpu_missed[i];
 	if (any)
-		rc = ask_qemu(g, err);
+		rc = tgt_refresh(g->s.tgt, err);
 	for (size_t i = 0; any && !rc && i < g->s.vm->nr_vcpus; i++) {
 		struct mon_sysregs now;
 
@@ -354,7 +360,7 @@ static bool is_due(struct guard *g, uint64_t now_ns, bool *ret_msrs)
 {
 	struct guard_regs *r = &g->regs;
 	uint64_t every_ns = r->by_qemu ? QEMU_NS : is_tcg(g) ? TCG_NS : KVM_NS;
-	uint32_t suspects = pins_suspects(&g->kept->pins);
+	uint32_t suspects = pins_suspects(&r->pins);
 
 	if (suspects || r->events_seen != g->count.events)
 		every_ns = SOON_NS;
@@ -373,18 +379,18 @@ static bool put_back(struct guard *g, size_t vcpu, uint32_t found, const struct 
 	struct mon_sysregs to = {0};
 	struct xerr failed = {0};
 
-	if (g->opts->audit_only || is_tcg(g) || !pins_are_known(&g->kept->pins, vcpu, is, found))
+	if (g->opts->audit_only || is_tcg(g) || !pins_are_known(&g->regs.pins, vcpu, is, found))
 		return false;
 	for (int reg = 0; reg < MON_REG_END; reg++)
 		if (found & MON_REG_BIT(reg))
 			set(&to, (enum mon_reg)reg,
-			    pins_should_be(&g->kept->pins, vcpu, (enum mon_reg)reg, is->v[reg]));
+			    pins_should_be(&g->regs.pins, vcpu, (enum mon_reg)reg, is->v[reg]));
 	return !mon_sysregs_set(g->s.mon, vcpu, &to, &failed);
 }
 
 static void report(struct guard *g, size_t vcpu, enum mon_reg reg, uint64_t is, bool is_put_back)
 {
-	uint64_t should = pins_should_be(&g->kept->pins, vcpu, reg, is);
+	uint64_t should = pins_should_be(&g->regs.pins, vcpu, reg, is);
 	char names[PINS_NAMES_SIZE];
 
 	g->count.findings++;
@@ -403,7 +409,7 @@ static int look(struct guard *g, const struct mon_sysregs *r, struct xerr *err)
 	bool any = false;
 
 	for (size_t i = 0; i < g->s.vm->nr_vcpus; i++) {
-		uint32_t found = pins_look(&g->kept->pins, i, &r[i], g->regs.looked_ns);
+		uint32_t found = pins_look(&g->regs.pins, i, &r[i], g->regs.looked_ns);
 
 		bool back = found && !g->regs.broken && put_back(g, i, found, &r[i]);
 
@@ -414,19 +420,18 @@ static int look(struct guard *g, const struct mon_sysregs *r, struct xerr *err)
 	}
 	if (g->regs.broken)
 		return xerr_set(err, g->regs.broken, "registers: %s", xo_code_text(g->regs.broken));
-	g->react_due |= any && !g->opts->audit_only;
-	return 0;
+	return any && !g->opts->audit_only ? guard_react(g, err) : 0;
 }
 
 int guard_regs_check(struct guard *g, struct xerr *err)
 {
 	struct mon_sysregs r[MON_MAX_VCPUS];
 	uint64_t now_ns = xo_now_ns();
-	int rc = g->regs.ready ? 0 : resume(g, err);
 	bool msrs;
+	int rc;
 
-	if (rc || !is_due(g, now_ns, &msrs))
-		return rc;
+	if (!is_due(g, now_ns, &msrs) || (g->regs.by_qemu && !tgt_connected(g->s.tgt)))
+		return 0;
 	rc = find_late(g, now_ns, err);
 	if (!rc)
 		rc = read_now(g, msrs, r, err);
@@ -456,6 +461,5 @@ json_t *guard_regs_json(const struct guard *g)
 	return json_pack("{s:o,s:o,s:I,s:f,s:I,s:I,s:b}", "pinned", pinned, "not_watched", missed,
 			 "looks", (json_int_t)r->count.looks, "look_us",
 			 (double)r->count.look_ns / 1e3, "findings", (json_int_t)r->count.findings,
-			 "put_back", (json_int_t)r->count.put_back, "msrs_denied",
-			 g->kept->msrs_denied);
+			 "put_back", (json_int_t)r->count.put_back, "msrs_denied", r->denied);
 }

@@ -11,15 +11,16 @@
 
 struct guard;
 
-/** struct guard_regs - part of the guard's state; zero-initialise. What they have to be outlives a
- *  guard: struct guard_kept */
+/** struct guard_regs - part of the guard's state; zero-initialise */
 struct guard_regs {
 	uint32_t have; /* of all vCPUs but the missed ones */
-	bool ready;    /* pinned, and it is known how this monitor reads them */
+	bool lost;     /* the monitor that knew where they are is gone: guard_regs_again */
+	bool denied;   /* MSRs, to the guest */
 	bool by_qemu;  /* TCG, and QEMU has to be asked */
 	bool vcpu_missed[MON_MAX_VCPUS];
 	uint64_t looked_ns, msrs_ns, found_ns, events_seen;
 	struct pins_kernel kernel;
+	struct pins pins;
 	struct gpa idt;
 	size_t nr_gdts;
 	struct {
@@ -32,11 +33,20 @@ struct guard_regs {
 	} count;
 };
 
-/** guard_regs_find - how they can be read; QEMU is asked, so nothing may be protected yet */
+/** guard_regs_find - how they can be read; QEMU is asked */
 int guard_regs_find(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_regs_pin - what they have to be from now on; the areas are known */
 int guard_regs_pin(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * guard_regs_resume - go on with what the guard @before pinned; QEMU is not asked
+ * @found: the monitor knows where they are; otherwise they are not looked at before
+ *	   guard_regs_again, which asks QEMU
+ */
+int guard_regs_resume(struct guard *g, const struct guard_regs *before, bool found,
+		      struct xerr *err) XO_MUST_CHECK;
+int guard_regs_again(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_regs_release - before the guard closes, and before another kernel starts: the guest may
  *  write all MSRs again */

@@ -144,9 +144,11 @@ static int connect_qemu(struct guard *g, struct xerr *err)
 		return 0;
 	}
 	link_give(g->link, LINK_QMP, tgt_qmp_fd(g->s.tgt));
-	if (again && g->state == GUARD_ARMED && !guard_was_reset(g, false))
-		recover(g);
-	return 0;
+	if (!again || g->state != GUARD_ARMED || guard_was_reset(g, false))
+		return 0;
+	recover(g);
+	rc = guard_regs_again(g, &failed);
+	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", failed.text) : 0;
 }
 
 /* ---- stopped, running, migrated ---- */

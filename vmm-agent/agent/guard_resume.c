@@ -97,7 +97,6 @@ static int start_monitor(struct guard *g, struct xerr *err)
 	link_give(g->link, LINK_MONITOR, -1);
 	link_give(g->link, LINK_MONITOR_EVENTS, -1);
 	await_end(&g->kept->monitor);
-	g->regs.ready = false;
 	rc = session_monitor(&g->s, err);
 	if (!rc)
 		rc = mon_guard_open(g->s.mon, -1, &g->fds, err);
@@ -110,28 +109,40 @@ static int start_monitor(struct guard *g, struct xerr *err)
 	return 0;
 }
 
+/* The areas are known, and the tables as they are now. */
+static int pin_again(struct guard *g, const struct guard_regs *before, bool found, struct xerr *err)
+{
+	int rc = guard_refresh_all(g, err);
+
+	if (!rc)
+		rc = lens_tables_pin(g->s.lens, err);
+	return rc ? rc : guard_regs_resume(g, before, found, err);
+}
+
 int guard_resume(struct guard *g, struct xerr *err)
 {
+	const struct guard_regs *regs = &g->kept->regs[g->kept->regs_current & 1];
+	bool taken = false;
 	int rc = take_fds(g, err);
 
 	if (!rc)
 		rc = take_areas(g, err);
 	if (!rc)
 		rc = recall(g, err);
-	if (!rc && take_monitor(g))
+	if (!rc)
+		taken = !take_monitor(g);
+	if (!rc && !taken)
 		rc = start_monitor(g, err);
 	if (rc)
 		return rc;
 	g->state = GUARD_ARMED;
-	if (g->reset_due)
-		return 0;
-	rc = guard_refresh_all(g, err);
-	return rc ? rc : lens_tables_pin(g->s.lens, err);
+	return g->reset_due ? 0 : pin_again(g, regs, taken, err);
 }
 
 void guard_lift(struct guard *g)
 {
 	g->state = GUARD_LIFTED;
+	guard_regs_release(g); /* the next kernel may be another */
 	mon_guard_lift(&g->fds);
 	/* It may be about to ask for the next verdict, and holds everybody for it. */
 	link_give(g->link, LINK_MONITOR, -1);
@@ -156,6 +167,7 @@ static int is_same_kernel(struct guard *g, bool *ret, struct xerr *err)
 
 int guard_readopt(struct guard *g, struct xerr *err)
 {
+	struct guard_regs regs = g->regs;
 	bool same = false;
 	int rc = is_same_kernel(g, &same, err);
 
@@ -171,6 +183,6 @@ int guard_readopt(struct guard *g, struct xerr *err)
 	if (rc)
 		return rc;
 	g->state = GUARD_ARMED;
-	rc = guard_refresh_all(g, err);
-	return rc ? rc : lens_tables_pin(g->s.lens, err);
+	rc = pin_again(g, &regs, false, err);
+	return rc ? rc : guard_regs_again(g, err);
 }

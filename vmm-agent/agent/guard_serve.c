@@ -8,25 +8,6 @@
 #include "vmm-agent/agent/guard.h"
 #include "vmm-agent/agent/ops.h"
 
-/* Of what is protected now: it changes with every write that is kept, and else never. */
-static int add_digest(struct guard *g, json_t *status)
-{
-	char hex[XO_SHA256_HEX_SIZE];
-	struct guard_measure m;
-	struct xerr err = {0};
-
-	if (!g->digest)
-		g->digest = guard_digest_new();
-	if (!g->digest || g->fds.golden < 0 ||
-	    guard_digest_measure(g->digest, g->fds.golden, &m, &err))
-		return -1;
-	xo_hex((struct span){m.sha256, sizeof(m.sha256)}, hex);
-	return json_object_set_new(status, "golden",
-				   json_pack("{s:s,s:I,s:I}", "sha256", hex, "pages",
-					     (json_int_t)m.nr_pages, "hashed",
-					     (json_int_t)m.nr_hashed));
-}
-
 /* Who is there, and what became of those before. */
 static int add_processes(const struct guard *g, json_t *status)
 {
@@ -62,6 +43,25 @@ static int add_state(const struct guard *g, const struct events_stats *e, json_t
 	rc = o ? json_object_update(status, o) : -1;
 	json_decref(o);
 	return rc;
+}
+
+/* Of what is protected now: it changes with every write that is kept, and else never. */
+static int add_digest(struct guard *g, json_t *status)
+{
+	char hex[XO_SHA256_HEX_SIZE];
+	struct guard_measure m;
+	struct xerr err = {0};
+
+	if (!g->digest)
+		g->digest = guard_digest_new();
+	if (!g->digest || g->fds.golden < 0 ||
+	    guard_digest_measure(g->digest, g->fds.golden, &m, &err))
+		return -1;
+	xo_hex((struct span){m.sha256, sizeof(m.sha256)}, hex);
+	return json_object_set_new(status, "golden",
+				   json_pack("{s:s,s:I,s:I}", "sha256", hex, "pages",
+					     (json_int_t)m.nr_pages, "hashed",
+					     (json_int_t)m.nr_hashed));
 }
 
 json_t *guard_status_json(struct guard *g)

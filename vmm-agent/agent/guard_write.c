@@ -81,6 +81,13 @@ static json_t *details(const struct guard *g, const struct mon_write_event *e,
 	return o;
 }
 
+int guard_react(struct guard *g, struct xerr *err)
+{
+	(void)err;
+	g->react_due = true;
+	return 0;
+}
+
 /*
  * What went wrong while judging leaves the golden bytes. But if the lens is gone, the write waits,
  * and everybody with it, for the next guard; unless that is what guards die of.
@@ -183,6 +190,7 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 	if (guard_is_fatal(rc_judge))
 		return xerr_set(err, rc_judge,
 				"a write was put back because it could not be judged");
-	g->react_due |= !legal && !g->opts->audit_only;
-	return legal && j.kind == LENS_WRITE_MODULE ? follow_modules(g, e->gpa, err) : 0;
+	if (legal)
+		return j.kind == LENS_WRITE_MODULE ? follow_modules(g, e->gpa, err) : 0;
+	return g->opts->audit_only ? 0 : guard_react(g, err);
 }

@@ -2,14 +2,13 @@
 /*
  * The guard's memory: what outlives a guard, so that the next one goes on from
  * it without asking anybody. In a memfd that supervisor and guard both map; a
- * build only ever meets its own. Plain data without pointers, but
- * for those of struct pins, which each guard sets for itself.
+ * build only ever meets its own. Plain data without pointers.
  */
 #ifndef EXOPATCH_AGENT_KEPT_H
 #define EXOPATCH_AGENT_KEPT_H
 
 #include "vmm-agent/agent/events.h"
-#include "vmm-agent/agent/pins.h"
+#include "vmm-agent/agent/guard_regs.h"
 #include "vmm-agent/lens/guard.h"
 #include "vmm-agent/target/target.h"
 
@@ -49,10 +48,10 @@ struct guard_kept {
 	struct gva base; /* of the kernel that is guarded */
 	uint64_t boot_token;
 	char last_error[512]; /* why the guard before gave up; "" if it was killed */
-	struct pins pins;     /* of registers */
-	bool msrs_denied;     /* to the guest */
 	struct guard_count count;
 	struct events_kept events;
+	uint32_t regs_current; /* of the two; so one is whole whenever the guard dies */
+	struct guard_regs regs[2];
 	size_t nr_areas;
 	struct lens_area area[KEPT_MAX_AREAS];
 };

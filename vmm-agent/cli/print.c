@@ -168,17 +168,6 @@ void cli_print_recover(FILE *out, const json_t *doc)
 			str(patch, "found"), str(patch, "state"));
 }
 
-static void print_registers(FILE *out, const json_t *r)
-{
-	const json_t *name;
-	size_t i;
-
-	fprintf(out, "registers      %zu pinned, looked at %lld times, the last took %.0f us\n",
-		json_array_size(json_object_get(r, "pinned")), num(r, "looks"), real(r, "look_us"));
-	json_array_foreach(json_object_get(r, "not_watched"), i, name)
-		fprintf(out, "NOT WATCHED    %s\n", json_string_value(name));
-}
-
 static void print_guard_processes(FILE *out, const json_t *g)
 {
 	if (json_is_null(json_object_get(g, "supervisor_pid")))
@@ -191,6 +180,17 @@ static void print_guard_processes(FILE *out, const json_t *g)
 	if (num(g, "restarts") || num(g, "supervisor_restarts"))
 		fprintf(out, "restarts       %lld of the guard, %lld of its supervisor\n",
 			num(g, "restarts"), num(g, "supervisor_restarts"));
+}
+
+static void print_registers(FILE *out, const json_t *r)
+{
+	const json_t *name;
+	size_t i;
+
+	fprintf(out, "registers      %zu pinned, looked at %lld times, the last took %.0f us\n",
+		json_array_size(json_object_get(r, "pinned")), num(r, "looks"), real(r, "look_us"));
+	json_array_foreach(json_object_get(r, "not_watched"), i, name)
+		fprintf(out, "NOT WATCHED    %s\n", json_string_value(name));
 }
 
 void cli_print_guard(FILE *out, const json_t *doc)
