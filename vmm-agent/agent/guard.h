@@ -14,10 +14,12 @@
 #define GUARD_TABLES_NS	     UINT64_C(8000000)
 #define GUARD_AUDIT_NS	     UINT64_C(600000000)
 #define GUARD_SECOND_LOOK_NS UINT64_C(100000000)
+#define GUARD_MODULES_NS     UINT64_C(450000000) /* memory of modules: their last steps take time */
 
-/** struct guard_known - what an audit found, and whether it was said */
+/** struct guard_known - what an audit found, since when each one did, and whether it was said */
 struct guard_known {
 	struct lens_finding finding;
+	uint64_t since_ns;
 	bool said;
 };
 
