@@ -23,10 +23,12 @@
 #define GUARD_CONNECT_NS     UINT64_C(1000000000) /* to QEMU, after a failure */
 #define GUARD_ASK_NS	     UINT64_C(1000000000) /* QEMU, while the guest is stopped */
 #define GUARD_LIBVIRT_NS     UINT64_C(50000000)	  /* an event may take that long through libvirt */
+#define GUARD_MODULES_NS     UINT64_C(450000000) /* memory of modules: their last steps take time */
 
-/** struct guard_known - what an audit found, and whether it was said */
+/** struct guard_known - what an audit found, since when each one did, and whether it was said */
 struct guard_known {
 	struct lens_finding finding;
+	uint64_t since_ns;
 	bool said;
 };
 

@@ -72,25 +72,39 @@ static bool is_approved(const struct guard *g, const struct lens_finding *f)
 	}
 }
 
+/* MODULES_VADDR to MODULES_END, with and without KASLR: Documentation/arch/x86/x86_64/mm.rst */
+static bool is_in_modules(const struct guard *g, const struct lens_finding *f)
+{
+	return f->kind == LENS_FOUND_EXEC &&
+	       f->gva.v >= g->s.kernel.base.v + g->s.kernel.text_bytes &&
+	       f->gva.v >= UINT64_C(0xffffffffa0000000) && f->gva.v < UINT64_C(0xffffffffff000000);
+}
+
 /*
  * A module or tracer that is being set up or taken down has pages that nobody owns, for a moment:
- * what is there twice is said, once, for as long as it stays. The second look follows soon.
+ * what each look finds for a while is said, once, for as long as it stays. The next look follows
+ * soon.
  */
 static void report_lasting(struct guard *g, const struct lens_finding *f, size_t nr)
 {
 	struct guard_known now[LENS_MAX_FINDINGS];
+	uint64_t now_ns = xo_now_ns();
 	size_t kept = 0;
 
 	for (size_t i = 0; i < nr; i++) {
 		const struct guard_known *before = find_known(g, &f[i]);
+		uint64_t wait_ns = is_in_modules(g, &f[i]) ? GUARD_MODULES_NS : 0;
+		struct guard_known *k = &now[kept];
 
 		if (is_approved(g, &f[i]))
 			continue;
-		now[kept] = (struct guard_known){.finding = f[i], .said = before != NULL};
-		if (before && !before->said)
+		*k = before ? *before : (struct guard_known){.finding = f[i], .since_ns = now_ns};
+		if (before && !k->said && now_ns - k->since_ns >= wait_ns) {
+			k->said = true;
 			report(g, &f[i]);
-		if (!before)
-			g->audit_due_ns = xo_now_ns() + GUARD_SECOND_LOOK_NS;
+		}
+		if (!k->said)
+			g->audit_due_ns = now_ns + GUARD_SECOND_LOOK_NS;
 		kept++;
 	}
 	memcpy(g->known, now, kept * sizeof(now[0]));

@@ -121,6 +121,19 @@ static int approve_modules(struct audit *a, struct xerr *err)
 	return rc ? xerr_set(err, rc, "audit: %s", xo_code_text(rc)) : 0;
 }
 
+/* Text of modules that left the list and are still mapped: it is protected, and was approved. */
+static int approve_unlisted(struct audit *a)
+{
+	const struct gareas *all = &a->j->areas;
+	int rc = 0;
+
+	for (size_t i = 0; i < all->nr && !rc; i++)
+		if (all->area[i].kind == LENS_AREA_MODULE_TEXT)
+			rc = approve(a, all->area[i].gva.v, all->area[i].len_bytes,
+				     all->area[i].gpa.v);
+	return rc;
+}
+
 /* Where a CPU starts in real mode: set_real_mode_permissions, arch/x86/realmode/init.c */
 static int approve_real_mode(struct audit *a)
 {
@@ -472,13 +485,14 @@ int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_appro
 	       size_t nr_extra, struct gfound *ret, struct lens_audit_stats *stats,
 	       struct xerr *err)
 {
-	struct audit a = {
-		.j = j,
-		.k = j->k,
-		.approved = XBUF((GMODULE_MAX * 2 + LENS_MAX_APPROVED + 2) * sizeof(struct range)),
-		.owners = XBUF(2ul * GTASK_MAX * sizeof(struct owner)),
-		.efi_mm = gkernel_symbol(j->k, "efi_mm"),
-		.found = ret};
+	struct audit a = {.j = j,
+			  .k = j->k,
+			  .approved =
+				  XBUF((GMODULE_MAX * 2 + LENS_MAX_AREAS + LENS_MAX_APPROVED + 2) *
+				       sizeof(struct range)),
+			  .owners = XBUF(2ul * GTASK_MAX * sizeof(struct owner)),
+			  .efi_mm = gkernel_symbol(j->k, "efi_mm"),
+			  .found = ret};
 	uint64_t start = xo_now_ns();
 	int rc = approve(&a, j->k->base, xo_align_up(j->k->text_end, XO_PAGE_SIZE) - j->k->base,
 			 j->k->phys.v);
@@ -489,6 +503,8 @@ int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_appro
 		rc = approve_real_mode(&a);
 	for (size_t i = 0; !rc && i < nr_extra; i++)
 		rc = approve(&a, extra[i].gva.v, extra[i].len_bytes, extra[i].gpa.v);
+	if (!rc)
+		rc = approve_unlisted(&a);
 	if (rc)
 		rc = xerr_set(err, rc, "audit: %s", xo_code_text(rc));
 	if (!rc)

@@ -285,8 +285,10 @@ bool gsite_key(const struct gkernel *k, const struct gsite *s, uint64_t *ret_key
 
 	if (gspace_u32(k->space, (struct gva){at}, &raw))
 		return false;
-	*ret_key = relative(at, (int32_t)raw) & ~(uint64_t)CALL_FLAGS;
-	*ret_tail = raw & CALL_TAIL;
+	/* The flags are the address's: a module's table may stand at an odd place. */
+	*ret_key = relative(at, (int32_t)raw);
+	*ret_tail = *ret_key & CALL_TAIL;
+	*ret_key &= ~(uint64_t)CALL_FLAGS;
 	return true;
 }
 
