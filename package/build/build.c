@@ -10,6 +10,7 @@
 #include "package/build/object.h"
 #include "package/build/sign.h"
 #include "package/build/target.h"
+#include "package/cms.h"
 #include "package/container.h"
 #include "package/manifest.h"
 #include "package/payload.h"
@@ -311,7 +312,8 @@ static int sign_all(struct container *a, struct xbuf *sig, const struct build_op
 		if (a->nr_sigs == PKG_MAX_SIGNERS)
 			return xerr_set(err, XO_ELIMIT, "more than %d signatures", PKG_MAX_SIGNERS);
 		sig[i] = XBUF(CONTAINER_SIG_MAX);
-		rc = sign_content(&sig[i], as->keyid, s->role, a->manifest, s->cert, s->key, err);
+		rc = sign_content(&sig[i], as->keyid, CMS_PACKAGE, s->role, a->manifest, s->cert,
+				  s->key, err);
 		if (rc)
 			return xerr_set(err, -rc, "%s: %s", s->cert, xo_code_text(rc));
 		snprintf(as->role, sizeof(as->role), "%.24s", s->role);
