@@ -69,8 +69,9 @@ struct agent_guard_opts {
 	bool audit_only; /* report violations, put nothing back */
 	enum agent_on_violation on_violation;
 	bool forbid_kprobes, forbid_ftrace;
-	const char *events_path; /* NULL or "-": standard output */
-	int stop_fd;		 /* readable when it is time to stop: signalfd(2), eventfd(2) */
+	const char *modules_path; /* list of modules that may load; NULL: no gate */
+	const char *events_path;  /* NULL or "-": standard output */
+	int stop_fd;		  /* readable when it is time to stop: signalfd(2), eventfd(2) */
 };
 
 /**

@@ -18,7 +18,8 @@ enum {
 	OPT_MODE,
 	OPT_VIOLATION,
 	OPT_EVENTS,
-	OPT_FORBID
+	OPT_FORBID,
+	OPT_MODULES,
 };
 
 static const struct argp_option options[] = {
@@ -43,6 +44,8 @@ static const struct argp_option guard_options[] = {
 	{"events", OPT_EVENTS, "FILE", 0, "append events to FILE (default: standard output)", 5},
 	{"forbid", OPT_FORBID, "kprobe|ftrace", 0,
 	 "treat what the kernel does for these as illegal. Repeatable", 5},
+	{"modules", OPT_MODULES, "FILE", 0,
+	 "only modules on this list load (exopatch modules allow); without it, any", 5},
 	{0},
 };
 
@@ -126,6 +129,9 @@ static error_t parse_guard(int key, char *arg, struct argp_state *st)
 		break;
 	case OPT_FORBID:
 		parse_forbid(st, arg, g);
+		break;
+	case OPT_MODULES:
+		g->modules_path = arg;
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
