@@ -92,7 +92,11 @@ static int protect(struct guard *g, struct xerr *err)
 		g->s.pump = pump;
 		g->s.pump_arg = g;
 		say_on(g);
-		rc = loop(g, err);
+		rc = gate_install(g, err);
+		if (!rc)
+			rc = loop(g, err);
+		if (!rc)
+			rc = gate_remove(g, err);
 	}
 	rc_close = mon_guard_close(g->s.mon, &late);
 	if (rc == -XO_ETARGETGONE || rc_close == -XO_ETARGETGONE) {
@@ -116,6 +120,7 @@ static void guard_free(struct guard *g)
 	if (g->fds.golden >= 0)
 		close(g->fds.golden);
 	free(g->area);
+	gate_free(g->gate);
 }
 
 int agent_guard(const struct agent_guard_opts *o, struct refusal *why, struct xerr *err)
@@ -125,6 +130,9 @@ int agent_guard(const struct agent_guard_opts *o, struct refusal *why, struct xe
 	int rc;
 
 	rc = session_open(&g.s, &o->agent, why, err);
+	if (rc || why->nr)
+		return rc;
+	rc = gate_load(&g, why, err);
 	if (rc || why->nr)
 		return rc;
 	rc = session_journal(&g.s, err);

@@ -5,6 +5,7 @@
 
 #include "vmm-agent/agent/control.h"
 #include "vmm-agent/agent/events.h"
+#include "vmm-agent/agent/gate.h"
 #include "vmm-agent/agent/session.h"
 #include "vmm-agent/lens/guard.h"
 #include "vmm-agent/monitor/guard.h"
@@ -29,6 +30,7 @@ struct guard {
 	size_t nr_areas;
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
+	struct gate *gate; /* NULL: modules are not gated */
 	bool stop;
 	uint64_t started_ns, tables_due_ns, audit_due_ns;
 	struct {

@@ -163,6 +163,9 @@ static int audit(struct guard *g, struct xerr *err)
 	g->count.audits++;
 	g->count.audit_ns = stats.ns;
 	report_lasting(g, f, nr);
+	rc = gate_audit(g, err);
+	if (rc)
+		return rc;
 	rc = mon_guard_audit(g->s.mon, &lost, err);
 	if (!rc && lost)
 		guard_emit(g, "protection-lost", "put-back",

@@ -24,7 +24,8 @@ json_t *guard_status_json(struct guard *g)
 			    (json_int_t)g->count.lost_events, "audits", (json_int_t)g->count.audits,
 			    "table_check_us", (double)g->count.table_check_ns / 1e3, "audit_us",
 			    (double)g->count.audit_ns / 1e3, "held_max_us",
-			    (double)g->count.held_max_ns / 1e3))) {
+			    (double)g->count.held_max_ns / 1e3)) ||
+	    json_object_set_new(doc, "module_gate", gate_status_json(g))) {
 		json_decref(doc);
 		return NULL;
 	}

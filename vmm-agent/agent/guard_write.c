@@ -163,6 +163,8 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 	}
 	if (rc)
 		return rc;
+	if (gate_rings(g, e))
+		return gate_answer(g, e, err);
 	rc_judge = judge(g, e, &j, &legal, &reason);
 	keep = legal || g->opts->audit_only;
 	rc = mon_guard_verdict(g->s.mon, keep, &held_ns, err);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-agent/lens/guard_server.h"
+#include "vmm-agent/lens/modgate_server.h"
 
 #include <string.h>
 
@@ -159,6 +160,10 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 		return do_tables_check(g, body, reply, err);
 	case WIRE_AUDIT:
 		return do_audit(g, k, body, reply, err);
+	case WIRE_MODULE:
+		return gmodgate_module(&g->judge, k, body, reply, err);
+	case WIRE_BELL:
+		return gmodgate_bell(k, body, reply, err);
 	default:
 		return bad(err, "no such operation");
 	}

@@ -13,6 +13,7 @@ int gguard_types_load(struct gguard_types *ret, const struct gkernel *k, struct 
 		{"module", "num_static_call_sites", &t.mod_nr_calls, false},
 		{"module", "ftrace_callsites", &t.mod_entries, false},
 		{"module", "num_ftrace_callsites", &t.mod_nr_entries, false},
+		{"module", "percpu", &t.mod_percpu, false},
 		{"kprobe", "opcode", &t.kprobe_opcode, false},
 		{"kprobe", "pre_handler", &t.kprobe_pre_handler, false},
 		{"optimized_kprobe", "optinsn.insn", &t.opt_insn, false},

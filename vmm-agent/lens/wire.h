@@ -10,6 +10,7 @@
 #define EXOPATCH_LENS_WIRE_H
 
 #include "vmm-agent/lens/guard.h"
+#include "vmm-agent/lens/modgate.h"
 
 enum wire_op {
 	WIRE_START = 1, /* wire_start, backends as descriptors -> nothing */
@@ -32,6 +33,8 @@ enum wire_op {
 	WIRE_TABLES_PIN,   /* nothing -> nothing */
 	WIRE_TABLES_CHECK, /* nothing -> lens_finding[] */
 	WIRE_AUDIT,	   /* lens_approved[] -> lens_audit_stats, lens_finding[] */
+	WIRE_MODULE,	   /* wire_module_query -> wire_module */
+	WIRE_BELL,	   /* nothing -> lens_bell */
 };
 
 #define WIRE_MAX_READ 65536u
@@ -109,6 +112,18 @@ struct wire_page {
 /* A list that does not fit one record is asked for in parts; the first part makes it. */
 struct wire_areas {
 	uint32_t first, left_out;
+};
+
+struct wire_module_query {
+	uint64_t addr;
+	uint32_t index, zero;
+};
+
+struct wire_module {
+	uint64_t addr, percpu;
+	uint64_t base[LENS_MODULE_PARTS], bytes[LENS_MODULE_PARTS];
+	uint32_t nr, found, state, in_layouts;
+	char name[56];
 };
 
 #define WIRE_MAX_AREAS 1024 /* in one answer */

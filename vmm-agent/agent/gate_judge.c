@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A module in the guest against the list: copied once, then compared (package/modref.h). */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm-agent/agent/gate_core.h"
+
+static XO_PRINTF(2, 3) void say(struct gate_verdict *v, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(v->reason, sizeof(v->reason), fmt, ap);
+	va_end(ap);
+}
+
+/* ---- where its parts are ---- */
+
+static uint64_t whole(uint32_t bytes)
+{
+	return xo_align_up(bytes, XO_PAGE_SIZE);
+}
+
+/* Linux 6.1: text, rodata, ro-after-init and data of one layout in a row, each from a page on. */
+static void place_in_layouts(const struct modref *r, const struct lens_module *m,
+			     uint64_t base[MODREF_PARTS])
+{
+	base[MODREF_TEXT] = m->part[0].base.v;
+	base[MODREF_RODATA] = base[MODREF_TEXT] + whole(r->bytes[MODREF_TEXT]);
+	base[MODREF_RO_AFTER_INIT] = base[MODREF_RODATA] + whole(r->bytes[MODREF_RODATA]);
+	base[MODREF_DATA] = base[MODREF_RO_AFTER_INIT] + whole(r->bytes[MODREF_RO_AFTER_INIT]);
+	base[MODREF_INIT_TEXT] = m->part[1].base.v;
+	base[MODREF_INIT_RODATA] = base[MODREF_INIT_TEXT] + whole(r->bytes[MODREF_INIT_TEXT]);
+	base[MODREF_INIT_DATA] = base[MODREF_INIT_RODATA] + whole(r->bytes[MODREF_INIT_RODATA]);
+}
+
+static void place(const struct modref *r, const struct lens_module *m, uint64_t base[MODREF_PARTS])
+{
+	if (m->in_layouts) {
+		place_in_layouts(r, m, base);
+		return;
+	}
+	for (size_t i = 0; i < MODREF_PARTS; i++)
+		base[i] = m->part[i].base.v;
+}
+
+/* Is everything that the reference has inside what the kernel says the module has? */
+static bool has_room(const struct modref *r, const struct lens_module *m,
+		     const uint64_t base[MODREF_PARTS])
+{
+	for (size_t i = 0; i < MODREF_PARTS; i++) {
+		size_t in = m->in_layouts ? i >= MODREF_INIT_TEXT : i;
+		uint64_t off = base[i] - m->part[in].base.v;
+
+		if (r->bytes[i] &&
+		    (off > m->part[in].len_bytes || r->bytes[i] > m->part[in].len_bytes - off))
+			return false;
+	}
+	return true;
+}
+
+/* ---- what it needs of the rest of the guest ---- */
+
+/* Several symbols of one name: the one that is exported, by the kernel's own list. */
+static uint64_t exported(struct session *s, const char *name)
+{
+	struct lens_lookup q = {0};
+	struct xerr ignored = {0};
+	int32_t away;
+
+	if ((size_t)snprintf(q.name, sizeof(q.name), "__ksymtab_%s", name) >= sizeof(q.name) ||
+	    lens_lookup(s->lens, &q, 1, &ignored) || !q.valid || q.nr_found != 1 ||
+	    lens_read(s->lens, q.found.addr, &away, sizeof(away), &ignored))
+		return 0;
+	return q.found.addr.v + (uint64_t)(int64_t)away;
+}
+
+/* From the modules that it depends on. */
+static uint64_t from_modules(struct session *s, const struct modref *r, const char *name)
+{
+	const char *at = r->depends;
+
+	while (*at) {
+		size_t n = strcspn(at, ",");
+		struct lens_lookup q = {0};
+		struct xerr ignored = {0};
+
+		if (n < sizeof(q.module) && strlen(name) < sizeof(q.name)) {
+			memcpy(q.module, at, n);
+			memcpy(q.name, name, strlen(name));
+			if (!lens_lookup(s->lens, &q, 1, &ignored) && q.valid && q.nr_found == 1)
+				return q.found.addr.v;
+		}
+		at += n + (at[n] == ',');
+	}
+	return 0;
+}
+
+static int find_imports(struct session *s, const struct modref *r, uint64_t *ret, struct xerr *err)
+{
+	_cleanup_free_ struct lens_lookup *q = calloc(r->nr_imports + 1, sizeof(*q));
+	int rc;
+
+	if (!q)
+		return xerr_set(err, ENOMEM, "out of memory");
+	for (size_t i = 0; i < r->nr_imports; i++)
+		snprintf(q[i].name, sizeof(q[i].name), "%s", r->import[i]);
+	rc = lens_lookup(s->lens, q, r->nr_imports, err);
+	for (size_t i = 0; !rc && i < r->nr_imports; i++) {
+		if (q[i].nr_found == 1 && q[i].valid)
+			ret[i] = q[i].found.addr.v;
+		else if (q[i].nr_found)
+			ret[i] = exported(s, r->import[i]);
+		else
+			ret[i] = from_modules(s, r, r->import[i]);
+	}
+	return rc;
+}
+
+static uint64_t return_thunk(struct session *s)
+{
+	struct lens_lookup q = {.name = "x86_return_thunk"};
+	struct xerr ignored = {0};
+	uint64_t v;
+
+	if (lens_lookup(s->lens, &q, 1, &ignored) || !q.valid || q.nr_found != 1 ||
+	    lens_read(s->lens, q.found.addr, &v, sizeof(v), &ignored))
+		return 0;
+	return v;
+}
+
+/* A call that stands where the nop was: as the lens would judge it if it were put there now. */
+static bool is_traced(void *arg, uint64_t addr, const uint8_t *bytes)
+{
+	static const uint8_t nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+	struct guard *g = arg;
+	struct lens_judgement j = {0};
+	struct xerr ignored = {0};
+	struct gpa gpa;
+	uint64_t left;
+
+	return !lens_translate(g->s.lens, (struct gva){addr}, &gpa, &left, &ignored) &&
+	       sizeof(nop5) <= XO_PAGE_SIZE - (gpa.v & XO_PAGE_MASK) &&
+	       !lens_judge(g->s.lens, gpa, nop5, bytes, sizeof(nop5), &j, &ignored) && j.legal &&
+	       j.kind == LENS_WRITE_FTRACE;
+}
+
+static bool read_kernel(void *arg, uint64_t addr, void *buf, size_t len_bytes)
+{
+	struct guard *g = arg;
+	struct xerr ignored = {0};
+
+	return !lens_read(g->s.lens, (struct gva){addr}, buf, len_bytes, &ignored);
+}
+
+/* ---- the comparison ---- */
+
+struct copy {
+	struct modref_image image;
+	uint64_t *import;
+};
+
+static void copy_free(struct copy *c)
+{
+	for (size_t i = 0; i < MODREF_PARTS; i++)
+		free(c->image.part[i].bytes);
+	free(c->import);
+}
+
+static bool is_wanted(enum modref_when when, size_t part)
+{
+	return when == MODREF_LOADING || part == MODREF_TEXT || part == MODREF_RODATA;
+}
+
+/* Return: 0; what cannot be read is left out, and so will differ */
+static int copy_parts(struct session *s, const struct modref *r, enum modref_when when,
+		      struct copy *c, struct xerr *err)
+{
+	for (size_t i = 0; i < MODREF_PARTS; i++) {
+		struct xerr ignored = {0};
+		uint8_t *p;
+		int rc;
+
+		if (!r->bytes[i] || !is_wanted(when, i))
+			continue;
+		p = malloc(r->bytes[i]);
+		if (!p)
+			return xerr_set(err, ENOMEM, "out of memory");
+		rc = lens_read(s->lens, (struct gva){c->image.part[i].base}, p, r->bytes[i],
+			       &ignored);
+		if (rc == -XO_EPEERDIED || rc == -XO_ETIMEOUT) {
+			free(p);
+			return xerr_set(err, rc, "%s", ignored.text);
+		}
+		if (rc)
+			free(p);
+		else
+			c->image.part[i].bytes = p;
+	}
+	return 0;
+}
+
+static void name_difference(struct guard *g, const struct modref *r, const struct copy *c,
+			    const struct modref_difference *d, struct gate_verdict *v)
+{
+	struct gva at = {c->image.part[d->part].base + d->off};
+	struct xerr ignored = {0};
+	struct lens_symbol sym;
+	uint64_t off = 0;
+
+	if (lens_symbolize(g->s.lens, at, &sym, &off, &ignored))
+		snprintf(sym.name, sizeof(sym.name), "?");
+	say(v, "not the file that is listed as %s: %s of its %s differs, at +0x%x (%.80s+0x%llx)",
+	    r->name, d->what, modref_part_name((enum modref_part)d->part), d->off, sym.name,
+	    (unsigned long long)off);
+}
+
+static int compare(struct guard *g, const struct lens_module *m, const struct modref *r,
+		   enum modref_when when, struct gate_verdict *v, struct xerr *err)
+{
+	const struct modref_guest guest = {.arg = g,
+					   .return_thunk = return_thunk(&g->s),
+					   .is_traced = is_traced,
+					   .read = read_kernel};
+	XO_CLEANUP(copy_free) struct copy c = {0};
+	uint64_t base[MODREF_PARTS];
+	struct modref_difference d;
+	int rc;
+
+	place(r, m, base);
+	for (size_t i = 0; i < MODREF_PARTS; i++)
+		c.image.part[i].base = base[i];
+	if (when == MODREF_LOADING &&
+	    (!has_room(r, m, base) || m->addr.v != base[MODREF_DATA] + r->self_off)) {
+		say(v, "not the file that is listed as %s: its parts have other sizes", r->name);
+		return 0;
+	}
+	c.import = calloc(r->nr_imports + 1, sizeof(*c.import));
+	if (!c.import)
+		return xerr_set(err, ENOMEM, "out of memory");
+	c.image.import = c.import;
+	c.image.percpu = m->percpu.v;
+	rc = find_imports(&g->s, r, c.import, err);
+	if (!rc)
+		rc = copy_parts(&g->s, r, when, &c, err);
+	if (!rc)
+		rc = modref_compare(r, when, &c.image, &guest, &d);
+	if (rc)
+		return rc;
+	v->allowed = !d.differs;
+	if (d.differs)
+		name_difference(g, r, &c, &d, v);
+	else
+		say(v, "it is the file that is listed");
+	return 0;
+}
+
+int gate_judge(struct guard *g, const struct lens_module *m, enum modref_when when,
+	       struct gate_verdict *ret, struct xerr *err)
+{
+	const struct modlist *l = g->gate->list;
+	const char *release = g->s.kernel.release;
+	ssize_t i = modlist_find(l, m->name, release, 0);
+	int rc = 0;
+
+	memcpy(ret->module, m->name, sizeof(ret->module));
+	if (i < 0)
+		say(ret, "no module of that name is listed for %s", release);
+	for (; i >= 0 && !rc && !ret->allowed;
+	     i = modlist_find(l, m->name, release, (size_t)i + 1)) {
+		_cleanup_modref_ struct modref *r = NULL;
+
+		rc = modlist_unpack(&r, &l->entry[i]);
+		if (rc)
+			return xerr_set(err, rc, "list of modules: %s: its reference is damaged",
+					m->name);
+		ret->entry = &l->entry[i];
+		rc = compare(g, m, r, when, ret, err);
+	}
+	return rc;
+}

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The server's side of modgate.h. */
+#ifndef EXOPATCH_LENS_MODGATE_SERVER_H
+#define EXOPATCH_LENS_MODGATE_SERVER_H
+
+#include "base/buf.h"
+#include "vmm-agent/lens/judge.h"
+
+/** gmodgate_module, gmodgate_bell - answer WIRE_MODULE, WIRE_BELL. Return: as lserver_handle */
+int gmodgate_module(const struct gjudge *j, const struct gkernel *k, struct span body,
+		    struct xbuf *reply, struct xerr *err) XO_MUST_CHECK;
+int gmodgate_bell(const struct gkernel *k, struct span body, struct xbuf *reply,
+		  struct xerr *err) XO_MUST_CHECK;
+
+#endif
