@@ -75,6 +75,7 @@ struct guardrun *guardrun_start(struct guest *g, const char *mode, const char *o
 					    "--qmp",
 					    guest_qmp_path(g),
 					    state,
+					    "--trust=build/dev-keys/trust",
 					    "--events",
 					    r->path,
 					    "--mode",

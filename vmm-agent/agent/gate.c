@@ -304,6 +304,8 @@ static int judge_ring(struct guard *g, const struct mon_write_event *e, struct l
 	if (!rc)
 		rc = guard_refresh(g, &found);
 	if (!rc)
+		rc = guard_check_tables(g, m, &found);
+	if (!rc)
 		rc = gate_judge(g, m, MODREF_LOADING, v, &found);
 	return rc ? xerr_set(err, rc, "%s", found.text) : 0;
 }
@@ -350,6 +352,27 @@ int gate_answer(struct guard *g, const struct mon_write_event *e, struct xerr *e
 }
 
 /* ---- those that did not ring ---- */
+
+#define FIXMAP UINT64_C(0xffffffffff000000) /* far below it; above all modules */
+
+bool gate_may_load(const struct guard *g, const struct lens_finding *f, size_t nr)
+{
+	const struct lens_kernel *k = &g->s.kernel;
+
+	for (size_t i = 0; g->gate && g->gate->installed && i < nr; i++)
+		if (f[i].kind == LENS_FOUND_PTE && f[i].gva.v - k->base.v >= k->text_bytes &&
+		    f[i].gva.v < FIXMAP)
+			return true;
+	return false;
+}
+
+bool gate_has_page(const struct lens_module *m, struct gva gva)
+{
+	for (size_t i = 0; i < LENS_MODULE_PARTS; i++)
+		if (gva.v - m->part[i].base.v < m->part[i].len_bytes)
+			return true;
+	return false;
+}
 
 static int look_at_known(struct guard *g, const struct lens_module *m, struct xerr *err)
 {

@@ -6,6 +6,8 @@
 #include <jansson.h>
 
 #include "base/err.h"
+#include "vmm-agent/lens/guard.h"
+#include "vmm-agent/lens/modgate.h"
 #include "vmm-agent/monitor/guard.h"
 
 #define GATE_ROW "_module-gate" /* its id in the journal: no package can have it */
@@ -31,6 +33,13 @@ bool gate_rings(const struct guard *g, const struct mon_write_event *e);
 
 /** gate_answer - judge the module, give the verdict, emit the event */
 int gate_answer(struct guard *g, const struct mon_write_event *e, struct xerr *err) XO_MUST_CHECK;
+
+/** gate_may_load - is one of these changes of page tables among modules? One may be on its way to
+ *  ring. Not without a gate */
+bool gate_may_load(const struct guard *g, const struct lens_finding *f, size_t nr);
+
+/** gate_has_page - is the address in one of its parts? */
+bool gate_has_page(const struct lens_module *m, struct gva gva);
 
 /** gate_audit - report modules on the kernel's list that did not pass the gate, each once */
 int gate_audit(struct guard *g, struct xerr *err) XO_MUST_CHECK;

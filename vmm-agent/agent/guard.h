@@ -8,6 +8,7 @@
 #include "vmm-agent/agent/gate.h"
 #include "vmm-agent/agent/session.h"
 #include "vmm-agent/lens/guard.h"
+#include "vmm-agent/lens/modgate.h"
 #include "vmm-agent/monitor/guard.h"
 
 #define GUARD_TABLES_NS	     UINT64_C(10000000)	  /* shared page tables: 100 times a second */
@@ -31,7 +32,7 @@ struct guard {
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
 	struct gate *gate; /* NULL: modules are not gated */
-	bool stop;
+	bool stop, tables_again;
 	uint64_t started_ns, tables_due_ns, audit_due_ns;
 	struct {
 		uint64_t events, kept, put_back, reported, violations, findings, lost_events;
@@ -50,6 +51,11 @@ int guard_handle_write(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_check - the checks that are due: page tables, address spaces, lost protection */
 int guard_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_check_tables - compare the shared page tables with what they were, report, remember them.
+ *  @module: one that has just rung: its pages are expected; or NULL */
+int guard_check_tables(struct guard *g, const struct lens_module *module,
+		       struct xerr *err) XO_MUST_CHECK;
 
 /** guard_serve - one request from the control socket */
 int guard_serve(struct guard *g, struct xerr *err) XO_MUST_CHECK;

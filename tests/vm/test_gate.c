@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The module gate on stock Debian guests: what is listed loads and works, what is not does not, the
+ * guest's log says so, and when the guard stops nothing of the gate is left.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "package/kernel/elf64.h"
+#include "package/modref.h"
+#include "tests/lib/guardrun.h"
+#include "tests/lib/patching.h"
+
+#define EVENT_NS   UINT64_C(5000000000)
+#define REFUSED	   "is not on the host's list, refused"
+#define ATTACK	   "/attacks/plain_module.ko"
+#define NR_AT_ONCE 6
+
+static struct guest *g;
+static struct guardrun *guard;
+static char lists[2][192]; /* of 6.1 and 6.12 */
+
+static int make_list(const char *package, char *path, size_t size)
+{
+	_cleanup_run_ struct run_result r = {0};
+	char exopatch[256], dir[256];
+	const char *const argv[] = {
+		run_build_path("exopatch", exopatch, sizeof(exopatch)),
+		"modules",
+		"allow",
+		"--from",
+		dir,
+		"-o",
+		path,
+		"--sign",
+		"author:build/dev-keys/author.pem:build/dev-keys/author.key",
+		"--sign",
+		"release:build/dev-keys/release-1.pem:build/dev-keys/release-1.key",
+		NULL};
+
+	if (!guest_image_file(package, "modules", dir, sizeof(dir)))
+		return -1;
+	snprintf(path, size, "%s/modules-%s.json", patching_dir(), package);
+	if (run_program(argv, NULL, 60000, &r))
+		return -1;
+	if (r.rc)
+		fputs(r.err, stderr);
+	return r.rc ? -1 : 0;
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	if (patching_setup() || make_list(GUEST_6_1, lists[0], sizeof(lists[0])))
+		return -1;
+	return make_list(GUEST_6_12, lists[1], sizeof(lists[1]));
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	patching_teardown();
+	return 0;
+}
+
+static int end(void **state)
+{
+	(void)state;
+	if (guard && guardrun_stop(guard))
+		fprintf(stderr, "the guard did not stop\n");
+	guard = NULL;
+	guest_free(g);
+	g = NULL;
+	return 0;
+}
+
+static void start(const struct guest_opts *o, const char *mode)
+{
+	char option[256];
+
+	snprintf(option, sizeof(option), "--modules=%s",
+		 lists[o->package && !strcmp(o->package, GUEST_6_12)]);
+	assert_int_equal(guest_boot(&g, o), 0);
+	guard = guardrun_start(g, mode, option);
+	assert_non_null(guard);
+}
+
+/* The next event of that kind; others that nobody expects fail the test. */
+static json_t *expect(const char *kind)
+{
+	uint64_t end_ns = xo_now_ns() + EVENT_NS;
+	json_t *e;
+
+	while ((e = guardrun_next(guard, end_ns))) {
+		if (!strcmp(guardrun_says(e, "kind"), kind))
+			return e;
+		if (strcmp(guardrun_says(e, "verdict"), "kept") != 0 &&
+		    strncmp(guardrun_says(e, "kind"), "module-gate", 11) != 0) {
+			_cleanup_free_ char *text = json_dumps(e, 0);
+
+			fail_msg("unexpected: %s", text);
+		}
+		json_decref(e);
+	}
+	fail_msg("no %s event", kind);
+	return NULL;
+}
+
+static void expect_load(const char *module, const char *verdict, const char *reason)
+{
+	json_t *e = expect("module-load");
+
+	fprintf(stderr, "%s %s: held %.0f us: %s\n", guardrun_says(e, "module"),
+		guardrun_says(e, "verdict"), json_real_value(json_object_get(e, "held_us")),
+		guardrun_says(e, "reason"));
+	assert_string_equal(guardrun_says(e, "module"), module);
+	assert_string_equal(guardrun_says(e, "verdict"), verdict);
+	assert_non_null(strstr(guardrun_says(e, "reason"), reason));
+	json_decref(e);
+}
+
+static int run(const char *command)
+{
+	int rc = -1;
+
+	assert_int_equal(guest_run(g, command, 0, NULL, &rc), 0);
+	return rc;
+}
+
+static void assert_log_has(unsigned int times)
+{
+	_cleanup_free_ char *n = guest_sh(g, "dmesg | grep -c \"" REFUSED "\"; true");
+
+	assert_non_null(n);
+	assert_int_equal(strtoul(n, NULL, 10), times);
+}
+
+static json_t *gate_status(void)
+{
+	_cleanup_exo_ struct exo e = {0};
+
+	assert_int_equal(EXO(&e, g, "guard", "status"), 0);
+	assert_int_equal(e.rc, 0);
+	return json_incref(json_object_get(e.doc, "module_gate"));
+}
+
+/* The guest's insmod tries both system calls, and so rings twice. */
+static void expect_refusal(const char *insmod, const char *module, const char *reason)
+{
+	assert_int_not_equal(run(insmod), 0);
+	expect_load(module, "refused", reason);
+	expect_load(module, "refused", reason);
+}
+
+/* ---- listed and not ---- */
+
+static void listed_and_not(const char *package)
+{
+	json_t *status;
+
+	start(&(struct guest_opts){.package = package, .vcpus = 1}, "enforce");
+	json_decref(expect("module-gate-on"));
+	assert_int_equal(run("insmod /modules/dummy.ko"), 0);
+	expect_load("dummy", "kept", "listed");
+	assert_int_equal(run("ip link add d0 type dummy && ip link show d0"), 0);
+	for (int i = 0; i < 2; i++) {
+		expect_refusal("insmod " ATTACK, "plain_module", "no module of that name");
+		assert_int_not_equal(run("grep -q ^plain_module /proc/modules"), 0);
+	}
+	assert_log_has(4);
+	int rr = run("insmod /modules/loop.ko max_loop=3"); if (rr) puts(guest_sh(g, "dmesg | tail -60"));
+	assert_int_equal(rr, 0);
+	expect_load("loop", "kept", "listed");
+	assert_int_equal(run("dd if=/dev/zero of=/tmp/f bs=4096 count=8 2>/dev/null && "
+			     "losetup /dev/loop0 /tmp/f && cmp /dev/loop0 /tmp/f && "
+			     "losetup -d /dev/loop0"),
+			 0);
+	assert_int_equal(run("ip link del d0; rmmod dummy && rmmod loop"), 0);
+	assert_int_equal(run("insmod /modules/dummy.ko"), 0);
+	expect_load("dummy", "kept", "listed");
+	assert_int_equal(guardrun_settle(guard, 1500), 0);
+	status = gate_status();
+	assert_true(json_is_true(json_object_get(status, "on")));
+	assert_int_equal(json_integer_value(json_object_get(status, "allowed")), 3);
+	assert_int_equal(json_integer_value(json_object_get(status, "refused")), 4);
+	json_decref(status);
+	assert_true(guest_dmesg_clean(g));
+}
+
+static void listed_and_not_6_1(void **state)
+{
+	(void)state;
+	listed_and_not(GUEST_6_1);
+}
+
+static void listed_and_not_6_12(void **state)
+{
+	(void)state;
+	listed_and_not(GUEST_6_12);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(listed_and_not_6_1, end),
+		cmocka_unit_test_teardown(listed_and_not_6_12, end),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
