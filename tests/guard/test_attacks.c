@@ -179,6 +179,7 @@ static void need_guest(enum stage stage, bool guarded, const char *option)
 	const struct guest_opts opts = {
 		.package = kernel,
 		.cpu = "qemu64,+smep,+smap,+umip",
+		.one_thread = true,
 		.extra = devices,
 		.shim = stage == WITH_SHIM,
 	};
@@ -455,15 +456,19 @@ static int run_on(const char *which)
 	return _cmocka_run_group_tests(which, tests, n, setup, teardown);
 }
 
+/* With arguments: only tests whose names match the first ("guarded: text*"), on the kernel that is
+ * the second. */
 int main(int argc, char **argv)
 {
+	static const char *const kernels[] = {GUEST_6_1, GUEST_6_12};
 	char path[256];
 	int failed = 0;
 
 	unlink(run_build_path("attack-table.txt", path, sizeof(path)));
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	failed += run_on(GUEST_6_1);
-	failed += run_on(GUEST_6_12);
+	for (size_t i = 0; i < XO_ARRAY_SIZE(kernels); i++)
+		if (argc < 3 || !strcmp(argv[2], kernels[i]))
+			failed += run_on(kernels[i]);
 	return failed;
 }

@@ -158,13 +158,17 @@ static int run_on(const char *which)
 	return _cmocka_run_group_tests(which, tests, 2 * NR_HONEST, setup, teardown);
 }
 
-/* With an argument: only tests whose names match it ("guarded: *kprobes"). */
+/* With arguments: only tests whose names match the first ("guarded: *kprobes"), on the kernel that
+ * is the second. */
 int main(int argc, char **argv)
 {
-	int failed;
+	static const char *const kernels[] = {GUEST_6_1, GUEST_6_12};
+	int failed = 0;
 
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
-	failed = run_on(GUEST_6_1);
-	return failed + run_on(GUEST_6_12);
+	for (size_t i = 0; i < XO_ARRAY_SIZE(kernels); i++)
+		if (argc < 3 || !strcmp(argv[2], kernels[i]))
+			failed += run_on(kernels[i]);
+	return failed;
 }

@@ -260,6 +260,18 @@ static int await_reply(struct guest *g, const char *id, unsigned int timeout_ms,
 	return r < 0 ? r : 0;
 }
 
+static void show_console(const struct guest *g)
+{
+	_cleanup_run_ struct run_result tail = {0};
+	char path[160];
+
+	if (!g->dir[0])
+		return;
+	snprintf(path, sizeof(path), "%s/console", g->dir);
+	if (!run_program((const char *[]){"tail", "-n", "30", path, NULL}, NULL, 10000, &tail))
+		fprintf(stderr, "guest: end of the console:\n%s\n", tail.out);
+}
+
 int guest_run(struct guest *g, const char *command, unsigned int timeout_ms, char **out, int *rc)
 {
 	_cleanup_xbuf_ struct xbuf line = XBUF(65536);
@@ -274,6 +286,8 @@ int guest_run(struct guest *g, const char *command, unsigned int timeout_ms, cha
 		r = write_all(g->channel_fd, (const char *)line.data, line.len_bytes);
 	if (!r)
 		r = await_reply(g, id, timeout_ms ? timeout_ms : GUEST_RUN_MS, &text, &status);
+	if (r == -EPIPE || r == -ETIMEDOUT)
+		show_console(g);
 	if (r)
 		return complain(r, command);
 	if (!rc && status) {
@@ -556,18 +570,6 @@ int guest_adopt(struct guest **ret, int channel_fd)
 	g->channel_in = XBUF(OUTPUT_MAX);
 	*ret = g;
 	return 0;
-}
-
-static void show_console(const struct guest *g)
-{
-	_cleanup_run_ struct run_result tail = {0};
-	char path[160];
-
-	if (!g->dir[0])
-		return;
-	snprintf(path, sizeof(path), "%s/console", g->dir);
-	if (!run_program((const char *[]){"tail", "-n", "30", path, NULL}, NULL, 10000, &tail))
-		fprintf(stderr, "guest: end of the console:\n%s\n", tail.out);
 }
 
 int guest_wait_boot(struct guest *g)

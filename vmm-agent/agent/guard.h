@@ -11,8 +11,9 @@
 #include "vmm-agent/lens/modgate.h"
 #include "vmm-agent/monitor/guard.h"
 
-#define GUARD_TABLES_NS	     UINT64_C(10000000)	  /* shared page tables: 100 times a second */
-#define GUARD_AUDIT_NS	     UINT64_C(1000000000) /* all address spaces: once a second */
+#define GUARD_TABLES_NS UINT64_C(10000000) /* shared page tables: 100 times a second */
+#define GUARD_AUDIT_NS                                                                             \
+	UINT64_C(700000000) /* all address spaces: with the second look in a second */
 #define GUARD_SECOND_LOOK_NS UINT64_C(100000000)
 
 /** struct guard_known - what an audit found, and whether it was said */
@@ -32,7 +33,9 @@ struct guard {
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
 	struct gate *gate; /* NULL: modules are not gated */
-	bool stop, tables_again;
+	bool tables_again; /* a change among modules is being looked at twice */
+	int failed_look; /* code of a check that failed, until one does not */
+	bool stop;
 	uint64_t started_ns, tables_due_ns, audit_due_ns;
 	struct {
 		uint64_t events, kept, put_back, reported, violations, findings, lost_events;
@@ -46,6 +49,9 @@ int guard_arm(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 /** guard_refresh - modules came or went: protect what is new, let go of what is no more */
 int guard_refresh(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_area_at - the area of @list that has @gpa, or NULL */
+const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa);
+
 /** guard_handle_write - judge one write that is being held, and answer it */
 int guard_handle_write(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
@@ -56,6 +62,9 @@ int guard_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;
  *  @module: one that has just rung: its pages are expected; or NULL */
 int guard_check_tables(struct guard *g, const struct lens_module *module,
 		       struct xerr *err) XO_MUST_CHECK;
+
+/** guard_is_fatal - whether the guard cannot go on after this code */
+bool guard_is_fatal(int rc);
 
 /** guard_serve - one request from the control socket */
 int guard_serve(struct guard *g, struct xerr *err) XO_MUST_CHECK;

@@ -4,17 +4,54 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/util.h"
 #include "vmm-agent/agent/guard.h"
 
+#define MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED)
+
+const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa)
+{
+	for (size_t i = 0; i < nr; i++)
+		if (gpa.v >= list[i].gpa.v && gpa.v - list[i].gpa.v < list[i].len_bytes)
+			return &list[i];
+	return NULL;
+}
+
+/*
+ * A home in the firmware window is ROM to the guest only as long as the chipset says so, and the
+ * guest may program the chipset.
+ */
+static void add_homes(const struct session *s, struct lens_area *a, size_t *nr)
+{
+	for (size_t i = 0; i < s->nr_rows; i++) {
+		const struct jrow *r = &s->row[i];
+
+		for (size_t k = 0; k < r->nr_writes && session_row_here(s, r); k++) {
+			const struct jwrite *w = &r->write[k];
+			struct gpa page = {w->gpa.v & ~XO_PAGE_MASK};
+
+			if (w->kind == J_CODE && !guard_area_at(a, *nr, page) && *nr < MAX_AREAS)
+				a[(*nr)++] = (struct lens_area){
+					.kind = LENS_AREA_HOME,
+					.gva = {w->gva.v & ~XO_PAGE_MASK},
+					.gpa = page,
+					.len_bytes = XO_PAGE_SIZE,
+				};
+		}
+	}
+}
+
 static int find_areas(struct guard *g, struct lens_area **ret, size_t *ret_nr, struct xerr *err)
 {
-	struct lens_area *a = calloc(LENS_MAX_AREAS, sizeof(*a));
+	struct lens_area *a = calloc(MAX_AREAS, sizeof(*a));
 	int rc;
 
 	if (!a)
 		return xerr_set(err, ENOMEM, "out of memory");
 	rc = lens_areas(g->s.lens, a, LENS_MAX_AREAS, ret_nr, err);
+	if (!rc)
+		add_homes(&g->s, a, ret_nr);
 	if (rc) {
 		free(a);
 		return rc;
@@ -31,39 +68,81 @@ static bool has_area(const struct lens_area *list, size_t nr, const struct lens_
 	return false;
 }
 
-/* The areas of @list that @other does not have, as the monitor wants them. */
-static struct mon_range *missing(const struct lens_area *list, size_t nr,
-				 const struct lens_area *other, size_t nr_other, size_t *ret_nr)
+static int add_page(struct xbuf *ranges, struct gpa gpa)
 {
-	struct mon_range *r = calloc(nr + 1, sizeof(*r));
+	struct mon_range r = {.gpa = gpa, .len_bytes = XO_PAGE_SIZE}, last;
+	uint8_t *at = ranges->data + ranges->len_bytes - sizeof(last);
 
-	*ret_nr = 0;
-	for (size_t i = 0; r && i < nr; i++)
-		if (!has_area(other, nr_other, &list[i]))
-			r[(*ret_nr)++] = (struct mon_range){.gpa = list[i].gpa,
-							    .len_bytes = list[i].len_bytes};
-	return r;
+	if (ranges->len_bytes) {
+		memcpy(&last, at, sizeof(last));
+		if (last.gpa.v + last.len_bytes == gpa.v) {
+			last.len_bytes += XO_PAGE_SIZE;
+			memcpy(at, &last, sizeof(last));
+			return 0;
+		}
+	}
+	return xbuf_add(ranges, &r, sizeof(r));
+}
+
+/*
+ * The pages of @list that @other does not have, as the monitor wants them. By pages, so that one
+ * that goes does not take its neighbours' protection along.
+ */
+static int missing(const struct lens_area *list, size_t nr, const struct lens_area *other,
+		   size_t nr_other, struct xbuf *ranges)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < nr && !rc; i++) {
+		if (has_area(other, nr_other, &list[i]))
+			continue;
+		for (uint64_t off = 0; off < list[i].len_bytes && !rc; off += XO_PAGE_SIZE) {
+			struct gpa gpa = {list[i].gpa.v + off};
+
+			if (!guard_area_at(other, nr_other, gpa))
+				rc = add_page(ranges, gpa);
+		}
+	}
+	return rc;
+}
+
+static const struct mon_range *ranges_of(const struct xbuf *b, size_t *ret_nr)
+{
+	*ret_nr = b->len_bytes / sizeof(struct mon_range);
+	return (const struct mon_range *)(const void *)b->data;
+}
+
+static int follow(struct guard *g, const struct lens_area *a, size_t nr, struct xerr *err)
+{
+	_cleanup_xbuf_ struct xbuf gone = XBUF(MON_GUARD_MAX_RANGES * sizeof(struct mon_range));
+	_cleanup_xbuf_ struct xbuf new = XBUF(MON_GUARD_MAX_RANGES * sizeof(struct mon_range));
+	const struct mon_range *r;
+	size_t nr_ranges;
+	int rc = missing(g->area, g->nr_areas, a, nr, &gone);
+
+	if (!rc)
+		rc = missing(a, nr, g->area, g->nr_areas, &new);
+	if (rc)
+		return xerr_set(err, rc, "areas to protect: %s", xo_code_text(rc));
+	r = ranges_of(&gone, &nr_ranges);
+	if (nr_ranges)
+		rc = mon_guard_release(g->s.mon, r, nr_ranges, err);
+	r = ranges_of(&new, &nr_ranges);
+	if (!rc && nr_ranges)
+		rc = mon_guard_protect(g->s.mon, r, nr_ranges, err);
+	if (!rc && (gone.len_bytes || new.len_bytes))
+		rc = lens_guard_prepare(g->s.lens, err);
+	return rc;
 }
 
 int guard_refresh(struct guard *g, struct xerr *err)
 {
-	_cleanup_free_ struct mon_range *gone = NULL, *new = NULL;
-	size_t nr = 0, nr_gone, nr_new;
 	struct lens_area *a = NULL;
+	size_t nr = 0;
 	int rc = find_areas(g, &a, &nr, err);
 
-	if (rc)
-		return rc;
-	gone = missing(g->area, g->nr_areas, a, nr, &nr_gone);
-	new = missing(a, nr, g->area, g->nr_areas, &nr_new);
-	if (!gone || !new)
-		rc = xerr_set(err, ENOMEM, "out of memory");
-	if (!rc && nr_gone)
-		rc = mon_guard_release(g->s.mon, gone, nr_gone, err);
-	if (!rc && nr_new)
-		rc = mon_guard_protect(g->s.mon, new, nr_new, err);
-	if (!rc && (nr_gone || nr_new))
-		rc = lens_guard_prepare(g->s.lens, err);
+	if (!rc)
+		rc = follow(g, a, nr, err);
 	if (rc) {
 		free(a);
 		return rc;

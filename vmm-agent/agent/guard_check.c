@@ -130,7 +130,7 @@ int guard_check_tables(struct guard *g, const struct lens_module *module, struct
 	return lens_tables_pin(g->s.lens, err);
 }
 
-/* The homes of the patches that the journal knows. */
+/* The homes of the patches that the journal knows: where they may be executed. */
 static struct lens_approved *homes(const struct session *s, size_t *ret_nr)
 {
 	struct lens_approved *a = calloc(s->nr_rows + 1, sizeof(*a));
@@ -184,10 +184,21 @@ static int audit(struct guard *g, struct xerr *err)
 	return rc;
 }
 
-/* A write that waits, or a vCPU that does not stop just now: the next round will do. */
-static bool is_passing(int rc)
+/* What a guest can bring about by itself must not end its guard. */
+bool guard_is_fatal(int rc)
 {
-	return rc == -EAGAIN || rc == -XO_EHOLD;
+	return rc == -XO_EPEERDIED || rc == -XO_ETARGETGONE || rc == -ENOMEM;
+}
+
+/* A write that waits, or a vCPU that does not stop just now: the next round will do. Anything else
+ * (lists that lead nowhere, tables without end) is said, once for as long as it lasts. */
+static void look_failed(struct guard *g, int rc, const struct xerr *why)
+{
+	if (rc == -EAGAIN || rc == -XO_EHOLD)
+		return;
+	if (rc != g->failed_look)
+		guard_emit(g, "audit-failed", "reported", json_pack("{s:s}", "reason", why->text));
+	g->failed_look = rc;
 }
 
 int guard_check(struct guard *g, struct xerr *err)
@@ -203,6 +214,12 @@ int guard_check(struct guard *g, struct xerr *err)
 	if (!rc && now >= g->audit_due_ns) {
 		g->audit_due_ns = now + GUARD_AUDIT_NS;
 		rc = audit(g, &why);
+		if (!rc)
+			g->failed_look = 0;
 	}
-	return !rc || is_passing(rc) ? 0 : xerr_set(err, rc, "%s", why.text);
+	if (guard_is_fatal(rc))
+		return xerr_set(err, rc, "%s", why.text);
+	if (rc)
+		look_failed(g, rc, &why);
+	return 0;
 }

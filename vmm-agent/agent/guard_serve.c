@@ -53,22 +53,38 @@ static int dispatch(struct guard *g, struct control_request *r, json_t **ret, st
 	return rc;
 }
 
+/* Homes that are new or gone are to be followed at once; a failure shows at the next audit. */
+static int follow_homes(struct guard *g, enum control_op op, struct xerr *err)
+{
+	struct xerr why = {0};
+	int rc;
+
+	if (op != CONTROL_APPLY && op != CONTROL_REVERT && op != CONTROL_RECOVER)
+		return 0;
+	rc = session_journal(&g->s, &why);
+	if (!rc)
+		rc = guard_refresh(g, &why);
+	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
+}
+
 int guard_serve(struct guard *g, struct xerr *err)
 {
 	_cleanup_refusal_ struct refusal why = {0};
 	_cleanup_json_ json_t *doc = NULL;
 	struct control_request r = {0};
 	struct xerr failed = {0};
-	int fd = -1, rc;
+	int fd = -1, rc, rc_follow;
 
 	rc = control_accept(g->control, &r, &fd, &failed);
 	if (rc)
 		return 0; /* the asker's fault, and its loss */
 	rc = dispatch(g, &r, &doc, &why, &failed);
+	/* Before the answer: who has it may rely on the guard. */
+	rc_follow = follow_homes(g, r.op, err);
 	control_answer(fd, rc, doc, &why, &failed);
 	control_request_free(&r);
 	/* A monitor or lens that died takes the guard with it; its supervisor starts it again. */
-	return rc == -XO_EPEERDIED ? xerr_set(err, rc, "%s", failed.text) : 0;
+	return rc == -XO_EPEERDIED ? xerr_set(err, rc, "%s", failed.text) : rc_follow;
 }
 
 static int ask_guard(const struct agent_opts *o, enum control_op op, json_t **ret,

@@ -17,10 +17,7 @@ static const char *forbidden(const struct guard *g, enum lens_write_kind k)
 
 static const struct lens_area *area_of(const struct guard *g, struct gpa gpa)
 {
-	for (size_t i = 0; i < g->nr_areas; i++)
-		if (gpa.v - g->area[i].gpa.v < g->area[i].len_bytes && gpa.v >= g->area[i].gpa.v)
-			return &g->area[i];
-	return NULL;
+	return guard_area_at(g->area, g->nr_areas, gpa);
 }
 
 static bool is_module_area(const struct lens_area *a)
@@ -28,17 +25,15 @@ static bool is_module_area(const struct lens_area *a)
 	return a && (a->kind == LENS_AREA_MODULE_TEXT || a->kind == LENS_AREA_MODULE_RODATA);
 }
 
-/* A module that was unloaded leaves its pages to others: they are no longer its text. */
+/*
+ * A module that was unloaded leaves its pages to others: they are no longer its text. Nor are they
+ * if they were let go between the write and now.
+ */
 static int module_is_gone(struct guard *g, struct gpa gpa, bool *ret, struct xerr *err)
 {
-	int rc;
+	int rc = is_module_area(area_of(g, gpa)) ? guard_refresh(g, err) : 0;
 
-	*ret = false;
-	if (!is_module_area(area_of(g, gpa)))
-		return 0;
-	rc = guard_refresh(g, err);
-	if (!rc)
-		*ret = !area_of(g, gpa);
+	*ret = !rc && !area_of(g, gpa);
 	return rc;
 }
 
@@ -118,6 +113,10 @@ static int judge(struct guard *g, const struct mon_write_event *e, struct lens_j
 		*ret_legal = false;
 		*ret_reason = forbidden(g, j->kind);
 	} else if (!j->legal) {
+		const struct lens_area *a = area_of(g, e->gpa);
+
+		if (a && a->kind == LENS_AREA_HOME)
+			*ret_reason = "the home of a patch";
 		rc = module_is_gone(g, e->gpa, &gone, &failed);
 		if (!rc && gone) {
 			j->kind = LENS_WRITE_MODULE;
@@ -141,6 +140,15 @@ static void count(struct guard *g, bool legal, bool keep, uint64_t held_ns)
 		g->count.reported++;
 	if (held_ns > g->count.held_max_ns)
 		g->count.held_max_ns = held_ns;
+}
+
+/* Its pages are others' now, who should not have to ask before each write. */
+static int follow_modules(struct guard *g, struct gpa gpa, struct xerr *err)
+{
+	struct xerr why = {0};
+	int rc = area_of(g, gpa) ? guard_refresh(g, &why) : 0;
+
+	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
 }
 
 int guard_handle_write(struct guard *g, struct xerr *err)
@@ -176,8 +184,10 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 		   : keep ? "reported"
 			  : "put-back",
 		   details(g, e, &j, reason, held_ns));
-	if (rc_judge && rc_judge != -XO_ENOTMAPPED)
+	if (guard_is_fatal(rc_judge))
 		return xerr_set(err, rc_judge,
 				"a write was put back because it could not be judged");
+	if (legal && j.kind == LENS_WRITE_MODULE)
+		return follow_modules(g, e->gpa, err);
 	return legal || g->opts->audit_only ? 0 : react(g, err);
 }

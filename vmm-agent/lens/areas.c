@@ -3,6 +3,8 @@
  * Only what the guest's own tables map read-only at its kernel address: then no
  * honest guest stores there but through the aliases of text_poke, and what the
  * lists below name wrongly (memory freed after boot, say) drops out by itself.
+ * What was found once is not lost by a change of these tables: the kernel image's
+ * areas stay, and a module's as long as it is listed and mapped there.
  *
  * The GDT of each CPU drops out too: __switch_to stores the thread-local
  * segments of the next task into it, read-only alias or not. Its other entries
@@ -24,6 +26,8 @@
 
 struct list {
 	const struct gkernel *k;
+	const struct gareas *before;
+	bool of_kernel;
 	struct xbuf area, left_out;
 };
 
@@ -48,6 +52,44 @@ static int append(struct xbuf *to, const struct lens_area *a)
 	return xbuf_add(to, a, sizeof(*a));
 }
 
+static const struct lens_area *at_gpa(const struct lens_area *list, size_t nr, uint64_t gpa)
+{
+	size_t lo = 0, hi = nr;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (list[mid].gpa.v <= gpa)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo && gpa - list[lo - 1].gpa.v < list[lo - 1].len_bytes ? &list[lo - 1] : NULL;
+}
+
+/* Was it that module's already? Then it takes more than a right to write to make it something else.
+ */
+static bool was_there(const struct list *l, const struct lens_area *page)
+{
+	const struct lens_area *a = gareas_at(l->before, page->gpa.v);
+
+	return a && a->kind == page->kind && !strcmp(a->module, page->module) &&
+	       page->gva.v - a->gva.v == page->gpa.v - a->gpa.v;
+}
+
+/* A page of a module's cannot be the kernel's as well. */
+static bool is_fit(const struct list *l, const struct lens_area *a, bool writable)
+{
+	uint64_t left;
+
+	if (!gmem_ptr(l->k->space->mem, a->gpa, &left))
+		return false;
+	if (l->of_kernel)
+		return !writable;
+	return !at_gpa(l->before->kernel, l->before->nr_kernel, a->gpa.v) &&
+	       (!writable || was_there(l, a));
+}
+
 /* Whole pages of [@start, @stop), those with other rights left out. */
 static int add(struct list *l, enum lens_area_kind kind, uint64_t start, uint64_t stop,
 	       const char *module)
@@ -61,12 +103,9 @@ static int add(struct list *l, enum lens_area_kind kind, uint64_t start, uint64_
 	for (uint64_t at = start; at < stop; at += XO_PAGE_SIZE) {
 		struct lens_area a;
 		struct gpage page = {0};
-		bool fit;
-		uint64_t left;
+		bool mapped = !gspace_walk(l->k->space, (struct gva){at}, &page);
 		int rc;
 
-		fit = !gspace_walk(l->k->space, (struct gva){at}, &page) && !page.write &&
-		      gmem_ptr(l->k->space->mem, page.gpa, &left);
 		memset(&a, 0, sizeof(a));
 		a.kind = kind;
 		a.gva.v = at;
@@ -74,7 +113,7 @@ static int add(struct list *l, enum lens_area_kind kind, uint64_t start, uint64_
 		a.len_bytes = XO_PAGE_SIZE;
 		if (module)
 			xo_escape(SPAN(module, strlen(module)), a.module, sizeof(a.module));
-		rc = append(fit ? &l->area : &l->left_out, &a);
+		rc = append(mapped && is_fit(l, &a, page.write) ? &l->area : &l->left_out, &a);
 		if (rc)
 			return rc;
 	}
@@ -179,47 +218,73 @@ static size_t drop_doubles(struct lens_area *a, size_t nr)
 	return kept;
 }
 
+/* The lists of @l, sorted, in place of what @ret had. */
+static void take(struct gareas *ret, struct list *l)
+{
+	free(ret->area);
+	free(ret->left_out);
+	ret->area = (struct lens_area *)(void *)l->area.data;
+	ret->left_out = (struct lens_area *)(void *)l->left_out.data;
+	ret->nr = l->area.len_bytes / sizeof(struct lens_area);
+	ret->nr_left_out = l->left_out.len_bytes / sizeof(struct lens_area);
+	if (ret->nr)
+		qsort(ret->area, ret->nr, sizeof(struct lens_area), by_gpa);
+	ret->nr = drop_doubles(ret->area, ret->nr);
+}
+
+static struct list new_list(const struct gareas *before, const struct gkernel *k, bool of_kernel)
+{
+	return (struct list){.k = k,
+			     .before = before,
+			     .of_kernel = of_kernel,
+			     .area = XBUF(LENS_MAX_AREAS * sizeof(struct lens_area)),
+			     .left_out = XBUF(LENS_MAX_AREAS * sizeof(struct lens_area))};
+}
+
+static int load_kernel(struct gareas *ret, const struct gkernel *k)
+{
+	struct list l = new_list(ret, k, true);
+	struct gareas found = {0};
+	int rc = add_kernel(&l);
+
+	take(&found, &l);
+	if (!rc && !found.nr)
+		rc = -XO_EKALLSYMS;
+	if (!rc) {
+		ret->nr_kernel = found.nr;
+		ret->kernel = XO_TAKE_PTR(found.area);
+		ret->nr_kernel_left_out = found.nr_left_out;
+		ret->kernel_left_out = XO_TAKE_PTR(found.left_out);
+	}
+	gareas_free(&found);
+	return rc;
+}
+
 int gareas_load(struct gareas *ret, const struct gkernel *k, const struct gguard_types *t,
 		const struct gmodules *m, struct xerr *err)
 {
-	struct list l = {.k = k,
-			 .area = XBUF(LENS_MAX_AREAS * sizeof(struct lens_area)),
-			 .left_out = XBUF(LENS_MAX_AREAS * sizeof(struct lens_area))};
-	int rc = add_kernel(&l);
+	int rc = ret->nr_kernel ? 0 : load_kernel(ret, k);
+	struct list l = new_list(ret, k, false);
 
+	if (!rc)
+		rc = xbuf_add(&l.area, ret->kernel, ret->nr_kernel * sizeof(*ret->kernel));
+	if (!rc && ret->nr_kernel_left_out)
+		rc = xbuf_add(&l.left_out, ret->kernel_left_out,
+			      ret->nr_kernel_left_out * sizeof(*ret->kernel_left_out));
 	for (size_t i = 0; !rc && i < m->nr; i++)
 		rc = add_module(&l, t, &m->module[i]);
-	if (!rc && !l.area.len_bytes)
-		rc = -XO_EKALLSYMS;
-	if (rc) {
-		xbuf_free(&l.area);
-		xbuf_free(&l.left_out);
-		return xerr_set(err, rc, "areas to protect: %s", xo_code_text(rc));
+	if (!rc) {
+		take(ret, &l);
+		return 0;
 	}
-	gareas_free(ret);
-	ret->area = (struct lens_area *)(void *)l.area.data;
-	ret->left_out = (struct lens_area *)(void *)l.left_out.data;
-	ret->nr = l.area.len_bytes / sizeof(struct lens_area);
-	ret->nr_left_out = l.left_out.len_bytes / sizeof(struct lens_area);
-	qsort(ret->area, ret->nr, sizeof(struct lens_area), by_gpa);
-	ret->nr = drop_doubles(ret->area, ret->nr);
-	return 0;
+	xbuf_free(&l.area);
+	xbuf_free(&l.left_out);
+	return xerr_set(err, rc, "areas to protect: %s", xo_code_text(rc));
 }
 
 const struct lens_area *gareas_at(const struct gareas *a, uint64_t gpa)
 {
-	size_t lo = 0, hi = a->nr;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (a->area[mid].gpa.v <= gpa)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo && gpa - a->area[lo - 1].gpa.v < a->area[lo - 1].len_bytes ? &a->area[lo - 1]
-									     : NULL;
+	return at_gpa(a->area, a->nr, gpa);
 }
 
 const struct lens_area *gareas_at_gva(const struct gareas *a, uint64_t gva)
@@ -230,9 +295,19 @@ const struct lens_area *gareas_at_gva(const struct gareas *a, uint64_t gva)
 	return NULL;
 }
 
+bool gareas_is_of(const struct lens_area *a, const struct gmodule *m)
+{
+	char name[sizeof(a->module)];
+
+	xo_escape(SPAN(m->name, strlen(m->name)), name, sizeof(name));
+	return !strcmp(name, a->module);
+}
+
 void gareas_free(struct gareas *a)
 {
 	free(a->area);
 	free(a->left_out);
+	free(a->kernel);
+	free(a->kernel_left_out);
 	*a = (struct gareas){0};
 }

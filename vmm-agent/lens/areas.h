@@ -10,12 +10,17 @@
 
 /** struct gareas - zero-initialise, gareas_free it; by ascending guest-physical address */
 struct gareas {
-	size_t nr, nr_left_out;
+	size_t nr, nr_left_out, nr_kernel, nr_kernel_left_out;
 	struct lens_area *area;
 	struct lens_area *left_out;
+	/* Those of the kernel image: found once, they stay. */
+	struct lens_area *kernel, *kernel_left_out;
 };
 
-/** gareas_load - Return: 0, -XO_ELIMIT, -ENOMEM, -XO_EKALLSYMS; @ret is replaced on success */
+/**
+ * gareas_load - find them; those of modules anew, where @ret has some already
+ * Return: 0, -XO_ELIMIT, -ENOMEM, -XO_EKALLSYMS; @ret is replaced on success
+ */
 int gareas_load(struct gareas *ret, const struct gkernel *k, const struct gguard_types *t,
 		const struct gmodules *m, struct xerr *err) XO_MUST_CHECK;
 
@@ -24,6 +29,9 @@ const struct lens_area *gareas_at(const struct gareas *a, uint64_t gpa);
 
 /** gareas_at_gva - the area that is mapped at @gva, or NULL */
 const struct lens_area *gareas_at_gva(const struct gareas *a, uint64_t gva);
+
+/** gareas_is_of - whether a module's area is @m's, as far as its name tells */
+bool gareas_is_of(const struct lens_area *a, const struct gmodule *m);
 
 void gareas_free(struct gareas *a);
 

@@ -485,6 +485,7 @@ int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_appro
 			 j->k->phys.v);
 
 	ret->nr = 0;
+	gmoved_report(j, ret);
 	if (!rc)
 		rc = approve_real_mode(&a);
 	for (size_t i = 0; !rc && i < nr_extra; i++)

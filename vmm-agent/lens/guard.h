@@ -18,6 +18,7 @@ enum lens_area_kind {
 	LENS_AREA_GDT,
 	LENS_AREA_MODULE_TEXT,
 	LENS_AREA_MODULE_RODATA,
+	LENS_AREA_HOME, /* of patches: the agent's own, unknown to the lens */
 };
 
 const char *lens_area_name(enum lens_area_kind k);

@@ -18,6 +18,8 @@ const char *lens_area_name(enum lens_area_kind k)
 		return "module text";
 	case LENS_AREA_MODULE_RODATA:
 		return "module rodata";
+	case LENS_AREA_HOME:
+		return "home of a patch";
 	}
 	return "unknown";
 }

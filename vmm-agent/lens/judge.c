@@ -467,31 +467,75 @@ uint8_t gjudge_gdt_mask(size_t off, uint8_t byte)
 	return byte & DESC_CODE_DATA ? 1 : 2;
 }
 
+bool gjudge_same_code(struct gjudge *j, const struct gmodule *m, const struct lens_area *a,
+		      uint64_t gva, const uint8_t *before, const uint8_t *after)
+{
+	struct lens_judgement verdict = {0};
+	struct write w = {.j = j,
+			  .area = a,
+			  .module = m,
+			  .gva = gva,
+			  .before = before,
+			  .after = after,
+			  .len = XO_PAGE_SIZE,
+			  .ret = &verdict};
+
+	judge_text(&w);
+	return verdict.legal;
+}
+
 /*
- * Text of a module: its own sites while it is there. Gone with its mapping: free
- * memory. Being loaded and not executable yet: nobody runs it.
+ * A page that the module @w->area names had, and whose address leads elsewhere now. If the module
+ * is still listed, it was unloaded and loaded again, or somebody gave it other code.
+ */
+static void judge_left_page(struct write *w, const struct gpage *now)
+{
+	uint8_t before[XO_PAGE_SIZE];
+	uint64_t page = w->gva & ~XO_PAGE_MASK;
+	struct gpa was = {w->area->gpa.v + (page - w->area->gva.v)};
+
+	w->ret->kind = LENS_WRITE_MODULE;
+	w->ret->legal = true;
+	say(w->ret, "module %s: the page is no longer mapped as its code or read-only data",
+	    w->area->module);
+	if (w->module && now && !gmem_read(w->j->k->space->mem, was, before, sizeof(before))) {
+		memcpy(before + (w->gva & XO_PAGE_MASK), w->before, w->len);
+		if (!gmoved_is_reload(w->j, w->module, w->area, page, before, now->gpa)) {
+			w->ret->legal = false;
+			say(w->ret, "module %s: its address leads to another page, which differs",
+			    w->area->module);
+		}
+	}
+	if (w->ret->legal)
+		gmoved_forget(&w->j->moved, was);
+}
+
+/*
+ * Text of a module: its own sites while it is there. Gone with its mapping: free memory. Not listed
+ * and not executable: memory of one that is being loaded, and nobody runs it.
+ * Return: whether that was all
  */
 static bool judge_module(struct write *w)
 {
 	uint64_t page = w->gva & ~XO_PAGE_MASK;
 	struct gpage now;
-	bool mapped = !gspace_walk(w->j->k->space, (struct gva){page}, &now) &&
-		      now.gpa.v == w->area->gpa.v + (page - w->area->gva.v);
-	const struct gmodule *m = load_modules(w->j) ? gmodules_at(&w->j->modules, page) : NULL;
+	bool mapped = !gspace_walk(w->j->k->space, (struct gva){page}, &now);
+	bool in_place = mapped && now.gpa.v == w->area->gpa.v + (page - w->area->gva.v);
 
-	w->module = m;
-	if (!mapped || (now.write && !now.exec)) {
-		w->ret->kind = LENS_WRITE_MODULE;
-		w->ret->legal = true;
-		say(w->ret, "module %s: the page is no longer mapped as its code or read-only data",
-		    w->area->module);
+	if (load_modules(w->j))
+		w->module = gmodules_at(&w->j->modules, page);
+	if (w->module && !gareas_is_of(w->area, w->module))
+		w->module = NULL;
+	if (!in_place || (!w->module && now.write && !now.exec)) {
+		judge_left_page(w, mapped && !in_place ? &now : NULL);
 		return true;
 	}
-	if (w->area->kind == LENS_AREA_MODULE_TEXT && m)
+	if (w->area->kind == LENS_AREA_MODULE_TEXT && w->module)
 		return false;
-	w->ret->kind = m ? LENS_WRITE_OTHER : LENS_WRITE_MODULE;
+	w->ret->kind = w->module ? LENS_WRITE_OTHER : LENS_WRITE_MODULE;
 	say(w->ret,
-	    m ? "read-only data of module %s" : "module %s is off the list, its page is not",
+	    w->module ? "read-only data of module %s"
+		      : "module %s is off the list, its page is not",
 	    w->area->module);
 	return true;
 }
@@ -534,7 +578,7 @@ static const struct lens_area *find_area(struct gjudge *j, uint64_t gpa)
 	struct xerr err = {0};
 
 	/* A module may have come since. */
-	if (!a && load_modules(j) && !gareas_load(&j->areas, j->k, &j->t, &j->modules, &err))
+	if (!a && load_modules(j) && !gmoved_follow(j, &err))
 		a = gareas_at(&j->areas, gpa);
 	return a;
 }

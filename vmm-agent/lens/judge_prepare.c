@@ -41,7 +41,7 @@ static void load_addresses(struct gjudge *j)
 int gjudge_prepare(struct gjudge *j, const struct gkernel *k, struct xerr *err)
 {
 	struct gmodules fresh;
-	int rc = j->k ? 0 : gguard_types_load(&j->t, k, err);
+	int rc = j->t.mm_pgd.known ? 0 : gguard_types_load(&j->t, k, err);
 
 	if (!rc)
 		rc = gmodules_load(&fresh, k, err);
@@ -49,14 +49,13 @@ int gjudge_prepare(struct gjudge *j, const struct gkernel *k, struct xerr *err)
 		return rc;
 	gmodules_free(&j->modules);
 	j->modules = fresh;
-	rc = gareas_load(&j->areas, k, &j->t, &j->modules, err);
+	j->k = k;
+	rc = gmoved_follow(j, err);
 	if (!rc && !j->sites.nr)
 		rc = gsites_load(&j->sites, k, err);
-	if (rc)
-		return rc;
-	j->k = k;
-	load_addresses(j);
-	return 0;
+	if (!rc)
+		load_addresses(j);
+	return rc;
 }
 
 void gjudge_free(struct gjudge *j)

@@ -162,7 +162,8 @@ static void report(struct check *c, unsigned int level, uint64_t gva, uint64_t w
 	f.gva.v = gva;
 	f.gpa.v = is & GPTE_ADDR;
 	f.len_bytes = span_of(level);
-	f.was = was;
+	/* There, a page that runs now may be one of a module's or tracer's that came: new. */
+	f.was = part_of(c, gva) == PART_MODULES && f.kind == LENS_FOUND_PTE ? 0 : was;
 	f.is = is;
 	snprintf(f.what, sizeof(f.what), "entry of level %u, %s", level, name[part_of(c, gva)]);
 	gfound_add(c->found, &f);

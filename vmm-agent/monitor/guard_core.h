@@ -19,10 +19,12 @@
 #define GUARD_STOP_NS	  1000000000 /* nobody runs while the last one waits for a processor */
 #define GUARD_RETRY_NS	  10000000
 
+#define GUARD_NO_SLOT UINT32_MAX
+
 /** struct finding - a page that may differ from its golden copy, to be judged in this hold */
 struct finding {
-	uint32_t slot;
-	pid_t tid; /* of the writer; 0: found by a comparison */
+	uint32_t slot; /* GUARD_NO_SLOT: it was released meanwhile, and nobody cares any more */
+	pid_t tid;     /* of the writer; 0: found by a comparison */
 };
 
 struct guard {

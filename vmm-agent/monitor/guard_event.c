@@ -169,11 +169,14 @@ void guard_gone(struct guard *g)
 static bool report(struct guard *g)
 {
 	const struct finding *f = &g->finding[g->next_finding++];
-	const uint8_t *now = guard_bytes(g, f->slot);
-	const uint8_t *golden = golden_page(&g->golden, f->slot);
 	struct mon_write_event e = {0};
+	const uint8_t *now, *golden;
 	uint32_t off;
 
+	if (f->slot == GUARD_NO_SLOT)
+		return false;
+	now = guard_bytes(g, f->slot);
+	golden = golden_page(&g->golden, f->slot);
 	if (!now || !golden_diff(golden, now, &off, &e.len_bytes))
 		return false;
 	memcpy(g->judged, now, XO_PAGE_SIZE);
@@ -273,7 +276,9 @@ int guard_judge(struct guard *g, bool keep, uint64_t *ret_held_ns, struct xerr *
 	uint64_t asked_ns = g->hold->asked_ns;
 	int rc = 0;
 
-	if (keep) {
+	if (slot == GUARD_NO_SLOT) {
+		g->stats.nr_kept++;
+	} else if (keep) {
 		golden_keep(&g->golden, slot, g->judged);
 		/* What came since by some other mapping was not judged. */
 		(void)guard_suspect(g, slot, 0);

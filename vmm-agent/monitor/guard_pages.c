@@ -147,10 +147,14 @@ int guard_protect(struct guard *g, const struct mon_range *r, size_t nr, struct 
 	return rc;
 }
 
+/* Its slot may be another page's before its verdict comes. */
 static void drop(struct guard *g, uint32_t slot)
 {
 	struct hva hva = golden_hva(&g->golden, slot);
 
+	for (size_t i = 0; i < g->nr_findings; i++)
+		if (g->finding[i].slot == slot)
+			g->finding[i].slot = GUARD_NO_SLOT;
 	golden_remove(&g->golden, slot);
 	/* Fails only if QEMU has unmapped it, and then there is nothing to give back. */
 	(void)!uffd_unregister(g->uffd, hva, XO_PAGE_SIZE);

@@ -445,6 +445,8 @@ static void test_areas(void **state)
 	struct fixture *x = *state;
 	struct lens_area a[16];
 	size_t nr = areas(x, false, a, 16);
+	uint64_t *pt = fake_u64(&x->guest, fake_gva(FAKE_PT));
+	uint64_t *module = &pt[(FAKE_MOD_BASE - FAKE_BASE) / 4096];
 
 	assert_int_equal(nr, 4);
 	assert_int_equal(a[0].kind, LENS_AREA_TEXT);
@@ -459,10 +461,28 @@ static void test_areas(void **state)
 	nr = areas(x, true, a, 16);
 	assert_int_equal(nr, 1); /* two pages that are neighbours */
 	assert_int_equal(a[0].kind, LENS_AREA_GDT);
-	/* A page that the guest maps writable is not to be protected; it is said which. */
+	/* The guest's own tables do not take protection away. */
+	pt[1] |= GPTE_WRITE;
+	*module |= GPTE_WRITE;
+	assert_int_equal(areas(x, false, a, 16), 4);
+	/* But for a module that goes. */
+	*module = 0;
+	assert_int_equal(areas(x, false, a, 16), 3);
+	/* Nor can it have what is the kernel's. */
+	*module = fake_phys(1) | GPTE_PRESENT;
+	assert_int_equal(areas(x, false, a, 16), 3);
+	assert_int_equal(areas(x, true, a, 16), 2);
+	assert_int_equal(a[1].kind, LENS_AREA_MODULE_TEXT);
+}
+
+/* A page that the guest maps writable from the start is not to be protected; it is said which. */
+static void test_areas_left_out(void **state)
+{
+	struct fixture *x = *state;
+	struct lens_area a[16];
+
 	fake_u64(&x->guest, fake_gva(FAKE_PT))[1] |= GPTE_WRITE;
-	nr = areas(x, false, a, 16);
-	assert_int_equal(nr, 5);
+	assert_int_equal(areas(x, false, a, 16), 5);
 	assert_int_equal(a[0].len_bytes, 4096);
 	assert_int_equal(a[1].gva.v, FAKE_BASE + 8192);
 	assert_int_equal(areas(x, true, a, 16), 2);
@@ -632,6 +652,55 @@ static void test_audit(void **state)
 	(void)audit(x, f);
 }
 
+/* A module's code, somewhere else: the same is a module that was loaded again, another is not. */
+static void test_moved(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t *pt = fake_u64(&x->guest, fake_gva(FAKE_PT));
+	uint64_t *pte = &pt[(FAKE_MOD_BASE - FAKE_BASE) / 4096], old = *pte;
+	const unsigned int other = FAKE_DATA + 92;
+	uint8_t *copy = fake_at(&x->guest, fake_gva(other));
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
+	struct wire_judgement w;
+	struct lens_area a[16];
+
+	assert_int_equal(areas(x, false, a, 16), 4);
+	assert_int_equal(ask(x, WIRE_TABLES_PIN, NULL, 0), 0);
+	memcpy(copy, fake_at(&x->guest, FAKE_MOD_BASE), 4096);
+	*pte = fake_phys(other) | GPTE_PRESENT;
+	assert_int_equal(areas(x, false, a, 16), 4);
+	assert_int_equal(audit(x, f), 0);
+	*pte = old;
+	assert_int_equal(areas(x, false, a, 16), 4);
+	copy[0x18] ^= 0x90;
+	*pte = fake_phys(other) | GPTE_PRESENT;
+	assert_int_equal(areas(x, false, a, 16), 4);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(audit(x, f), 1);
+		assert_int_equal(f[0].kind, LENS_FOUND_TEXT_MAPPING);
+		assert_int_equal(f[0].gva.v, FAKE_MOD_BASE);
+		assert_int_equal(f[0].gpa.v, fake_phys(other));
+		assert_non_null(strstr(f[0].what, "fakemod"));
+		assert_int_equal(areas(x, false, a, 16), 4);
+	}
+	copy[0x18] ^= 0x90;
+	*pte = old;
+	assert_int_equal(areas(x, false, a, 16), 4);
+	assert_int_equal(audit(x, f), 0);
+	copy[0x18] ^= 0x90;
+	/* The page it had is not free to be written to, either. */
+	*pte = fake_phys(other) | GPTE_PRESENT;
+	w = judge_raw(x, FAKE_MOD_BASE + 0x20, "\x00", "\x90", 1);
+	assert_false(w.legal);
+	assert_non_null(strstr(w.reason, "another page"));
+	fake_copy(&x->guest, FAKE_MOD_BASE + 0x20, "\x00", 1);
+	copy[0x18] ^= 0x90;
+	assert_true(judge_raw(x, FAKE_MOD_BASE + 0x20, "\x00", "\x90", 1).legal);
+	/* Nor is one that was only made writable. */
+	*pte = old | GPTE_WRITE | GPTE_NX;
+	assert_false(judge_raw(x, FAKE_MOD_BASE + 0x20, "\x00", "\x90", 1).legal);
+}
+
 static void test_bounds(void **state)
 {
 	struct fixture *x = *state;
@@ -658,10 +727,11 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_jump_label),	TEST(test_static_call),	 TEST(test_ftrace),
-		TEST(test_kprobe),	TEST(test_plain_kprobe), TEST(test_other),
-		TEST(test_descriptors), TEST(test_module),	 TEST(test_areas),
-		TEST(test_tables),	TEST(test_audit),	 TEST(test_bounds),
+		TEST(test_jump_label),	   TEST(test_static_call),  TEST(test_ftrace),
+		TEST(test_kprobe),	   TEST(test_plain_kprobe), TEST(test_other),
+		TEST(test_descriptors),	   TEST(test_module),	    TEST(test_areas),
+		TEST(test_tables),	   TEST(test_audit),	    TEST(test_bounds),
+		TEST(test_areas_left_out), TEST(test_moved),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
