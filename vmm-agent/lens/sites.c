@@ -285,8 +285,9 @@ bool gsite_key(const struct gkernel *k, const struct gsite *s, uint64_t *ret_key
 
 	if (gspace_u32(k->space, (struct gva){at}, &raw))
 		return false;
+	/* The flags are in the sum: a module's table may begin at an odd address. */
 	*ret_key = relative(at, (int32_t)raw) & ~(uint64_t)CALL_FLAGS;
-	*ret_tail = raw & CALL_TAIL;
+	*ret_tail = relative(at, (int32_t)raw) & CALL_TAIL;
 	return true;
 }
 
