@@ -341,6 +341,10 @@ static int identify(struct modmake *m, struct span file)
 	memcpy(r->release, magic, strlen(magic) + 1);
 	if (!modinfo(m, "depends", r->depends, sizeof(r->depends)))
 		r->depends[0] = '\0';
+	/* They are files' names; a module's own has no dashes. */
+	for (char *c = r->depends; *c; c++)
+		if (*c == '-')
+			*c = '_';
 	if (!is_plain(r->name) || !is_plain(r->release) || !is_plain(r->depends))
 		return modmake_bad(m, "its .modinfo is not plain text");
 	return xo_sha256(file, r->file);

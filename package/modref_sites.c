@@ -249,6 +249,34 @@ static int read_paravirt(struct modmake *m, const struct modmake_section *s)
 	return rc;
 }
 
+/* Trampolines of the module's own static calls are in no list: their names tell. */
+static int read_trampolines(struct modmake *m)
+{
+	static const char prefix[] = "__SCT__";
+	int rc = 0;
+
+	for (size_t i = 1; !rc && i < m->symtab.nr; i++) {
+		struct modref_reloc r = {0};
+		struct place p;
+		const char *name;
+		Elf64_Sym s;
+
+		if (!elf64_symbol(&m->symtab, i, &s, &name) || s.st_shndx == SHN_UNDEF ||
+		    strncmp(name, prefix, strlen(prefix)) != 0)
+			continue;
+		rc = modmake_target(m, i, 0, &r);
+		if (rc)
+			return rc;
+		if (r.target != MODREF_TEXT || (uint64_t)r.addend >= m->ref->bytes[r.target])
+			return misread(m, prefix);
+		p = (struct place){.part = r.target,
+				   .off = (uint32_t)r.addend,
+				   .left = m->ref->bytes[r.target] - (uint32_t)r.addend};
+		rc = add(m, prefix, &p, 5, (struct modref_site){.kind = MODREF_SITE_STATIC_CALL});
+	}
+	return rc;
+}
+
 static int read_section(struct modmake *m, const Elf64_Shdr *sh, const struct modmake_section *s)
 {
 	for (size_t i = 0; i < XO_ARRAY_SIZE(lists); i++)
@@ -305,6 +333,8 @@ int modmake_sites(struct modmake *m)
 	for (size_t i = 1; !rc && elf64_section(&m->elf, i, &sh); i++)
 		if (m->section[i].part < MODREF_PARTS)
 			rc = read_section(m, &sh, &m->section[i]);
+	if (!rc)
+		rc = read_trampolines(m);
 	if (rc)
 		return rc;
 	s = (struct modref_site *)(void *)m->sites.data;

@@ -175,7 +175,7 @@ static void listed_and_not(const char *package)
 		assert_int_not_equal(run("grep -q ^plain_module /proc/modules"), 0);
 	}
 	assert_log_has(4);
-	int rr = run("insmod /modules/loop.ko max_loop=3"); if (rr) puts(guest_sh(g, "dmesg | tail -60"));
+	int rr = run("insmod /modules/loop.ko max_loop=3"); if (rr) guardrun_settle(guard, 500);
 	assert_int_equal(rr, 0);
 	expect_load("loop", "kept", "listed");
 	assert_int_equal(run("dd if=/dev/zero of=/tmp/f bs=4096 count=8 2>/dev/null && "
