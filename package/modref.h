@@ -167,7 +167,8 @@ struct modref_difference {
 	bool differs;
 	uint8_t part;
 	uint32_t off;
-	const char *what; /* static: "a relocation", "a page", ... */
+	const char *what;   /* static: "a relocation", "a page", ... */
+	const char *import; /* that the guest lacks; borrowed from the reference, or NULL */
 };
 
 /** modref_compare - Return: 0 (look at @ret), -ENOMEM, -XO_EINTERNAL */

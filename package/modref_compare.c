@@ -102,8 +102,11 @@ static bool relocs_differ(struct compare *c)
 
 		if (!in_scope(c, l->part) || is_gone(c, l->target) || is_covered(r, l, &site))
 			continue;
-		if (is_missing(c, l))
-			return differs(c, l->part, l->off, "a symbol that the guest does not have");
+		if (is_missing(c, l)) {
+			differs(c, l->part, l->off, "a relocation");
+			c->d->import = r->import[l->import];
+			return true;
+		}
 		put_value(c, l, want);
 		if (memcmp(bytes_at(c, l->part, l->off), want, modreloc_bytes(l->type)) != 0)
 			return differs(c, l->part, l->off, "a relocation");

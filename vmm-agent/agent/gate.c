@@ -163,22 +163,16 @@ static int each_module(struct guard *g,
 		       int (*fn)(struct guard *g, const struct lens_module *m, struct xerr *err),
 		       struct xerr *err)
 {
-	uint32_t nr = 1;
+	_cleanup_free_ struct lens_module *m = calloc(LENS_MAX_MODULES, sizeof(*m));
+	size_t nr = 0;
+	int rc;
 
-	for (uint32_t i = 0; i < nr && i < GATE_MAX_KNOWN; i++) {
-		struct lens_module m;
-		struct xerr found = {0};
-		int rc = lens_module(g->s.lens, (struct gva){0}, i, &m, &nr, &found);
-
-		if (rc == -XO_ENOSYMBOL)
-			return 0; /* the list is empty, or became shorter */
-		if (rc)
-			return xerr_set(err, rc, "%s", found.text);
-		rc = fn(g, &m, err);
-		if (rc)
-			return rc;
-	}
-	return 0;
+	if (!m)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = lens_modules(g->s.lens, m, &nr, err);
+	for (size_t i = 0; i < nr && !rc; i++)
+		rc = fn(g, &m[i], err);
+	return rc;
 }
 
 static int look_at_loaded(struct guard *g, const struct lens_module *m, struct xerr *err)
@@ -294,7 +288,7 @@ static int judge_ring(struct guard *g, const struct mon_write_event *e, struct l
 		      struct gate_verdict *v, struct xerr *err)
 {
 	struct xerr found = {0};
-	int rc = lens_module(g->s.lens, rung(g->gate, e), 0, m, NULL, &found);
+	int rc = lens_module(g->s.lens, rung(g->gate, e), m, &found);
 
 	if (rc == -XO_ENOSYMBOL || (!rc && m->state != LENS_MODULE_COMING)) {
 		snprintf(v->reason, sizeof(v->reason), "it rang for no module that is coming");

@@ -7,6 +7,8 @@
 
 #include "vmm-agent/agent/gate_core.h"
 
+#define EXPORT "__ksymtab_"
+
 static XO_PRINTF(2, 3) void say(struct gate_verdict *v, const char *fmt, ...)
 {
 	va_list ap;
@@ -63,58 +65,66 @@ static bool has_room(const struct modref *r, const struct lens_module *m,
 
 /* ---- what it needs of the rest of the guest ---- */
 
-/* Several symbols of one name: the one that is exported, by the kernel's own list. */
-static uint64_t exported(struct session *s, const char *name)
+/* Several symbols of one name: the one that is exported, by the list of who exports it. */
+static uint64_t exported(struct session *s, const struct lens_lookup *entry)
 {
-	struct lens_lookup q = {0};
 	struct xerr ignored = {0};
 	int32_t away;
 
-	if ((size_t)snprintf(q.name, sizeof(q.name), "__ksymtab_%s", name) >= sizeof(q.name) ||
-	    lens_lookup(s->lens, &q, 1, &ignored) || !q.valid || q.nr_found != 1 ||
-	    lens_read(s->lens, q.found.addr, &away, sizeof(away), &ignored))
+	/* struct kernel_symbol, include/linux/export-internal.h: relative to itself */
+	if (!entry->valid || entry->nr_found != 1 ||
+	    lens_read(s->lens, entry->found.addr, &away, sizeof(away), &ignored))
 		return 0;
-	return q.found.addr.v + (uint64_t)(int64_t)away;
+	return entry->found.addr.v + (uint64_t)(int64_t)away;
 }
 
-/* From the modules that it depends on. */
-static uint64_t from_modules(struct session *s, const struct modref *r, const char *name)
+/*
+ * Those of @r's imports that have no address yet and that @module ("": the kernel) exports. Asked
+ * for in pairs: the symbol, and its entry in the list of exports.
+ */
+static int find_exports(struct session *s, const struct modref *r, const char *module,
+			size_t module_len, uint64_t *ret, struct xerr *err)
 {
-	const char *at = r->depends;
-
-	while (*at) {
-		size_t n = strcspn(at, ",");
-		struct lens_lookup q = {0};
-		struct xerr ignored = {0};
-
-		if (n < sizeof(q.module) && strlen(name) < sizeof(q.name)) {
-			memcpy(q.module, at, n);
-			memcpy(q.name, name, strlen(name));
-			if (!lens_lookup(s->lens, &q, 1, &ignored) && q.valid && q.nr_found == 1)
-				return q.found.addr.v;
-		}
-		at += n + (at[n] == ',');
-	}
-	return 0;
-}
-
-static int find_imports(struct session *s, const struct modref *r, uint64_t *ret, struct xerr *err)
-{
-	_cleanup_free_ struct lens_lookup *q = calloc(r->nr_imports + 1, sizeof(*q));
+	_cleanup_free_ struct lens_lookup *q = calloc(2 * r->nr_imports + 1, sizeof(*q));
+	size_t n = 0;
 	int rc;
 
 	if (!q)
 		return xerr_set(err, ENOMEM, "out of memory");
-	for (size_t i = 0; i < r->nr_imports; i++)
-		snprintf(q[i].name, sizeof(q[i].name), "%s", r->import[i]);
-	rc = lens_lookup(s->lens, q, r->nr_imports, err);
+	for (size_t i = 0; i < r->nr_imports; i++) {
+		if (ret[i] || module_len >= sizeof(q->module))
+			continue;
+		snprintf(q[n].name, sizeof(q[n].name), "%s", r->import[i]);
+		snprintf(q[n + 1].name, sizeof(q[n].name), EXPORT "%s", r->import[i]);
+		memcpy(q[n].module, module, module_len);
+		memcpy(q[n + 1].module, module, module_len);
+		n += 2;
+	}
+	rc = n ? lens_lookup(s->lens, q, n, err) : 0;
+	n = 0;
 	for (size_t i = 0; !rc && i < r->nr_imports; i++) {
-		if (q[i].nr_found == 1 && q[i].valid)
-			ret[i] = q[i].found.addr.v;
-		else if (q[i].nr_found)
-			ret[i] = exported(s, r->import[i]);
-		else
-			ret[i] = from_modules(s, r, r->import[i]);
+		if (ret[i] || module_len >= sizeof(q->module))
+			continue;
+		if (q[n].valid && q[n].nr_found == 1 && (!module_len || q[n + 1].nr_found))
+			ret[i] = q[n].found.addr.v;
+		else if (q[n].nr_found)
+			ret[i] = exported(s, &q[n + 1]);
+		n += 2;
+	}
+	return rc;
+}
+
+/* From the kernel, then from the modules that it depends on. */
+static int find_imports(struct session *s, const struct modref *r, uint64_t *ret, struct xerr *err)
+{
+	int rc = find_exports(s, r, "", 0, ret, err);
+
+	for (const char *at = r->depends; *at && !rc;) {
+		size_t n = strcspn(at, ",");
+
+		if (n)
+			rc = find_exports(s, r, at, n, ret, err);
+		at += n + (at[n] == ',');
 	}
 	return rc;
 }
@@ -210,6 +220,10 @@ static void name_difference(struct guard *g, const struct modref *r, const struc
 	struct lens_symbol sym;
 	uint64_t off = 0;
 
+	if (d->import) {
+		say(v, "%s, which %s needs, is not in the guest", d->import, r->name);
+		return;
+	}
 	if (lens_symbolize(g->s.lens, at, &sym, &off, &ignored))
 		snprintf(sym.name, sizeof(sym.name), "?");
 	say(v, "not the file that is listed as %s: %s of its %s differs, at +0x%x (%.80s+0x%llx)",

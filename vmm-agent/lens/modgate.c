@@ -33,26 +33,21 @@ static int add(struct xbuf *reply, const void *p, size_t len_bytes, struct xerr 
 
 static int load(struct gmodules *ret, const struct gkernel *k, struct xerr *err)
 {
+	struct gmodules fresh = {0};
 	struct xerr last = {0};
 	int rc = 0;
 
 	for (int i = 0; i < TRIES; i++) {
 		last = (struct xerr){0};
-		rc = gmodules_load(ret, k, &last);
+		rc = gmodules_load(&fresh, k, &last);
 		if (rc != -XO_EMODLIST)
 			break;
 	}
-	return rc ? xerr_set(err, rc, "%s", last.text) : 0;
-}
-
-static const struct gmodule *pick(const struct gmodules *m, const struct wire_module_query *q)
-{
-	if (!q->addr)
-		return q->index < m->nr ? &m->module[q->index] : NULL;
-	for (size_t i = 0; i < m->nr; i++)
-		if (m->module[i].addr == q->addr)
-			return &m->module[i];
-	return NULL;
+	if (rc)
+		return xerr_set(err, rc, "%s", last.text);
+	gmodules_free(ret);
+	*ret = fresh;
+	return 0;
 }
 
 static int describe(const struct gjudge *j, const struct gkernel *k, const struct gmodule *m,
@@ -73,29 +68,42 @@ static int describe(const struct gjudge *j, const struct gkernel *k, const struc
 	return rc;
 }
 
-int gmodgate_module(const struct gjudge *j, const struct gkernel *k, struct span body,
-		    struct xbuf *reply, struct xerr *err)
+static int answer(const struct gjudge *j, const struct gkernel *k, const struct gmodule *m,
+		  struct xbuf *reply, struct xerr *err)
 {
 	struct wire_module w = {0};
-	struct gmodules all = {0};
-	struct wire_module_query q;
-	const struct gmodule *m;
-	int rc;
+
+	if (describe(j, k, m, &w))
+		return xerr_set(err, XO_EMODLIST, "guest module at %#llx: it leaves memory",
+				(unsigned long long)m->addr);
+	return add(reply, &w, sizeof(w), err);
+}
+
+int gmodgate_modules(struct gmodules *kept, const struct gjudge *j, const struct gkernel *k,
+		     struct span body, struct xbuf *reply, struct xerr *err)
+{
+	struct wire_count count = {0};
+	struct wire_modules q;
+	int rc = 0;
 
 	if (body.len_bytes != sizeof(q))
-		return bad(err, "module: wrong length");
+		return bad(err, "modules: wrong length");
 	memcpy(&q, body.p, sizeof(q));
-	rc = load(&all, k, err);
+	if (!q.first)
+		rc = load(kept, k, err);
 	if (rc)
 		return rc;
-	w.nr = (uint32_t)all.nr;
-	m = pick(&all, &q);
-	if (m && describe(j, k, m, &w))
-		rc = xerr_set(err, XO_EMODLIST, "guest module at %#llx: it leaves memory",
-			      (unsigned long long)m->addr);
-	w.found = m != NULL;
-	gmodules_free(&all);
-	return rc ? rc : add(reply, &w, sizeof(w), err);
+	if (q.first > kept->nr)
+		return bad(err, "modules: no such part");
+	count.nr = (uint32_t)kept->nr;
+	rc = add(reply, &count, sizeof(count), err);
+	for (size_t i = q.first, nr = 0; !rc && i < kept->nr && nr < WIRE_MAX_MODULES; i++) {
+		if (q.addr && kept->module[i].addr != q.addr)
+			continue;
+		rc = answer(j, k, &kept->module[i], reply, err);
+		nr++;
+	}
+	return rc;
 }
 
 /* ---- the bell ---- */

@@ -26,13 +26,19 @@ struct lens_module {
 	struct gva percpu; /* 0: none */
 };
 
+#define LENS_MAX_MODULES 4096
+
 /**
- * lens_module - the @index-th module, or with @addr the one whose struct module is there
- * @ret_nr: how many there are; may be NULL
- * Return: 0, -XO_ENOSYMBOL (there is none), -XO_EMODLIST, ...
+ * lens_modules - all modules on the kernel's list, as of one moment
+ * @ret: room for LENS_MAX_MODULES; *@ret_nr how many
  */
-int lens_module(struct lens *l, struct gva addr, uint32_t index, struct lens_module *ret,
-		uint32_t *ret_nr, struct xerr *err) XO_MUST_CHECK;
+int lens_modules(struct lens *l, struct lens_module *ret, size_t *ret_nr,
+		 struct xerr *err) XO_MUST_CHECK;
+
+/** lens_module - the one whose struct module is at @addr. Return: 0, -XO_ENOSYMBOL (there is none),
+ *  -XO_EMODLIST, ... */
+int lens_module(struct lens *l, struct gva addr, struct lens_module *ret,
+		struct xerr *err) XO_MUST_CHECK;
 
 /** struct lens_bell - eight bytes of padding at the end of the kernel's text, mapped once more */
 struct lens_bell {

@@ -7,35 +7,83 @@
 #include "vmm-agent/lens/client.h"
 #include "vmm-agent/lens/wire.h"
 
-int lens_module(struct lens *l, struct gva addr, uint32_t index, struct lens_module *ret,
-		uint32_t *ret_nr, struct xerr *err)
+static bool take(const struct wire_module *w, struct lens_module *ret)
 {
-	const struct wire_module_query q = {.addr = addr.v, .index = index};
+	struct wire_module m = *w;
+
+	if (m.in_layouts > 1 || m.state > LENS_MODULE_GOING)
+		return false;
+	lclient_settle(m.name, sizeof(m.name));
+	*ret = (struct lens_module){.addr = {m.addr},
+				    .state = (enum lens_module_state)m.state,
+				    .in_layouts = m.in_layouts,
+				    .percpu = {m.percpu}};
+	memcpy(ret->name, m.name, sizeof(ret->name));
+	for (size_t i = 0; i < LENS_MODULE_PARTS; i++) {
+		ret->part[i].base.v = m.base[i];
+		ret->part[i].len_bytes = m.bytes[i];
+	}
+	return true;
+}
+
+/* One part of the list. *@ret_part: how many came; *@ret_nr: the list's length */
+static int ask(struct lens *l, uint64_t addr, size_t first, struct lens_module *ret, size_t max,
+	       size_t *ret_part, size_t *ret_nr, struct xerr *err)
+{
+	const struct wire_modules q = {.addr = addr, .first = (uint32_t)first};
 	_cleanup_msg_ struct msg m = {0};
+	struct wire_count count;
 	struct wire_module w;
-	int rc = lclient_ask(l, WIRE_MODULE, &q, sizeof(q), &m, err);
+	size_t nr;
+	int rc = lclient_ask(l, WIRE_MODULES, &q, sizeof(q), &m, err);
 
 	if (rc)
 		return rc;
-	if (m.head.len_bytes != sizeof(w))
+	if (!span_copy(msg_span(&m), 0, &count, sizeof(count)))
 		return lclient_broken(l, err);
-	memcpy(&w, m.body, sizeof(w));
-	if (w.found > 1 || w.in_layouts > 1 || (w.found && w.state > LENS_MODULE_GOING))
+	nr = (m.head.len_bytes - sizeof(count)) / sizeof(w);
+	if (m.head.len_bytes != sizeof(count) + nr * sizeof(w) || count.nr > LENS_MAX_MODULES ||
+	    nr > max)
 		return lclient_broken(l, err);
-	if (ret_nr)
-		*ret_nr = w.nr;
-	if (!w.found)
-		return xerr_set(err, XO_ENOSYMBOL, "guest module list: no such module");
-	lclient_settle(w.name, sizeof(w.name));
-	*ret = (struct lens_module){.addr = {w.addr},
-				    .state = (enum lens_module_state)w.state,
-				    .in_layouts = w.in_layouts,
-				    .percpu = {w.percpu}};
-	memcpy(ret->name, w.name, sizeof(ret->name));
-	for (size_t i = 0; i < LENS_MODULE_PARTS; i++) {
-		ret->part[i].base.v = w.base[i];
-		ret->part[i].len_bytes = w.bytes[i];
+	for (size_t i = 0; i < nr; i++) {
+		memcpy(&w, m.body + sizeof(count) + i * sizeof(w), sizeof(w));
+		if (!take(&w, &ret[i]))
+			return lclient_broken(l, err);
 	}
+	*ret_part = nr;
+	*ret_nr = count.nr;
+	return 0;
+}
+
+int lens_modules(struct lens *l, struct lens_module *ret, size_t *ret_nr, struct xerr *err)
+{
+	size_t at = 0, nr = 0;
+
+	do {
+		size_t part = 0;
+		int rc = ask(l, 0, at, ret + at, LENS_MAX_MODULES - at, &part, &nr, err);
+
+		if (rc)
+			return rc;
+		if (!part && at < nr)
+			return lclient_broken(l, err);
+		at += part;
+	} while (at < nr);
+	*ret_nr = at;
+	return 0;
+}
+
+int lens_module(struct lens *l, struct gva addr, struct lens_module *ret, struct xerr *err)
+{
+	struct lens_module m;
+	size_t part = 0, nr = 0;
+	int rc = addr.v ? ask(l, addr.v, 0, &m, 1, &part, &nr, err) : 0;
+
+	if (rc)
+		return rc;
+	if (!part || m.addr.v != addr.v)
+		return xerr_set(err, XO_ENOSYMBOL, "guest module list: no such module");
+	*ret = m;
 	return 0;
 }
 

@@ -6,9 +6,10 @@
 #include "base/buf.h"
 #include "vmm-agent/lens/judge.h"
 
-/** gmodgate_module, gmodgate_bell - answer WIRE_MODULE, WIRE_BELL. Return: as lserver_handle */
-int gmodgate_module(const struct gjudge *j, const struct gkernel *k, struct span body,
-		    struct xbuf *reply, struct xerr *err) XO_MUST_CHECK;
+/** gmodgate_modules, gmodgate_bell - answer WIRE_MODULES, WIRE_BELL. Return: as lserver_handle
+ *  @kept: the list, from a question's first part to its last */
+int gmodgate_modules(struct gmodules *kept, const struct gjudge *j, const struct gkernel *k,
+		     struct span body, struct xbuf *reply, struct xerr *err) XO_MUST_CHECK;
 int gmodgate_bell(const struct gkernel *k, struct span body, struct xbuf *reply,
 		  struct xerr *err) XO_MUST_CHECK;
 
