@@ -122,7 +122,7 @@ int guard_check_tables(struct guard *g, const struct lens_module *module, struct
 	for (size_t i = 0; i < nr; i++) {
 		if (module && gate_has_page(module, f[i].gva))
 			continue;
-		if (f[i].was)
+		if (f[i].was || f[i].kind == LENS_FOUND_DESCRIPTOR)
 			report(g, &f[i]);
 		else
 			g->audit_due_ns = 0;
@@ -156,7 +156,6 @@ static int audit(struct guard *g, struct xerr *err)
 	struct lens_finding f[LENS_MAX_FINDINGS];
 	struct lens_audit_stats stats;
 	size_t nr = 0, nr_homes = 0;
-	uint64_t lost = 0;
 	int rc = guard_refresh(g, err);
 
 	if (!rc)
@@ -172,10 +171,16 @@ static int audit(struct guard *g, struct xerr *err)
 	g->count.audits++;
 	g->count.audit_ns = stats.ns;
 	report_lasting(g, f, nr);
-	rc = gate_audit(g, err);
-	if (rc)
-		return rc;
-	rc = mon_guard_audit(g->s.mon, &lost, err);
+	return gate_audit(g, err);
+}
+
+/* What is there against what should be, all of it: some milliseconds, so not at each second look.
+ */
+static int compare(struct guard *g, struct xerr *err)
+{
+	uint64_t lost = 0;
+	int rc = mon_guard_audit(g->s.mon, &lost, err);
+
 	if (!rc && lost)
 		guard_emit(g, "protection-lost", "put-back",
 			   json_pack("{s:s,s:I}", "reason",
@@ -214,6 +219,10 @@ int guard_check(struct guard *g, struct xerr *err)
 	if (!rc && now >= g->audit_due_ns) {
 		g->audit_due_ns = now + GUARD_AUDIT_NS;
 		rc = audit(g, &why);
+		if (!rc && now >= g->compare_due_ns) {
+			g->compare_due_ns = now + GUARD_AUDIT_NS;
+			rc = compare(g, &why);
+		}
 		if (!rc)
 			g->failed_look = 0;
 	}

@@ -79,25 +79,27 @@ static bool load_modules(struct gjudge *j)
 	return true;
 }
 
-static bool is_function(struct gjudge *j, uint64_t addr)
+/* A module may be called as soon as it may run: KVM's own, while they start. */
+static bool is_module_function(struct gjudge *j, uint64_t addr)
 {
-	const struct lens_area *a;
-	const struct gmodule *m;
+	const struct gmodule *m = load_modules(j) ? gmodules_at(&j->modules, addr) : NULL;
 	struct ksyms syms = {0};
 	struct xerr err = {0};
+	struct gpage page;
 	bool is;
 
-	if (addr - j->k->base < j->k->text_end - j->k->base)
-		return starts_at(&j->k->syms, addr);
-	a = gareas_at_gva(&j->areas, addr);
-	if (!a || a->kind != LENS_AREA_MODULE_TEXT)
-		return false;
-	m = load_modules(j) ? gmodules_at(&j->modules, addr) : NULL;
-	if (!m || gmodule_syms(&syms, m, j->k, &err))
+	if (!m || gspace_walk(j->k->space, (struct gva){addr}, &page) || !page.exec || page.write ||
+	    gmodule_syms(&syms, m, j->k, &err))
 		return false;
 	is = starts_at(&syms, addr);
 	ksyms_free(&syms);
 	return is;
+}
+
+static bool is_function(struct gjudge *j, uint64_t addr)
+{
+	return addr - j->k->base < j->k->text_end - j->k->base ? starts_at(&j->k->syms, addr)
+							       : is_module_function(j, addr);
 }
 
 /* Code that ftrace or BPF made and listed. */
