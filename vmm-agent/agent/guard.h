@@ -50,7 +50,7 @@ int guard_arm(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 /** guard_refresh - modules came or went: protect what is new, let go of what is no more */
 int guard_refresh(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
-/** guard_area_at - the area of @list that has @gpa, or NULL */
+/** guard_area_at - the area of @list, which is sorted by gpa, that has @gpa, or NULL */
 const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa);
 
 /** guard_handle_write - judge one write that is being held, and answer it */
