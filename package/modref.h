@@ -141,6 +141,12 @@ enum modref_when {
 	MODREF_LIVE,	/* text and read-only data are; what is freed or rewritten by then is not */
 };
 
+/** struct modref_symbol - an address in the guest: 0 is one, of per-CPU data */
+struct modref_symbol {
+	uint64_t addr;
+	bool found;
+};
+
 /** struct modref_image - the module in a guest's memory; addresses are hostile, any will do */
 struct modref_image {
 	struct {
@@ -149,7 +155,7 @@ struct modref_image {
 				 */
 	} part[MODREF_PARTS];
 	uint64_t percpu;
-	const uint64_t *import; /* their addresses in the guest, 0: none */
+	const struct modref_symbol *import; /* what the guest has of each */
 };
 
 /** struct modref_guest - what the comparison asks of the rest of the guest */

@@ -57,7 +57,7 @@ static uint64_t target(const struct compare *c, const struct modref_reloc *l)
 	else if (l->target == MODREF_PERCPU)
 		base = c->im->percpu;
 	else if (l->target == MODREF_IMPORT)
-		base = c->im->import[l->import];
+		base = c->im->import[l->import].addr;
 	return base + (uint64_t)l->addend;
 }
 
@@ -78,7 +78,7 @@ static void put_value(const struct compare *c, const struct modref_reloc *l, uin
 
 static bool is_missing(const struct compare *c, const struct modref_reloc *l)
 {
-	return l->target == MODREF_IMPORT && !c->im->import[l->import];
+	return l->target == MODREF_IMPORT && !c->im->import[l->import].found;
 }
 
 /* Does a place that the kernel rewrites cover it? Sites from *@at on. */

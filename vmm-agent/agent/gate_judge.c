@@ -66,7 +66,7 @@ static bool has_room(const struct modref *r, const struct lens_module *m,
 /* ---- what it needs of the rest of the guest ---- */
 
 /* Several symbols of one name: the one that is exported, by the list of who exports it. */
-static uint64_t exported(struct session *s, const struct lens_lookup *entry)
+static bool exported(struct session *s, const struct lens_lookup *entry, struct modref_symbol *ret)
 {
 	struct xerr ignored = {0};
 	int32_t away;
@@ -74,8 +74,9 @@ static uint64_t exported(struct session *s, const struct lens_lookup *entry)
 	/* struct kernel_symbol, include/linux/export-internal.h: relative to itself */
 	if (!entry->valid || entry->nr_found != 1 ||
 	    lens_read(s->lens, entry->found.addr, &away, sizeof(away), &ignored))
-		return 0;
-	return entry->found.addr.v + (uint64_t)(int64_t)away;
+		return false;
+	ret->addr = entry->found.addr.v + (uint64_t)(int64_t)away;
+	return true;
 }
 
 /*
@@ -83,7 +84,7 @@ static uint64_t exported(struct session *s, const struct lens_lookup *entry)
  * for in pairs: the symbol, and its entry in the list of exports.
  */
 static int find_exports(struct session *s, const struct modref *r, const char *module,
-			size_t module_len, uint64_t *ret, struct xerr *err)
+			size_t module_len, struct modref_symbol *ret, struct xerr *err)
 {
 	_cleanup_free_ struct lens_lookup *q = calloc(2 * r->nr_imports + 1, sizeof(*q));
 	size_t n = 0;
@@ -92,7 +93,7 @@ static int find_exports(struct session *s, const struct modref *r, const char *m
 	if (!q)
 		return xerr_set(err, ENOMEM, "out of memory");
 	for (size_t i = 0; i < r->nr_imports; i++) {
-		if (ret[i] || module_len >= sizeof(q->module))
+		if (ret[i].found || module_len >= sizeof(q->module))
 			continue;
 		snprintf(q[n].name, sizeof(q[n].name), "%s", r->import[i]);
 		snprintf(q[n + 1].name, sizeof(q[n].name), EXPORT "%s", r->import[i]);
@@ -103,19 +104,20 @@ static int find_exports(struct session *s, const struct modref *r, const char *m
 	rc = n ? lens_lookup(s->lens, q, n, err) : 0;
 	n = 0;
 	for (size_t i = 0; !rc && i < r->nr_imports; i++) {
-		if (ret[i] || module_len >= sizeof(q->module))
+		if (ret[i].found || module_len >= sizeof(q->module))
 			continue;
 		if (q[n].valid && q[n].nr_found == 1 && (!module_len || q[n + 1].nr_found))
-			ret[i] = q[n].found.addr.v;
+			ret[i] = (struct modref_symbol){q[n].found.addr.v, true};
 		else if (q[n].nr_found)
-			ret[i] = exported(s, &q[n + 1]);
+			ret[i].found = exported(s, &q[n + 1], &ret[i]);
 		n += 2;
 	}
 	return rc;
 }
 
 /* From the kernel, then from the modules that it depends on. */
-static int find_imports(struct session *s, const struct modref *r, uint64_t *ret, struct xerr *err)
+static int find_imports(struct session *s, const struct modref *r, struct modref_symbol *ret,
+			struct xerr *err)
 {
 	int rc = find_exports(s, r, "", 0, ret, err);
 
@@ -169,7 +171,7 @@ static bool read_kernel(void *arg, uint64_t addr, void *buf, size_t len_bytes)
 
 struct copy {
 	struct modref_image image;
-	uint64_t *import;
+	struct modref_symbol *import;
 };
 
 static void copy_free(struct copy *c)
