@@ -63,6 +63,7 @@ enum modref_site_kind {
 	MODREF_SITE_FTRACE,
 	MODREF_SITE_JUMP_LABEL,
 	MODREF_SITE_STATIC_CALL,
+	MODREF_SITE_LENGTH, /* in .altinstructions: raised to that of another for the same place */
 	MODREF_SITE_KINDS,
 };
 
@@ -70,8 +71,8 @@ enum modref_site_kind {
 struct modref_site {
 	uint32_t off; /* in @part */
 	uint8_t part, kind, len_bytes;
-	uint8_t repl_part; /* of an alternative's replacement; of a jump label's target */
-	uint8_t repl_bytes;
+	uint8_t repl_part;  /* of an alternative's replacement; of a jump label's target */
+	uint8_t repl_bytes; /* MODREF_SITE_LENGTH: the higher length */
 	uint32_t repl_off;
 	uint32_t orig; /* where in struct modref.orig the file's bytes are */
 };

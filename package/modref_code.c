@@ -63,12 +63,13 @@ static bool has_orig(uint8_t kind)
 {
 	return kind == MODREF_SITE_ALTERNATIVE || kind == MODREF_SITE_PARAVIRT ||
 	       kind == MODREF_SITE_RETPOLINE || kind == MODREF_SITE_STATIC_CALL ||
-	       kind == MODREF_SITE_LOCK;
+	       kind == MODREF_SITE_LOCK || kind == MODREF_SITE_LENGTH;
 }
 
 static bool has_repl(uint8_t kind)
 {
-	return kind == MODREF_SITE_ALTERNATIVE || kind == MODREF_SITE_JUMP_LABEL;
+	return kind == MODREF_SITE_ALTERNATIVE || kind == MODREF_SITE_JUMP_LABEL ||
+	       kind == MODREF_SITE_LENGTH;
 }
 
 static int put_sites(struct xbuf *out, const struct modref *r)
@@ -293,11 +294,12 @@ static void get_site(struct in *in, struct modref *r, struct modref_site *s,
 	if (has_repl(s->kind)) {
 		repl = get(in, UINT16_MAX);
 		s->repl_part = repl & 7;
-		if (repl >> 3 > s->len_bytes)
+		if (repl >> 3 > (s->kind == MODREF_SITE_LENGTH ? UINT8_MAX : s->len_bytes))
 			fail(in, -XO_EMALFORMED);
 		s->repl_bytes = (uint8_t)(repl >> 3);
 		s->repl_off = (uint32_t)get(in, MODREF_MAX_PART);
-		if (!fits(r, s->repl_part, s->repl_off, s->repl_bytes))
+		if (s->kind != MODREF_SITE_LENGTH &&
+		    !fits(r, s->repl_part, s->repl_off, s->repl_bytes))
 			fail(in, -XO_EMALFORMED);
 	}
 	s->orig = (uint32_t)orig->len_bytes;
@@ -332,6 +334,7 @@ static bool long_enough(const struct modref_site *s)
 	case MODREF_SITE_ENDBR:
 		return s->len_bytes == 4;
 	case MODREF_SITE_LOCK:
+	case MODREF_SITE_LENGTH:
 		return s->len_bytes == 1;
 	case MODREF_SITE_JUMP_LABEL:
 		return s->len_bytes == 2 || s->len_bytes == 5;

@@ -196,17 +196,18 @@ static bool is_direct_call(const struct compare *c, const struct modref_site *s,
 	       c->guest->read(c->guest->arg, slot, &func, sizeof(func)) && func == to;
 }
 
+/* @len: of the place, of which this alternative may be only the beginning */
 static bool fits_alternative(const struct compare *c, const struct modref_site *s,
-			     const uint8_t *have)
+			     const uint8_t *have, uint8_t len)
 {
 	uint8_t want[UINT8_MAX];
 
-	if (original(c, s, want) && modform_padded(have, s->len_bytes, want, s->len_bytes))
+	if (s->len_bytes == len && original(c, s, want) && modform_padded(have, len, want, len))
 		return true;
 	if (s->kind == MODREF_SITE_ALTERNATIVE && replacement(c, s, want) &&
-	    modform_short_jump(have, s->len_bytes, want, s->repl_bytes))
+	    modform_short_jump(have, len, want, s->repl_bytes))
 		return true;
-	return is_direct_call(c, s, have);
+	return s->len_bytes == len && is_direct_call(c, s, have);
 }
 
 /* A thunk of another kind, which is nothing but a jump through the same register. */
@@ -284,14 +285,18 @@ static bool fits_jump_label(const struct compare *c, const struct modref_site *s
 	return modform_nop5(have) || (modform_branch(have, 5, 0xe9, at, &to) && to == want);
 }
 
-static bool fits(const struct compare *c, const struct modref_site *s, const uint8_t *have)
+static bool fits(const struct compare *c, const struct modref_site *s, const uint8_t *have,
+		 uint8_t len)
 {
 	uint8_t want[UINT8_MAX];
+
+	if (s->len_bytes != len && s->kind != MODREF_SITE_ALTERNATIVE)
+		return false;
 
 	switch (s->kind) {
 	case MODREF_SITE_ALTERNATIVE:
 	case MODREF_SITE_PARAVIRT:
-		return fits_alternative(c, s, have);
+		return fits_alternative(c, s, have, len);
 	case MODREF_SITE_RETPOLINE:
 		return fits_retpoline(c, s, have);
 	case MODREF_SITE_RETURN:
@@ -300,6 +305,8 @@ static bool fits(const struct compare *c, const struct modref_site *s, const uin
 		return modform_endbr(have);
 	case MODREF_SITE_LOCK:
 		return have[0] == 0xf0 || have[0] == 0x3e;
+	case MODREF_SITE_LENGTH:
+		return have[0] == c->r->orig[s->orig] || have[0] == s->repl_bytes;
 	case MODREF_SITE_FTRACE:
 		return fits_ftrace(c, s, have);
 	case MODREF_SITE_JUMP_LABEL:
@@ -325,6 +332,7 @@ static const char *site_name(uint8_t kind)
 		[MODREF_SITE_FTRACE] = "an ftrace entry",
 		[MODREF_SITE_JUMP_LABEL] = "a jump label",
 		[MODREF_SITE_STATIC_CALL] = "a static call",
+		[MODREF_SITE_LENGTH] = "the length of an alternative",
 	};
 
 	return names[kind];
@@ -343,8 +351,8 @@ static void restore_locks(const struct compare *c)
 	}
 }
 
-/* Places one in another: the outer's first form that fits is enough; those that are as long and
- * start with it are further forms of the same place. */
+/* Places one in another: those that start where the outer does are further forms of the same place,
+ * of which one must fit; what lies further in is covered by it. */
 static bool sites_differ(struct compare *c)
 {
 	const struct modref *r = c->r;
@@ -359,9 +367,8 @@ static bool sites_differ(struct compare *c)
 		for (; k < r->nr_sites && r->site[k].part == s->part &&
 		       r->site[k].off - s->off < s->len_bytes;
 		     k++)
-			right = right ||
-				(r->site[k].off == s->off && r->site[k].len_bytes == s->len_bytes &&
-				 fits(c, &r->site[k], have));
+			right = right || (r->site[k].off == s->off &&
+					  fits(c, &r->site[k], have, s->len_bytes));
 		if (!right)
 			return differs(c, s->part, s->off, site_name(s->kind));
 		i = k;

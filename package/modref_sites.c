@@ -49,12 +49,12 @@ static const uint8_t *bytes_at(const struct modmake *m, const struct place *p)
 	return m->image[p->part] + p->off;
 }
 
-static int add(struct modmake *m, const char *list, const struct place *at, uint32_t len,
-	       struct modref_site site)
+static int add_any(struct modmake *m, const char *list, const struct place *at, uint32_t len,
+		   struct modref_site site)
 {
 	int rc;
 
-	if (!len || len > UINT8_MAX || len > at->left || !is_code(at))
+	if (!len || len > UINT8_MAX || len > at->left)
 		return misread(m, list);
 	site.part = at->part;
 	site.off = at->off;
@@ -64,6 +64,12 @@ static int add(struct modmake *m, const char *list, const struct place *at, uint
 	if (!rc)
 		rc = xbuf_add(&m->sites, &site, sizeof(site));
 	return rc ? xerr_set(m->err, rc, "module: %s: %s", list, xo_code_text(rc)) : 0;
+}
+
+static int add(struct modmake *m, const char *list, const struct place *at, uint32_t len,
+	       struct modref_site site)
+{
+	return is_code(at) ? add_any(m, list, at, len, site) : misread(m, list);
 }
 
 /* ---- what must stand there; each returns the length that is rewritten, or 0 ---- */
@@ -222,6 +228,38 @@ static uint32_t alternative_entry(const struct modmake *m, const struct modmake_
 	return found;
 }
 
+/* Entries that follow each other for one place may be given the longest one's length. */
+static int read_lengths(struct modmake *m, const struct modmake_section *s, uint32_t entry)
+{
+	const uint8_t *table = m->image[s->part] + s->off;
+	int rc = 0;
+
+	for (uint32_t off = 0, end; !rc && off < s->bytes; off = end) {
+		const struct modref_reloc *r = modmake_reloc_at(m, s->part, s->off + off), *next;
+		uint8_t longest = 0;
+
+		for (end = off; end < s->bytes; end += entry) {
+			next = modmake_reloc_at(m, s->part, s->off + end);
+			if (!r || !next || next->target != r->target || next->addend != r->addend)
+				break;
+			if (table[end + entry - 2] > longest)
+				longest = table[end + entry - 2];
+		}
+		if (end == off)
+			return misread(m, ".altinstructions");
+		for (; !rc && off < end; off += entry) {
+			const struct place at = {
+				.part = s->part, .off = s->off + off + entry - 2, .left = 1};
+
+			if (table[off + entry - 2] != longest)
+				rc = add_any(m, ".altinstructions", &at, 1,
+					     (struct modref_site){.kind = MODREF_SITE_LENGTH,
+								  .repl_bytes = longest});
+		}
+	}
+	return rc;
+}
+
 static int read_alternatives(struct modmake *m, const struct modmake_section *s)
 {
 	uint32_t entry = alternative_entry(m, s);
@@ -229,7 +267,7 @@ static int read_alternatives(struct modmake *m, const struct modmake_section *s)
 
 	for (uint32_t off = 0; !rc && off < s->bytes; off += entry)
 		rc = read_alternative(m, s, off, entry);
-	return rc;
+	return rc || !entry ? rc : read_lengths(m, s, entry);
 }
 
 /* struct paravirt_patch_site (to 6.7): address, type, length, padded to 16 bytes. */
