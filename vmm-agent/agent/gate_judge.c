@@ -214,6 +214,29 @@ static int copy_parts(struct session *s, const struct modref *r, enum modref_whe
 	return 0;
 }
 
+/* Executable pages are executable to their end: there may be nothing behind the code. */
+static bool tail_is_empty(struct session *s, uint64_t base, uint32_t bytes)
+{
+	uint8_t tail[XO_PAGE_SIZE];
+	size_t len = (size_t)(whole(bytes) - bytes);
+	struct xerr ignored = {0};
+
+	if (len && lens_read(s->lens, (struct gva){base + bytes}, tail, len, &ignored))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (tail[i] != tail[0] || (tail[i] != 0 && tail[i] != 0xcc))
+			return false;
+	return true;
+}
+
+static bool tails_are_empty(struct session *s, const struct modref *r, enum modref_when when,
+			    const uint64_t base[MODREF_PARTS])
+{
+	return tail_is_empty(s, base[MODREF_TEXT], r->bytes[MODREF_TEXT]) &&
+	       (when == MODREF_LIVE ||
+		tail_is_empty(s, base[MODREF_INIT_TEXT], r->bytes[MODREF_INIT_TEXT]));
+}
+
 static void name_difference(struct guard *g, const struct modref *r, const struct copy *c,
 			    const struct modref_difference *d, struct gate_verdict *v)
 {
@@ -265,9 +288,12 @@ static int compare(struct guard *g, const struct lens_module *m, const struct mo
 		rc = modref_compare(r, when, &c.image, &guest, &d);
 	if (rc)
 		return rc;
-	v->allowed = !d.differs;
+	v->allowed = !d.differs && tails_are_empty(&g->s, r, when, base);
 	if (d.differs)
 		name_difference(g, r, &c, &d, v);
+	else if (!v->allowed)
+		say(v, "not the file that is listed as %s: there is something behind its code",
+		    r->name);
 	else
 		say(v, "it is the file that is listed");
 	return 0;
