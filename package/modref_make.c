@@ -88,6 +88,8 @@ static int place_section(struct modmake *m, size_t i, const Elf64_Shdr *sh)
 	s->bytes = (uint32_t)sh->sh_size;
 	r->bytes[s->part] = (uint32_t)(at + sh->sh_size);
 	if (modmake_is(m, sh, ".gnu.linkonce.this_module")) {
+		if (s->part != MODREF_DATA || r->self_bytes)
+			return modmake_bad(m, "its .gnu.linkonce.this_module is not as it should");
 		r->self_off = s->off;
 		r->self_bytes = s->bytes;
 	}
