@@ -199,6 +199,8 @@ int gate_install(struct guard *g, struct xerr *err)
 		return 0;
 	rc = lens_bell(s->lens, &g->gate->bell, err);
 	if (!rc)
+		rc = session_journal(s, err);
+	if (!rc)
 		rc = op_drop_lost(s, err);
 	if (rc)
 		return rc;
@@ -214,10 +216,58 @@ int gate_install(struct guard *g, struct xerr *err)
 		g->gate->installed = false;
 		return rc;
 	}
+	g->gate->tended = true;
 	guard_emit(g, "module-gate-on", NULL,
 		   json_pack("{s:s,s:I,s:b}", "list", g->opts->modules_path, "modules",
 			     (json_int_t)g->gate->list->nr, "taken_over", taken_over));
 	return each_module(g, look_at_loaded, err);
+}
+
+static void say_failed(struct guard *g, const char *reason)
+{
+	guard_emit(g, "module-gate-failed", "reported", json_pack("{s:s}", "reason", reason));
+}
+
+/* Without the list nobody who rings is answered: what stands at the bell is put back, and no module
+ * loads. */
+int gate_adopt(struct guard *g, struct xerr *err)
+{
+	_cleanup_refusal_ struct refusal why = {0};
+	struct xerr failed = {0};
+	int rc = gate_load(g, &why, &failed);
+
+	if (!rc)
+		rc = as_error(&why, &failed);
+	if (rc || !g->gate) {
+		gate_free(g->gate);
+		g->gate = NULL;
+		if (rc)
+			say_failed(g, failed.text);
+		return 0;
+	}
+	g->gate->installed = gate_row(&g->s) != NULL;
+	return g->gate->installed ? lens_bell(g->s.lens, &g->gate->bell, err) : 0;
+}
+
+int gate_tend(struct guard *g, struct xerr *err)
+{
+	struct gate *gate = g->gate;
+	struct xerr failed = {0};
+	int rc;
+
+	if (gate && g->state == GUARD_WAITING) {
+		gate->installed = gate->tended = false;
+		gate->nr_known = 0;
+	}
+	if (!gate || gate->tended || g->state != GUARD_ARMED || !tgt_connected(g->s.tgt))
+		return 0;
+	gate->tended = true;
+	rc = gate_install(g, &failed);
+	if (guard_is_fatal(rc))
+		return xerr_set(err, rc, "%s", failed.text);
+	if (rc)
+		say_failed(g, failed.text);
+	return 0;
 }
 
 /* The bell holds its last ring: what stood there before is what stands in front of it. */
@@ -288,7 +338,13 @@ static int judge_ring(struct guard *g, const struct mon_write_event *e, struct l
 		      struct gate_verdict *v, struct xerr *err)
 {
 	struct xerr found = {0};
-	int rc = lens_module(g->s.lens, rung(g->gate, e), m, &found);
+	int rc;
+
+	if (!guard_may_judge(g)) {
+		snprintf(v->reason, sizeof(v->reason), "guards die of judging it");
+		return 0;
+	}
+	rc = lens_module(g->s.lens, rung(g->gate, e), m, &found);
 
 	if (rc == -XO_ENOSYMBOL || (!rc && m->state != LENS_MODULE_COMING)) {
 		snprintf(v->reason, sizeof(v->reason), "it rang for no module that is coming");
@@ -315,15 +371,20 @@ int gate_answer(struct guard *g, const struct mon_write_event *e, struct xerr *e
 	int rc_judge = judge_ring(g, e, &m, &v, &failed);
 	int rc;
 
+	/* The writer waits for the next guard. */
+	if (rc_judge == -XO_EPEERDIED || rc_judge == -XO_ETIMEOUT)
+		return xerr_set(err, rc_judge, "%s", failed.text);
 	if (rc_judge) {
 		v.allowed = false;
 		snprintf(v.reason, sizeof(v.reason), "it could not be judged: %.200s", failed.text);
 	}
 	/* In audit mode what would be refused is let through, but a ring for nothing is not kept.
 	 */
-	keep = v.allowed || (g->opts->audit_only && m.addr.v && m.state == LENS_MODULE_COMING);
+	keep = v.allowed || (g->opts->audit_only && m.addr.v && m.state == LENS_MODULE_COMING) ||
+	       guard_was_reset(g, true);
 	rc = mon_guard_verdict(g->s.mon, keep, &held_ns, err);
-	if (rc)
+	g->kept->judging = 0;
+	if (rc || g->reset_due)
 		return rc;
 	if (keep)
 		know(g->gate, &m);
@@ -340,9 +401,7 @@ int gate_answer(struct guard *g, const struct mon_write_event *e, struct xerr *e
 	if (o && e->adopted)
 		json_object_set_new(o, "found_after_restart", json_true());
 	guard_emit(g, "module-load", v.allowed ? "kept" : keep ? "reported" : "refused", o);
-	return rc_judge == -XO_EPEERDIED || rc_judge == -XO_ETIMEOUT
-		       ? xerr_set(err, rc_judge, "%s", failed.text)
-		       : 0;
+	return 0;
 }
 
 /* ---- those that did not ring ---- */

@@ -21,6 +21,14 @@ struct guard;
  */
 int gate_load(struct guard *g, struct refusal *why, struct xerr *err) XO_MUST_CHECK;
 
+/** gate_adopt - after a guard that died: know its gate again, before anybody who rings is answered
+ */
+int gate_adopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** gate_tend - a gate is there while the guest is protected: after it was reset, after a guard that
+ *  died amid an installation. For each turn of the loop */
+int gate_tend(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
 /** gate_install - have the guest ask, or take over a gate that stands there; look at what is
  * loaded. Protection is on. Nothing to do without a list */
 int gate_install(struct guard *g, struct xerr *err) XO_MUST_CHECK;

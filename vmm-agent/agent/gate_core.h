@@ -19,7 +19,8 @@ struct gate_known {
 
 struct gate {
 	struct modlist *list;
-	bool installed;
+	bool installed; /* somebody may ring */
+	bool tended;	/* it stands, wholly; or cannot, as was said */
 	struct lens_bell bell;
 	size_t nr_known;
 	struct gate_known *known; /* GATE_MAX_KNOWN */

@@ -2,13 +2,20 @@
 /* What is protected: found by the lens, protected by the monitor, followed as modules come and go.
  */
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
 
 #include "base/buf.h"
 #include "base/util.h"
 #include "vmm-agent/agent/guard.h"
+#include "vmm-agent/target/proc.h"
 
-#define MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED)
+#define OLD_MONITOR_MS 50
+#define DISARM_MS      1000
 
 const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa)
 {
@@ -37,7 +44,7 @@ static void insert(struct lens_area *a, size_t *nr, const struct lens_area *one)
 {
 	size_t at = *nr;
 
-	if (guard_area_at(a, *nr, one->gpa) || *nr == MAX_AREAS)
+	if (guard_area_at(a, *nr, one->gpa) || *nr == GUARD_MAX_AREAS)
 		return;
 	for (; at && a[at - 1].gpa.v > one->gpa.v; at--)
 		a[at] = a[at - 1];
@@ -71,7 +78,7 @@ static void add_homes(const struct session *s, struct lens_area *a, size_t *nr)
 
 static int find_areas(struct guard *g, struct lens_area **ret, size_t *ret_nr, struct xerr *err)
 {
-	struct lens_area *a = calloc(MAX_AREAS, sizeof(*a));
+	struct lens_area *a = calloc(GUARD_MAX_AREAS, sizeof(*a));
 	int rc;
 
 	if (!a)
@@ -150,28 +157,40 @@ static int in_parts(struct mon *m, const struct xbuf *ranges,
 	return rc;
 }
 
-static int follow(struct guard *g, const struct lens_area *a, size_t nr, struct xerr *err)
+/* The next guard has to know of all that may be protected, so first what is, then what will be. */
+static void keep_areas(struct guard *g, const struct lens_area *a, size_t nr)
+{
+	g->kept->nr_areas = 0;
+	if (nr)
+		memcpy(g->kept->area, a, nr * sizeof(*a));
+	g->kept->nr_areas = nr;
+}
+
+/* @all: protect also what should be already; the guard before may not have got so far */
+static int follow(struct guard *g, const struct lens_area *a, size_t nr, bool all, struct xerr *err)
 {
 	_cleanup_xbuf_ struct xbuf gone = XBUF(MON_GUARD_MAX_PAGES * sizeof(struct mon_range));
 	_cleanup_xbuf_ struct xbuf new = XBUF(MON_GUARD_MAX_PAGES * sizeof(struct mon_range));
 	int rc = missing(g->area, g->nr_areas, a, nr, &gone);
 
 	if (!rc)
-		rc = missing(a, nr, g->area, g->nr_areas, &new);
+		rc = missing(a, nr, g->area, all ? 0 : g->nr_areas, &new);
 	if (rc)
 		return xerr_set(err, rc, "areas to protect: %s", xo_code_text(rc));
 	rc = in_parts(g->s.mon, &gone, mon_guard_release, err);
+	if (!rc && (gone.len_bytes || new.len_bytes))
+		keep_areas(g, a, nr);
 	return rc ? rc : in_parts(g->s.mon, &new, mon_guard_protect, err);
 }
 
-int guard_refresh(struct guard *g, struct xerr *err)
+static int refresh(struct guard *g, bool all, struct xerr *err)
 {
 	struct lens_area *a = NULL;
 	size_t nr = 0;
 	int rc = find_areas(g, &a, &nr, err);
 
 	if (!rc)
-		rc = follow(g, a, nr, err);
+		rc = follow(g, a, nr, all, err);
 	if (rc) {
 		free(a);
 		return rc;
@@ -180,6 +199,11 @@ int guard_refresh(struct guard *g, struct xerr *err)
 	g->area = a;
 	g->nr_areas = nr;
 	return 0;
+}
+
+int guard_refresh(struct guard *g, struct xerr *err)
+{
+	return refresh(g, false, err);
 }
 
 static int get_userfaultfd(struct guard *g, struct xerr *err)
@@ -197,14 +221,76 @@ static int get_userfaultfd(struct guard *g, struct xerr *err)
 	return rc;
 }
 
-int guard_arm(struct guard *g, struct xerr *err)
+static void give_fds(struct guard *g)
+{
+	struct mon_handle h = mon_handle(g->s.mon);
+
+	link_give(g->link, LINK_UFFD, g->fds.uffd);
+	link_give(g->link, LINK_GOLDEN, g->fds.golden);
+	link_give(g->link, LINK_MONITOR, h.fd);
+	link_give(g->link, LINK_MONITOR_EVENTS, h.events);
+}
+
+static void forget_fds(struct guard *g)
+{
+	xo_close_ptr(&g->fds.uffd);
+	xo_close_ptr(&g->fds.golden);
+	g->fds = (struct mon_guard_fds){-1, -1};
+	for (enum link_fd i = LINK_UFFD; i <= LINK_MONITOR_EVENTS; i++)
+		link_give(g->link, i, -1);
+}
+
+static struct kept_process identify(pid_t pid)
+{
+	struct kept_process p = {.pid = pid};
+
+	if (pid <= 0 || proc_start_time(pid, &p.start_time, NULL))
+		p.pid = 0;
+	return p;
+}
+
+void guard_keep(struct guard *g)
+{
+	struct guard_kept *k = g->kept;
+
+	k->vm = *g->s.vm;
+	k->paging_levels = g->s.kernel.paging_levels;
+	k->base = g->s.kernel.base;
+	k->boot_token = g->s.kernel.boot_token;
+	k->monitor = identify(mon_pid(g->s.mon));
+	k->count = g->count;
+}
+
+/* Where the kernel's own page tables begin: what the next guard's lens starts from. */
+static int find_root(struct guard *g, struct gpa *ret, struct xerr *err)
+{
+	struct lens_lookup q = {.name = "init_top_pgt"};
+	uint64_t left;
+	int rc = lens_lookup(g->s.lens, &q, 1, err);
+
+	if (rc)
+		return rc;
+	if (!q.valid)
+		return xerr_set(err, XO_ENOSYMBOL, "guest kernel: init_top_pgt is missing");
+	return lens_translate(g->s.lens, q.found.addr, ret, &left, err);
+}
+
+static int arm(struct guard *g, struct xerr *err)
 {
 	int rc = session_monitor(&g->s, err);
 
 	if (!rc)
-		rc = get_userfaultfd(g, err);
+		rc = find_root(g, &g->kept->root, err);
 	if (!rc)
-		rc = lens_guard_prepare(g->s.lens, err);
+		rc = get_userfaultfd(g, err);
+	if (rc)
+		return rc;
+	/* Before anything is protected: a copy that outlives this process. */
+	guard_keep(g);
+	give_fds(g);
+	g->kept->armed = true;
+	g->state = GUARD_ARMED;
+	rc = lens_guard_prepare(g->s.lens, err);
 	if (!rc)
 		rc = guard_refresh(g, err);
 	/* Once more: what the guest changed between finding and protecting. */
@@ -213,4 +299,226 @@ int guard_arm(struct guard *g, struct xerr *err)
 	if (!rc)
 		rc = lens_tables_pin(g->s.lens, err);
 	return rc;
+}
+
+int guard_arm(struct guard *g, struct xerr *err)
+{
+	struct xerr late = {0};
+	int rc = arm(g, err);
+
+	if (!rc) {
+		g->kept->armed_since = time(NULL);
+		return 0;
+	}
+	if (g->state == GUARD_ARMED && guard_disarm(g, &late))
+		return rc;
+	forget_fds(g);
+	return rc;
+}
+
+/* A write that is judged at this moment stays: its page is not protected any more. */
+static int let_write_go(struct guard *g, struct xerr *err)
+{
+	_cleanup_free_ struct mon_write_event *e = malloc(sizeof(*e));
+	int rc;
+
+	if (!e)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = mon_guard_next(g->s.mon, DISARM_MS, e, err);
+	return rc ? rc : mon_guard_verdict(g->s.mon, true, NULL, err);
+}
+
+/* Nothing is protected any more. */
+static void forget(struct guard *g)
+{
+	g->kept->armed = false;
+	g->kept->nr_areas = 0;
+	g->nr_areas = 0;
+	g->nr_known = 0;
+	g->state = GUARD_WAITING;
+	forget_fds(g);
+}
+
+int guard_disarm(struct guard *g, struct xerr *err)
+{
+	int rc = 0;
+
+	while (g->s.mon) {
+		struct xerr busy = {0};
+
+		rc = mon_guard_close(g->s.mon, &busy);
+		if (rc == -EAGAIN)
+			rc = let_write_go(g, err) ? rc : -EINPROGRESS;
+		else if (rc)
+			xerr_set(err, rc, "%s", busy.text);
+		if (rc != -EINPROGRESS)
+			break;
+	}
+	forget(g);
+	return rc;
+}
+
+/* ---- after a guard that died ---- */
+
+/* A monitor whose guard died ends what it is at, and itself. One that does not is ended. */
+static void await_end(const struct kept_process *p)
+{
+	_cleanup_close_ int fd = p->pid > 0 ? (int)syscall(SYS_pidfd_open, p->pid, 0) : -1;
+	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+	uint64_t start_time = 0;
+
+	if (fd < 0 || proc_start_time(p->pid, &start_time, NULL) || start_time != p->start_time)
+		return;
+	if (poll(&poll_fd, 1, OLD_MONITOR_MS) != 0)
+		return;
+	(void)syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+	(void)poll(&poll_fd, 1, OLD_MONITOR_MS);
+}
+
+static int take_fds(struct guard *g, struct xerr *err)
+{
+	g->fds.uffd = fcntl(g->link->fd[LINK_UFFD], F_DUPFD_CLOEXEC, 3);
+	g->fds.golden = fcntl(g->link->fd[LINK_GOLDEN], F_DUPFD_CLOEXEC, 3);
+	if (g->fds.uffd < 0 || g->fds.golden < 0)
+		return xerr_set(err, XO_EINTERNAL, "guard: nothing was handed over");
+	return 0;
+}
+
+static int take_areas(struct guard *g, struct xerr *err)
+{
+	size_t nr = g->kept->nr_areas;
+
+	g->area = calloc(nr + 1, sizeof(*g->area));
+	if (!g->area || nr > GUARD_MAX_AREAS)
+		return xerr_set(err, ENOMEM, "out of memory");
+	memcpy(g->area, g->kept->area, nr * sizeof(*g->area));
+	g->nr_areas = nr;
+	return 0;
+}
+
+/*
+ * Without a kernel where one was guarded the guest is booting, if QEMU says that it was reset.
+ * Otherwise somebody hides it, and nothing may be let go for that.
+ */
+static int recall(struct guard *g, struct xerr *err)
+{
+	_cleanup_refusal_ struct refusal why = {0};
+	const struct guard_kept *k = g->kept;
+	int rc = session_recall(&g->s, &g->opts->agent, &k->vm, g->link->fd[LINK_LOCK],
+				g->link->fd[LINK_QMP], k->root, k->paging_levels, &why, err);
+
+	if (rc || guard_was_reset(g, false))
+		return rc;
+	if (why.nr)
+		return xerr_set(err, why.reason[0].code, "%s", why.reason[0].detail);
+	return lens_guard_prepare(g->s.lens, err);
+}
+
+/* It holds whom the guard before held, and tells again what that one was judging. */
+static int take_monitor(struct guard *g)
+{
+	const struct mon_handle h = {.fd = g->link->fd[LINK_MONITOR],
+				     .events = g->link->fd[LINK_MONITOR_EVENTS],
+				     .pid = g->kept->monitor.pid};
+	enum mon_phase phase = MON_FREE;
+	int rc = h.fd < 0 || h.events < 0
+			 ? -XO_EPEERDIED
+			 : mon_take_over(&g->s.mon, &h, g->s.vm->nr_vcpus, &phase, NULL);
+
+	if (!rc && phase == MON_HELD)
+		rc = mon_release(g->s.mon, NULL, NULL); /* of an apply or revert */
+	if (rc) {
+		mon_free(g->s.mon);
+		g->s.mon = NULL;
+	}
+	return rc;
+}
+
+static int start_monitor(struct guard *g, struct xerr *err)
+{
+	int rc;
+
+	link_give(g->link, LINK_MONITOR, -1);
+	link_give(g->link, LINK_MONITOR_EVENTS, -1);
+	await_end(&g->kept->monitor);
+	rc = session_monitor(&g->s, err);
+	if (!rc)
+		rc = mon_guard_open(g->s.mon, -1, &g->fds, err);
+	if (!rc)
+		rc = mon_guard_adopt(g->s.mon, err);
+	if (rc)
+		return rc;
+	g->kept->monitor = identify(mon_pid(g->s.mon));
+	give_fds(g);
+	return 0;
+}
+
+int guard_resume(struct guard *g, struct xerr *err)
+{
+	int rc = take_fds(g, err);
+
+	if (!rc)
+		rc = take_areas(g, err);
+	if (!rc)
+		rc = recall(g, err);
+	if (!rc && take_monitor(g))
+		rc = start_monitor(g, err);
+	if (rc)
+		return rc;
+	g->state = GUARD_ARMED;
+	if (g->reset_due)
+		return 0;
+	rc = refresh(g, true, err);
+	if (rc ==
+	    -EAGAIN) /* a write waits for its verdict: that comes first, the rest with the audit */
+		rc = 0;
+	return rc ? rc : lens_tables_pin(g->s.lens, err);
+}
+
+void guard_lift(struct guard *g)
+{
+	g->state = GUARD_LIFTED;
+	mon_guard_lift(&g->fds);
+	/* It may be about to ask for the next verdict, and holds everybody for it. */
+	link_give(g->link, LINK_MONITOR, -1);
+	link_give(g->link, LINK_MONITOR_EVENTS, -1);
+	mon_free(g->s.mon);
+	g->s.mon = NULL;
+}
+
+/* Nothing was protected since, but for the copies. */
+static int is_same_kernel(struct guard *g, bool *ret, struct xerr *err)
+{
+	_cleanup_refusal_ struct refusal why = {0};
+	struct lens_kernel before = g->s.kernel;
+	int rc;
+
+	rc = session_look(&g->s, &why, err);
+	*ret = !rc && !why.nr && before.base.v == g->s.kernel.base.v &&
+	       before.phys_base.v == g->s.kernel.phys_base.v &&
+	       !memcmp(before.build_id, g->s.kernel.build_id, sizeof(before.build_id));
+	return rc;
+}
+
+int guard_readopt(struct guard *g, struct xerr *err)
+{
+	bool same = false;
+	int rc = is_same_kernel(g, &same, err);
+
+	if (rc)
+		return rc;
+	if (!same) {
+		forget(g);
+		return 0;
+	}
+	rc = lens_guard_prepare(g->s.lens, err);
+	if (!rc)
+		rc = start_monitor(g, err);
+	if (rc)
+		return rc;
+	g->state = GUARD_ARMED;
+	rc = refresh(g, true, err);
+	if (rc == -EAGAIN)
+		rc = 0;
+	return rc ? rc : lens_tables_pin(g->s.lens, err);
 }

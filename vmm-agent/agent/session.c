@@ -130,6 +130,54 @@ int session_open(struct session *s, const struct agent_opts *o, struct refusal *
 	return rc ? rc : discover(s, why, err);
 }
 
+#define CR0_PG	 (UINT64_C(1) << 31)
+#define CR4_LA57 (UINT64_C(1) << 12)
+#define EFER_LMA (UINT64_C(1) << 10)
+
+/* The kernel's own tables do not go away, as those of the process that was last on a vCPU do. */
+int session_recall(struct session *s, const struct agent_opts *o, const struct tgt_info *vm,
+		   int lock_fd, int qmp_fd, struct gpa root, uint8_t levels, struct refusal *why,
+		   struct xerr *err)
+{
+	struct tgt_info info = *vm;
+	int rc;
+
+	s->opts = o;
+	s->opened_ns = xo_now_ns();
+	for (size_t i = 0; i < info.nr_vcpus; i++) {
+		info.vcpu[i].cr0 = CR0_PG;
+		info.vcpu[i].cr3 = root.v;
+		info.vcpu[i].cr4 = levels == 5 ? CR4_LA57 : 0;
+		info.vcpu[i].efer = EFER_LMA;
+	}
+	rc = tgt_recall(&s->tgt, &info, lock_fd, qmp_fd, err);
+	if (rc)
+		return rc;
+	s->vm = tgt_info(s->tgt);
+	make_key(s);
+	rc = start_lens(s, err);
+	return rc ? rc : discover(s, why, err);
+}
+
+void session_blind(struct session *s)
+{
+	mon_free(s->mon);
+	lens_free(s->lens);
+	s->mon = NULL;
+	s->lens = NULL;
+	s->discovered = false;
+}
+
+int session_look(struct session *s, struct refusal *why, struct xerr *err)
+{
+	int rc = tgt_refresh(s->tgt, err);
+
+	session_blind(s);
+	if (!rc)
+		rc = start_lens(s, err);
+	return rc ? rc : discover(s, why, err);
+}
+
 int session_journal(struct session *s, struct xerr *err)
 {
 	const char *dir = s->opts->state_dir ? s->opts->state_dir : AGENT_STATE_DIR;

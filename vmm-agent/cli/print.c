@@ -4,6 +4,8 @@
  * alone, so that both forms say the same; strings from the guest were escaped
  * when they entered it.
  */
+#include <string.h>
+
 #include "vmm-agent/cli/cli.h"
 
 static const char *str(const json_t *o, const char *key)
@@ -161,18 +163,46 @@ void cli_print_recover(FILE *out, const json_t *doc)
 			str(patch, "found"), str(patch, "state"));
 }
 
+static void print_guard_processes(FILE *out, const json_t *g)
+{
+	if (json_is_null(json_object_get(g, "supervisor_pid")))
+		fputs("processes      NO SUPERVISOR: another is being started\n", out);
+	else
+		fprintf(out,
+			"processes      supervisor %lld, guard %lld, monitor %lld, lens %lld\n",
+			num(g, "supervisor_pid"), num(g, "guard_pid"), num(g, "monitor_pid"),
+			num(g, "lens_pid"));
+	if (num(g, "restarts") || num(g, "supervisor_restarts"))
+		fprintf(out, "restarts       %lld of the guard, %lld of its supervisor\n",
+			num(g, "restarts"), num(g, "supervisor_restarts"));
+}
+
 void cli_print_guard(FILE *out, const json_t *doc)
 {
 	const json_t *g = json_object_get(doc, "guard");
+	bool armed = !strcmp(str(g, "state"), "armed");
 
 	fprintf(out, "guard          %s, %s, for %.0f s\n", str(json_object_get(doc, "vm"), "name"),
 		str(g, "mode"), real(g, "uptime_s"));
-	fprintf(out, "protected      %lld areas\n", num(g, "areas"));
+	if (armed)
+		fprintf(out, "protected      %lld areas, since %s\n", num(g, "areas"),
+			str(g, "armed_since"));
+	else
+		fputs("protected      NOTHING YET: waiting for the guest's kernel to be up\n", out);
 	fprintf(out, "writes         %lld: %lld kept, %lld put back; %lld violations\n",
 		num(g, "writes"), num(g, "kept"), num(g, "put_back"), num(g, "violations"));
 	fprintf(out, "audits         %lld, the last %.1f ms, with %lld findings in all\n",
 		num(g, "audits"), real(g, "audit_us") / 1e3, num(g, "findings"));
 	fprintf(out, "longest hold   %.2f ms\n", real(g, "held_max_us") / 1e3);
+	fprintf(out, "events         %lld, and %lld more said together with others\n",
+		num(g, "event_seq"), num(g, "folded_events"));
+	print_guard_processes(out, g);
+	if (!json_is_true(json_object_get(g, "connected")))
+		fputs("QEMU           NOT CONNECTED: its monitor does not answer, or is in use\n",
+		      out);
+	if (num(g, "events_waiting_bytes"))
+		fprintf(out, "EVENTS WAIT    %lld bytes: their file is full or blocked\n",
+			num(g, "events_waiting_bytes"));
 	if (num(g, "lost_events"))
 		fprintf(out, "EVENTS LOST    %lld could not be written\n", num(g, "lost_events"));
 }

@@ -113,6 +113,9 @@ int guard_pump(struct guard *g) XO_MUST_CHECK;
 /** guard_judge - the client's verdict; goes on to the next write or lets go */
 int guard_judge(struct guard *g, bool keep, uint64_t *ret_held_ns, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_again - mark the place at the event socket; tell what is being judged once more */
+void guard_again(struct guard *g);
+
 /** guard_hold - for the client: as hold_all. -EAGAIN if a writer cannot stop before its verdict */
 int guard_hold(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 

@@ -242,6 +242,16 @@ static void go_on(struct guard *g)
 	let_go(g);
 }
 
+void guard_again(struct guard *g)
+{
+	(void)!msg_send(g->events, MON_OP_GUARD_AGAIN, 0, NULL, 0, NULL, 0);
+	if (!g->judging)
+		return;
+	g->next_finding--;
+	g->judging = false;
+	go_on(g);
+}
+
 int guard_pump(struct guard *g)
 {
 	struct xerr why = {0};

@@ -322,6 +322,17 @@ static int op_guard_audit(struct server *s, struct msg *req, struct answer *a)
 	return guard_audit(&s->guard, &a->number, &a->err);
 }
 
+/* For the client that follows one that died. */
+static int op_guard_again(struct server *s, struct msg *req, struct answer *a)
+{
+	(void)req;
+	a->number = s->guard.judging ? MON_JUDGING : is_held(s) ? MON_HELD : MON_FREE;
+	guard_again(&s->guard);
+	a->body = &a->number;
+	a->len_bytes = sizeof(a->number);
+	return 0;
+}
+
 static int op_guard_close(struct server *s, struct msg *req, struct answer *a)
 {
 	(void)req;
@@ -352,6 +363,7 @@ static const struct {
 	[MON_OP_GUARD_VERDICT] = {JUDGING | GUARDED, op_guard_verdict},
 	[MON_OP_GUARD_STATS] = {FREE | HELD | JUDGING | GUARDED, op_guard_stats},
 	[MON_OP_GUARD_AUDIT] = {FREE | HELD | JUDGING | GUARDED, op_guard_audit},
+	[MON_OP_GUARD_AGAIN] = {FREE | HELD | JUDGING | GUARDED, op_guard_again},
 	[MON_OP_GUARD_CLOSE] = {FREE | GUARDED, op_guard_close},
 };
 

@@ -38,6 +38,8 @@ enum mon_op {
 	MON_OP_GUARD_CLOSE,   /* empty */
 	MON_OP_GUARD_EVENT,   /* at the other socket, never asked for: struct mon_write_event, or a
 				 status and struct wire_error */
+	MON_OP_GUARD_AGAIN,   /* empty; answer: uint64_t, enum mon_phase. A record so named comes at
+				 the other socket, then the write that is judged, once more */
 	MON_OP_END,
 };
 

@@ -141,6 +141,82 @@ int tgt_stop(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 int tgt_quit(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 int tgt_nmi(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 
+/** enum tgt_event - what QEMU says without being asked; a set of bits */
+enum tgt_event {
+	TGT_EVENT_RESET = 1, /* said before a vCPU executes anything after the reset */
+	TGT_EVENT_STOP = 2,
+	TGT_EVENT_RESUME = 4,
+	TGT_EVENT_MIGRATION = 8,
+};
+
+/**
+ * tgt_watch - begin to take events
+ * @ret_fd: readable when some may have come; stays the target's. Other calls take them in too, so
+ *          ask after each
+ */
+int tgt_watch(struct tgt *t, int *ret_fd, struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * tgt_events - what came since the last call, without waiting
+ * @ret: a set of enum tgt_event, the order is lost
+ * Return: 0, -XO_ETARGETGONE if QEMU closed the connection, ...
+ * From a QMP socket an event is here before anything that QEMU did after it; through libvirt it
+ * comes some milliseconds later.
+ */
+int tgt_events(struct tgt *t, unsigned int *ret, struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * tgt_idle - what to do while QEMU is waited for: it may not answer before a writer that the caller
+ * holds back is served
+ * @fn: takes about a millisecond and is called again and again, in the caller's own thread; a
+ *      failure ends the wait. It must not call QEMU. NULL: just wait
+ */
+void tgt_idle(struct tgt *t, int (*fn)(void *arg, struct xerr *err), void *arg);
+
+/**
+ * tgt_recall - a target that another process of ours had attached to, without asking QEMU anything
+ * @info:    as it had it
+ * @lock_fd: its lock (tgt_lock_fd), -1 for none; a copy is made
+ * @qmp_fd:  its connection (tgt_qmp_fd), -1 for none; likewise
+ * Return: 0, -XO_ETARGETGONE
+ * Without a connection tgt_connect has to follow before any call that asks QEMU; until then they
+ * fail with -XO_ETIMEOUT.
+ */
+int tgt_recall(struct tgt **ret, const struct tgt_info *info, int lock_fd, int qmp_fd,
+	       struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * tgt_connect - connect to QEMU anew; @spec as for tgt_attach
+ * Return: 0, also if connected; -XO_ENOTQEMU if it is not the VM of before, ...
+ */
+int tgt_connect(struct tgt *t, const struct tgt_spec *spec, struct xerr *err) XO_MUST_CHECK;
+bool tgt_connected(const struct tgt *t);
+
+/** tgt_disconnect - close the connection; tgt_connect makes another */
+void tgt_disconnect(struct tgt *t);
+
+/** tgt_refresh_state - as tgt_refresh, the run state only: no vCPU is asked */
+int tgt_refresh_state(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+
+/** struct tgt_migration - the last, or the one that goes on */
+struct tgt_migration {
+	bool failed;
+	bool wants_uffd; /* it needs a userfaultfd of QEMU's own: background-snapshot, postcopy-ram
+			  */
+};
+
+int tgt_migration(struct tgt *t, struct tgt_migration *ret, struct xerr *err) XO_MUST_CHECK;
+
+/** tgt_reread - read the memory's layout anew, after a reset. @why: as tgt_attach */
+int tgt_reread(struct tgt *t, struct refusal *why, struct xerr *err) XO_MUST_CHECK;
+
+/** tgt_lock_fd - the descriptor whose flock is the lock on the VM, or -1; stays the target's */
+int tgt_lock_fd(const struct tgt *t);
+
+/** tgt_qmp_fd - the connection to QEMU, where it is a QMP socket of our own, or -1; the target's.
+ *  Events that nobody reads wait there: a process that has a copy loses none */
+int tgt_qmp_fd(const struct tgt *t);
+
 /** tgt_free - detach; nothing of ours stays in QEMU. NULL is fine */
 void tgt_free(struct tgt *t);
 
