@@ -313,6 +313,57 @@ static void a_guard_that_dies_leaves_the_gate(void **state)
 
 /* ---- the rest ---- */
 
+/* What was there before the guard is looked at once, however often its labels were patched. */
+static void loaded_before(const char *package)
+{
+	char option[512];
+	json_t *e;
+
+	assert_int_equal(guest_boot(&g, &(struct guest_opts){.package = package, .vcpus = 1}), 0);
+	assert_int_equal(
+		run("insmod /modules/dummy.ko && insmod /modules/loop.ko && insmod " ATTACK), 0);
+	snprintf(option, sizeof(option), "--modules=%s", lists[!strcmp(package, GUEST_6_12)]);
+	guard = guardrun_start(g, "enforce", option);
+	assert_non_null(guard);
+	e = expect("module-loaded-before");
+	assert_string_equal(guardrun_says(e, "module"), "plain_module");
+	json_decref(e);
+	assert_int_equal(guardrun_settle(guard, 1500), 0);
+}
+
+static void loaded_before_6_1(void **state)
+{
+	(void)state;
+	loaded_before(GUEST_6_1);
+}
+
+static void loaded_before_6_12(void **state)
+{
+	(void)state;
+	loaded_before(GUEST_6_12);
+}
+
+/* Functions that are traced from their module's first moment on. */
+static void traced_from_the_start(void **state)
+{
+	(void)state;
+	start(&(struct guest_opts){.vcpus = 1}, "enforce");
+	json_decref(expect("module-gate-on"));
+	assert_int_equal(
+		run("cd /sys/kernel/tracing && echo cmdline_proc_show >set_ftrace_filter && "
+		    "echo ':mod:dummy' >>set_ftrace_filter && "
+		    "echo function >current_tracer"),
+		0);
+	assert_int_equal(run("insmod /modules/dummy.ko"), 0);
+	expect_load("dummy", "kept", "listed");
+	assert_int_equal(run("ip link add d0 type dummy && ip link set d0 up && "
+			     "grep -q dummy_ /sys/kernel/tracing/trace && ip link del d0 && "
+			     "rmmod dummy && echo nop >/sys/kernel/tracing/current_tracer"),
+			 0);
+	assert_int_equal(guardrun_settle(guard, 1500), 0);
+	assert_true(guest_dmesg_clean(g));
+}
+
 static void audit_mode_lets_in(void **state)
 {
 	(void)state;
@@ -426,6 +477,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(tampered_6_1, end),
 		cmocka_unit_test_teardown(tampered_6_12, end),
 		cmocka_unit_test_teardown(a_guard_that_dies_leaves_the_gate, end),
+		cmocka_unit_test_teardown(loaded_before_6_1, end),
+		cmocka_unit_test_teardown(loaded_before_6_12, end),
+		cmocka_unit_test_teardown(traced_from_the_start, end),
 		cmocka_unit_test_teardown(audit_mode_lets_in, end),
 		cmocka_unit_test_teardown(two_at_once, end),
 		cmocka_unit_test_teardown(stopping_leaves_nothing, end),

@@ -131,40 +131,66 @@ static int find_imports(struct session *s, const struct modref *r, struct modref
 	return rc;
 }
 
+/* The address of the only symbol of that name, or 0. */
+static uint64_t symbol(struct session *s, const char *name)
+{
+	struct lens_lookup q = {0};
+	struct xerr ignored = {0};
+
+	snprintf(q.name, sizeof(q.name), "%s", name);
+	return !lens_lookup(s->lens, &q, 1, &ignored) && q.valid && q.nr_found == 1 ? q.found.addr.v
+										    : 0;
+}
+
 static uint64_t return_thunk(struct session *s)
 {
-	struct lens_lookup q = {.name = "x86_return_thunk"};
+	struct gva at = {symbol(s, "x86_return_thunk")};
 	struct xerr ignored = {0};
 	uint64_t v;
 
-	if (lens_lookup(s->lens, &q, 1, &ignored) || !q.valid || q.nr_found != 1 ||
-	    lens_read(s->lens, q.found.addr, &v, sizeof(v), &ignored))
-		return 0;
-	return v;
+	return at.v && !lens_read(s->lens, at, &v, sizeof(v), &ignored) ? v : 0;
 }
 
-/* A call that stands where the nop was: as the lens would judge it if it were put there now. */
+/* What is asked while a module is compared. */
+struct question {
+	struct guard *g;
+	uint64_t tracer[2]; /* ftrace_caller, and a trampoline that ftrace lists */
+};
+
+/*
+ * A call that stands where the nop was: as the lens would judge it if it were put there now. The
+ * lens knows places that are protected; init code is not, and may lead where they do.
+ */
 static bool is_traced(void *arg, uint64_t addr, const uint8_t *bytes)
 {
 	static const uint8_t nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
-	struct guard *g = arg;
+	struct question *q = arg;
 	struct lens_judgement j = {0};
 	struct xerr ignored = {0};
 	struct gpa gpa;
-	uint64_t left;
+	uint64_t left, to;
+	int32_t away;
 
-	return !lens_translate(g->s.lens, (struct gva){addr}, &gpa, &left, &ignored) &&
-	       sizeof(nop5) <= XO_PAGE_SIZE - (gpa.v & XO_PAGE_MASK) &&
-	       !lens_judge(g->s.lens, gpa, nop5, bytes, sizeof(nop5), &j, &ignored) && j.legal &&
-	       j.kind == LENS_WRITE_FTRACE;
+	memcpy(&away, bytes + 1, sizeof(away));
+	to = addr + sizeof(nop5) + (uint64_t)(int64_t)away;
+	for (size_t i = 0; i < XO_ARRAY_SIZE(q->tracer); i++)
+		if (q->tracer[i] && q->tracer[i] == to)
+			return true;
+	if (lens_translate(q->g->s.lens, (struct gva){addr}, &gpa, &left, &ignored) ||
+	    sizeof(nop5) > XO_PAGE_SIZE - (gpa.v & XO_PAGE_MASK) ||
+	    lens_judge(q->g->s.lens, gpa, nop5, bytes, sizeof(nop5), &j, &ignored) || !j.legal ||
+	    j.kind != LENS_WRITE_FTRACE)
+		return false;
+	q->tracer[1] = to;
+	return true;
 }
 
 static bool read_kernel(void *arg, uint64_t addr, void *buf, size_t len_bytes)
 {
-	struct guard *g = arg;
+	struct question *q = arg;
 	struct xerr ignored = {0};
 
-	return !lens_read(g->s.lens, (struct gva){addr}, buf, len_bytes, &ignored);
+	return !lens_read(q->g->s.lens, (struct gva){addr}, buf, len_bytes, &ignored);
 }
 
 /* ---- the comparison ---- */
@@ -259,7 +285,8 @@ static void name_difference(struct guard *g, const struct modref *r, const struc
 static int compare(struct guard *g, const struct lens_module *m, const struct modref *r,
 		   enum modref_when when, struct gate_verdict *v, struct xerr *err)
 {
-	const struct modref_guest guest = {.arg = g,
+	struct question q = {.g = g, .tracer = {symbol(&g->s, "ftrace_caller")}};
+	const struct modref_guest guest = {.arg = &q,
 					   .return_thunk = return_thunk(&g->s),
 					   .is_traced = is_traced,
 					   .read = read_kernel};
