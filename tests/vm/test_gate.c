@@ -19,6 +19,7 @@
 #include "tests/lib/guardrun.h"
 #include "tests/lib/patching.h"
 
+#define BOOT_MS	 60000
 #define EVENT_NS UINT64_C(5000000000)
 #define REFUSED	 "is not on the host's list, refused"
 #define ATTACK	 "/attacks/plain_module.ko"
@@ -343,6 +344,24 @@ static void loaded_before_6_12(void **state)
 	loaded_before(GUEST_6_12);
 }
 
+static void a_reboot_gets_its_gate(void **state)
+{
+	static const char *const reboots[] = {"-action", "reboot=reset", NULL};
+
+	(void)state;
+	start(&(struct guest_opts){.vcpus = 1, .extra = reboots}, "enforce");
+	json_decref(expect("module-gate-on"));
+	assert_int_equal(run("insmod /modules/dummy.ko"), 0);
+	expect_load("dummy", "kept", "listed");
+	assert_int_equal(guest_qmp(g, "system_reset", NULL, NULL), 0);
+	assert_int_equal(guest_wait_boot(g), 0);
+	assert_true(guardrun_saw(guard, "module-gate-on", BOOT_MS));
+	expect_refusal("insmod " ATTACK, "plain_module", "no module of that name");
+	assert_int_equal(run("insmod /modules/dummy.ko"), 0);
+	expect_load("dummy", "kept", "listed");
+	assert_true(guest_dmesg_clean(g));
+}
+
 /* Functions that are traced from their module's first moment on. */
 static void traced_from_the_start(void **state)
 {
@@ -480,6 +499,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(loaded_before_6_1, end),
 		cmocka_unit_test_teardown(loaded_before_6_12, end),
 		cmocka_unit_test_teardown(traced_from_the_start, end),
+		cmocka_unit_test_teardown(a_reboot_gets_its_gate, end),
 		cmocka_unit_test_teardown(audit_mode_lets_in, end),
 		cmocka_unit_test_teardown(two_at_once, end),
 		cmocka_unit_test_teardown(stopping_leaves_nothing, end),
