@@ -474,7 +474,7 @@ static int pages_differ(struct compare *c, bool *ret)
 {
 	int rc = 0;
 
-	for (uint8_t p = 0; p < MODREF_PARTS; p++) {
+	for (uint8_t p = 0; p < (uint8_t)MODREF_PARTS; p++) {
 		if (!in_scope(c, p) || !c->r->bytes[p])
 			continue;
 		modref_blank(c->r, p, c->im->part[p].bytes);
@@ -492,7 +492,7 @@ int modref_compare(const struct modref *r, enum modref_when when, struct modref_
 	bool found = false;
 	int rc = 0;
 
-	for (uint8_t p = 0; p < MODREF_PARTS; p++)
+	for (uint8_t p = 0; p < (uint8_t)MODREF_PARTS; p++)
 		if (r->bytes[p] && in_scope(&c, p) && !image->part[p].bytes)
 			found = differs(&c, p, 0, "the whole part, which is not there");
 	if (!found)

@@ -357,7 +357,7 @@ static int digest_pages(struct modmake *m)
 	struct modref *r = m->ref;
 	int rc = 0;
 
-	for (uint8_t p = 0; !rc && p < MODREF_PARTS; p++) {
+	for (uint8_t p = 0; !rc && p < (uint8_t)MODREF_PARTS; p++) {
 		size_t pages = modref_pages(r->bytes[p]);
 
 		r->page[p] = calloc(pages + 1, sizeof(*r->page[p]));

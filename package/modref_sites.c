@@ -415,7 +415,7 @@ static bool read_entry(const struct modmake *m, const struct modref_table *t, ui
 	if (!entry_part(m, t->part, at, relative, &e->part[0], &e->off[0]))
 		return false;
 	if (t->kind == MODREF_TABLE_ORC)
-		memcpy(e->raw, m->image[t->part] + t->off2 + i * MODREF_ORC_BYTES,
+		memcpy(e->raw, m->image[t->part] + t->off2 + (size_t)i * MODREF_ORC_BYTES,
 		       MODREF_ORC_BYTES);
 	if (t->kind != MODREF_TABLE_EX)
 		return true;

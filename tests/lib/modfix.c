@@ -217,7 +217,7 @@ void modfix_load(struct modfix *m)
 	if (modref_make(&m->ref, xbuf_span(&file), &err))
 		fprintf(stderr, "%s\n", err.text);
 	REQUIRE(m->ref);
-	for (uint8_t p = 0; p < MODREF_PARTS; p++) {
+	for (uint8_t p = 0; p < (uint8_t)MODREF_PARTS; p++) {
 		m->image.part[p].base = base_of(p);
 		m->image.part[p].bytes = calloc(1, m->ref->bytes[p] + 1u);
 		REQUIRE(m->image.part[p].bytes);
@@ -241,20 +241,20 @@ bool modfix_differs(struct modfix *m, enum modref_when when)
 	struct modref_difference d = {0};
 	struct modref_image copy = m->image;
 
-	for (uint8_t p = 0; p < MODREF_PARTS; p++) {
+	for (uint8_t p = 0; p < (uint8_t)MODREF_PARTS; p++) {
 		copy.part[p].bytes = malloc(m->ref->bytes[p] + 1u);
 		REQUIRE(copy.part[p].bytes);
 		memcpy(copy.part[p].bytes, m->image.part[p].bytes, m->ref->bytes[p]);
 	}
 	REQUIRE(modref_compare(m->ref, when, &copy, &m->guest, &d) == 0);
-	for (uint8_t p = 0; p < MODREF_PARTS; p++)
+	for (uint8_t p = 0; p < (uint8_t)MODREF_PARTS; p++)
 		free(copy.part[p].bytes);
 	return d.differs;
 }
 
 void modfix_free(struct modfix *m)
 {
-	for (uint8_t p = 0; p < MODREF_PARTS; p++)
+	for (uint8_t p = 0; p < (uint8_t)MODREF_PARTS; p++)
 		free(m->image.part[p].bytes);
 	modref_free(m->ref);
 }

@@ -198,7 +198,7 @@ int gate_plan(struct guard *g, struct jrow *row, struct refusal *why, struct xer
 	struct place p = {0};
 	int rc = find_place(s, &p, why, err);
 
-	if (rc || why->nr)
+	if (rc || !p.c)
 		return rc;
 	l = (struct gate_link){
 		.entry = p.c->entry,

@@ -12,10 +12,10 @@
 #include "vmm-agent/lens/wire.h"
 
 #define TRIES	    5
-#define BELL_BYTES  8
-#define BELL_ENTRY  577
+#define BELL_BYTES  UINT64_C(8)
+#define BELL_ENTRY  UINT64_C(577)
 #define BELL_GVA    UINT64_C(0xffffffffff641000)
-#define ENTRY_BYTES 8
+#define ENTRY_BYTES UINT64_C(8)
 
 static int bad(struct xerr *err, const char *what)
 {

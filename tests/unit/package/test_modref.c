@@ -113,7 +113,7 @@ static void what_it_does_not(void **state)
 static void each_byte(void **state)
 {
 	(void)state;
-	for (uint8_t p = 0; p < MODREF_PARTS; p++)
+	for (uint8_t p = 0; p < (uint8_t)MODREF_PARTS; p++)
 		for (uint32_t off = 0; off < m.ref->bytes[p]; off++) {
 			uint8_t *b = m.image.part[p].bytes + off;
 			bool own = p == MODREF_DATA && off >= m.ref->self_off &&
