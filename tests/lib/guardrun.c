@@ -79,6 +79,7 @@ static pid_t spawn(const struct guardrun *r, const char *mode, const char *const
 	for (size_t i = 0; r->vm[i]; i++)
 		argv[nr++] = r->vm[i];
 	argv[nr++] = state;
+	argv[nr++] = "--trust=build/dev-keys/trust";
 	argv[nr++] = "--events";
 	argv[nr++] = r->path;
 	argv[nr++] = "--mode";
@@ -134,7 +135,6 @@ struct guardrun *guardrun_start(struct guest *g, const char *mode, const char *o
 int guardrun_stop(struct guardrun *r)
 {
 	_cleanup_exo_ struct exo e = {0};
-	_cleanup_free_ char *figures = NULL;
 	int status;
 	bool ok;
 

@@ -22,6 +22,7 @@ enum {
 	OPT_EVENTS_LIMIT,
 	OPT_FORBID,
 	OPT_DENY_MSR,
+	OPT_MODULES,
 };
 
 static const struct argp_option options[] = {
@@ -50,6 +51,8 @@ static const struct argp_option guard_options[] = {
 	 "treat what the kernel does for these as illegal. Repeatable", 5},
 	{"deny-msr", OPT_DENY_MSR, NULL, 0,
 	 "KVM: let the guest not write the MSRs of system calls; no CPU can come online then", 5},
+	{"modules", OPT_MODULES, "FILE", 0,
+	 "only modules on this list load (exopatch modules allow); without it, any", 5},
 	{0},
 };
 
@@ -153,6 +156,9 @@ static error_t parse_guard(int key, char *arg, struct argp_state *st)
 		break;
 	case OPT_DENY_MSR:
 		g->deny_msrs = true;
+		break;
+	case OPT_MODULES:
+		g->modules_path = arg;
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
