@@ -135,6 +135,7 @@ struct guardrun *guardrun_start(struct guest *g, const char *mode, const char *o
 int guardrun_stop(struct guardrun *r)
 {
 	_cleanup_exo_ struct exo e = {0};
+	_cleanup_free_ char *figures = NULL;
 	int status;
 	bool ok;
 
