@@ -26,7 +26,7 @@ $(error packages are missing; the lines above name them)
 endif
 endif
 
-PKGS := jansson libcrypto libarchive libelf libbpf capstone sqlite3 libseccomp libvirt \
+PKGS := tss2-esys tss2-mu tss2-tctildr jansson libcrypto libarchive libelf libbpf capstone sqlite3 libseccomp libvirt \
 	libvirt-qemu liblz4 libzstd liblzma zlib smartcols
 SAN_FLAGS := -fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
