@@ -132,6 +132,7 @@ struct att_recorder_opts {
 };
 
 #define ATT_DEFAULT_PCR 14
+#define ATT_DEFAULT_DIR "/var/lib/exopatch/attest"
 
 /**
  * att_recorder_open - open the log, the keys, the TPM; finish what a dead process left unfinished
@@ -172,6 +173,10 @@ int att_checkpoint(struct att_recorder *r, struct xbuf *out, struct xerr *err) X
 int att_log_key(struct att_recorder *r, struct xbuf *out) XO_MUST_CHECK;
 
 void att_recorder_close(struct att_recorder *r);
+
+/** att_statement_line - append one line about @envelope, whose signature nobody has looked at:
+ *  time, machine, action, verdict. Return: 0, -XO_EMALFORMED, -ENOMEM */
+int att_statement_line(struct span envelope, struct xbuf *out, struct xerr *err) XO_MUST_CHECK;
 
 /* ---- a log on disk, beside its writer ---- */
 
@@ -276,6 +281,10 @@ struct att_result {
 int att_verify(struct att_result *ret, const struct att_files *evidence,
 	       const struct att_files *trust, const struct att_expect *expect, struct refusal *why,
 	       struct xerr *err) XO_MUST_CHECK;
+
+/** att_remember - keep the checkpoint of trusted @evidence in trust directory @dir, so that the log
+ *  must go on from it. Return: 0, -XO_EMISSING, -errno */
+int att_remember(const char *dir, const struct att_files *evidence, struct xerr *err) XO_MUST_CHECK;
 
 /* ---- references ---- */
 

@@ -7,6 +7,8 @@
 
 #include "attest/attest.h"
 #include "attest/file.h"
+#include "attest/names.h"
+#include "attest/note.h"
 
 /* Where @name is, or belongs. */
 static size_t place(const struct att_files *f, const char *name)
@@ -97,8 +99,9 @@ static int load_entry(struct att_files *f, int dirfd, const char *prefix, const 
 	_cleanup_close_ int sub = -1;
 	char name[sizeof(f->file[0].name)];
 	struct stat st;
+	int n = snprintf(name, sizeof(name), "%s%s", prefix, entry);
 
-	if (snprintf(name, sizeof(name), "%s%s", prefix, entry) >= (int)sizeof(name) - 1)
+	if (n >= (int)sizeof(name) - 1)
 		return xerr_set(err, XO_ELIMIT, "a file's name is too long");
 	if (fstatat(dirfd, entry, &st, AT_SYMLINK_NOFOLLOW))
 		return xerr_set(err, errno, "%s: %s", name, strerror(errno));
@@ -109,8 +112,7 @@ static int load_entry(struct att_files *f, int dirfd, const char *prefix, const 
 	sub = openat(dirfd, entry, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 	if (sub < 0)
 		return xerr_set(err, errno, "%s: %s", name, strerror(errno));
-	name[strlen(name) + 1] = '\0';
-	name[strlen(name)] = '/';
+	memcpy(name + n, "/", 2);
 	return load_dir(f, XO_TAKE_FD(sub), name, err);
 }
 
@@ -156,4 +158,26 @@ void att_files_free(struct att_files *f)
 	free(f->owned);
 	free(f->file);
 	memset(f, 0, sizeof(*f));
+}
+
+int att_remember(const char *dir, const struct att_files *evidence, struct xerr *err)
+{
+	const struct att_file *f = att_files_get(evidence, EVIDENCE_CHECKPOINT);
+	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint8_t digest[XO_SHA256_BYTES];
+	char hex[17], name[32];
+	struct checkpoint c;
+	struct note n;
+	int rc;
+
+	if (!f || !note_parse(&n, f->bytes) || !checkpoint_parse(&c, n.text) ||
+	    xo_sha256(SPAN(c.origin, strlen(c.origin)), digest))
+		return xerr_set(err, XO_EMISSING, "there is no checkpoint to remember");
+	if (fd < 0)
+		return xerr_set(err, errno, "%s: %s", dir, strerror(errno));
+	/* One file a log, called after the digest of its name. */
+	xo_hex(SPAN(digest, 8), hex);
+	(void)snprintf(name, sizeof(name), TRUST_SEEN "%s", hex);
+	rc = file_replace(fd, name, f->bytes, 0644);
+	return rc ? xerr_set(err, -rc, "%s/%s: %s", dir, name, strerror(-rc)) : 0;
 }

@@ -5,9 +5,12 @@
 #include <inttypes.h>
 
 #include "attest/attest.h"
+#include "attest/dsse.h"
 #include "attest/file.h"
 #include "attest/note.h"
 #include "attest/recorder.h"
+#include "attest/statement.h"
+#include "attest/statement_words.h"
 #include "attest/tiles.h"
 
 /** struct reading - an open log and its checkpoint, whose signature nobody has looked at */
@@ -119,4 +122,24 @@ int att_log_consistency(const char *dir, uint64_t old, struct xbuf *out, struct 
 	if (!rc)
 		rc = xbuf_add(out, r.note.data, r.note.len_bytes);
 	return rc ? xerr_set(err, -rc, "there is no proof from size %" PRIu64, old) : 0;
+}
+
+int att_statement_line(struct span envelope, struct xbuf *out, struct xerr *err)
+{
+	_cleanup_free_ struct att_statement *s = calloc(1, sizeof(*s));
+	_cleanup_refusal_ struct refusal why = {0};
+	_cleanup_dsse_ struct dsse e = {0};
+	char when[21];
+
+	if (!s)
+		return -ENOMEM;
+	if (!dsse_parse(&e, envelope, "entry", &why) ||
+	    !statement_parse(s, xbuf_span(&e.payload), "entry", &why))
+		return xerr_set(err, XO_EMALFORMED, "%s", why.reason[0].detail);
+	json_time(s->finished_s, when);
+	if (s->kind == ATT_APPRAISAL)
+		return xbuf_addf(out, "%s  %s  appraisal", when, s->vm_uuid);
+	return xbuf_addf(out, "%s  %s  %s %s%s%s", when, s->vm_uuid, att_act_name(s->action.act),
+			 statement_verdicts[s->action.verdict], s->action.has_package ? "  " : "",
+			 s->action.has_package ? s->action.package.id : "");
 }
