@@ -55,6 +55,27 @@ static EVP_PKEY *point_key(const TPMS_ECC_POINT *p)
 	return key;
 }
 
+/*
+ * Flush the objects that dead processes left loaded. Only a TPM without a resource manager keeps
+ * them, and such a one has one user at a time (/dev/tpm0 can be open once): us.
+ */
+static void flush_leftovers(struct tpm *t)
+{
+	_cleanup_esys_ TPMS_CAPABILITY_DATA *cap = NULL;
+	TPMI_YES_NO more;
+
+	if (Esys_GetCapability(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_HANDLES,
+			       TPM2_TRANSIENT_FIRST, TPM2_MAX_CAP_HANDLES, &more, &cap))
+		return;
+	for (UINT32 i = 0; i < cap->data.handles.count; i++) {
+		ESYS_TR object;
+
+		if (!Esys_TR_FromTPMPublic(t->esys, cap->data.handles.handle[i], ESYS_TR_NONE,
+					   ESYS_TR_NONE, ESYS_TR_NONE, &object))
+			Esys_FlushContext(t->esys, object);
+	}
+}
+
 static int make_ak(struct tpm *t, struct xerr *err)
 {
 	static const TPM2B_SENSITIVE_CREATE sensitive;
@@ -74,10 +95,15 @@ static int make_ak(struct tpm *t, struct xerr *err)
 				       .curveID = TPM2_ECC_NIST_P256,
 				       .kdf.scheme = TPM2_ALG_NULL}}};
 	_cleanup_esys_ TPM2B_PUBLIC *pub = NULL;
-	TSS2_RC rc = Esys_CreatePrimary(t->esys, ESYS_TR_RH_ENDORSEMENT, ESYS_TR_PASSWORD,
+	TSS2_RC rc = TPM2_RC_OBJECT_MEMORY;
+
+	for (int try = 0; try < 2 && rc == TPM2_RC_OBJECT_MEMORY; try++) {
+		if (try)
+			flush_leftovers(t);
+		rc = Esys_CreatePrimary(t->esys, ESYS_TR_RH_ENDORSEMENT, ESYS_TR_PASSWORD,
 					ESYS_TR_NONE, ESYS_TR_NONE, &sensitive, &template, &outside,
 					&creation, &t->ak, &pub, NULL, NULL, NULL);
-
+	}
 	if (rc)
 		return refused(rc, "making the attestation key", err);
 	t->ak_pub = point_key(&pub->publicArea.unique.ecc);
