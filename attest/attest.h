@@ -131,7 +131,7 @@ struct att_recorder_opts {
 	uint32_t pcr;	  /* of the SHA-256 bank, 0 to 23; extended by nobody else */
 };
 
-#define ATT_DEFAULT_PCR 14
+#define ATT_DEFAULT_PCR 13
 #define ATT_DEFAULT_DIR "/var/lib/exopatch/attest"
 
 /**
