@@ -6,7 +6,7 @@
 #include "attest/key.h"
 
 #define DSSE_TYPE      "application/vnd.in-toto+json"
-#define DSSE_MAX_BYTES 60000 /* an entry of the log holds at most 65,535 */
+#define DSSE_MAX_BYTES ((size_t)60000) /* an entry of the log holds at most 65,535 */
 
 /** struct dsse - an envelope taken apart; nothing of it is verified. dsse_free it */
 struct dsse {

@@ -8,10 +8,10 @@
 
 #define TILE_WIDTH     256
 #define TILE_HEIGHT    8
-#define TILE_BYTES     (TILE_WIDTH * MERKLE_BYTES)
+#define TILE_BYTES     ((size_t)TILE_WIDTH * MERKLE_BYTES)
 #define TILE_LEVELS    6 /* 256^6 leaves */
 #define TILE_PATH_SIZE 96
-#define BUNDLE_MAX     (TILE_WIDTH * (2 + 65535U))
+#define BUNDLE_MAX     ((size_t)TILE_WIDTH * (2 + 65535))
 
 /** tile_path - "tile/L/N[.p/W]", or for @level -1 "tile/entries/N[.p/W]"; @width 256: full */
 void tile_path(char out[TILE_PATH_SIZE], int level, uint64_t index, unsigned int width);

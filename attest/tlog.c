@@ -17,7 +17,7 @@
  * appended to. Full tiles are derived from it; when they are durable the next edge takes over.
  */
 #define EDGE_HEAD   (4 + MERKLE_BYTES)
-#define EDGE_MAX    (TILE_WIDTH * (EDGE_HEAD + TLOG_ENTRY_MAX))
+#define EDGE_MAX    ((size_t)TILE_WIDTH * (EDGE_HEAD + TLOG_ENTRY_MAX))
 #define EDGE_FORM   "edge-%020" PRIu64
 #define EDGE_NAME   32
 #define CHECKPOINT  "checkpoint"
