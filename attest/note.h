@@ -9,7 +9,7 @@
 #include "attest/key.h"
 #include "attest/merkle.h"
 
-#define NOTE_MAX_BYTES	  16384
+#define NOTE_MAX_BYTES	  ((size_t)16384)
 #define NOTE_MAX_SIGS	  16
 #define NOTE_NAME_SIZE	  128
 #define NOTE_SIG_ED25519  0x01

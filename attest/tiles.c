@@ -63,7 +63,7 @@ int tiles_read(int dirfd, unsigned int level, uint64_t index, unsigned int width
 
 	if (rc)
 		return rc;
-	if (b.len_bytes != width * MERKLE_BYTES && b.len_bytes != TILE_BYTES)
+	if (b.len_bytes != (size_t)width * MERKLE_BYTES && b.len_bytes != TILE_BYTES)
 		return -XO_ELOG;
 	memcpy(ret, b.data, (size_t)width * MERKLE_BYTES);
 	return 0;

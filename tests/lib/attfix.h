@@ -11,7 +11,7 @@
 #define ATTFIX_OTHER  "11111111-2222-4333-8444-555555555555"
 #define ATTFIX_NONCE  "00112233445566778899aabbccddeeff"
 #define ATTFIX_ORIGIN "host.example/exopatch"
-#define ATTFIX_NOW_S  INT64_C(1767225600) /* 2026-01-01T00:00:00Z */
+#define ATTFIX_NOW_S  INT64_C(1704067200) /* 2024-01-01T00:00:00Z */
 #define ATTFIX_PATH   256
 
 /** struct attfix_tpm - a swtpm of its own: directory, socket, process */

@@ -115,7 +115,7 @@ static void openssl(const char *script)
 		fail_msg("%s", res.err);
 }
 
-/* A CA, and its certificates for a statement key: one good until 2030, one that ended in 2025. */
+/* A CA, and its certificates for a statement key: one good until 2030, one that ended in 2023. */
 static const char ca_script[] =
 	"cd \"$1\"; mkdir ca; cd ca\n"
 	"openssl ecparam -name prime256v1 -genkey -noout -out ca.key\n"
@@ -128,9 +128,9 @@ static const char ca_script[] =
 	"[x]\nbasicConstraints=critical,CA:TRUE\n' > ca.cnf\n"
 	"openssl ca -batch -notext -config ca.cnf -selfsign -extensions x -keyfile ca.key"
 	" -in ca.csr -startdate 20200101000000Z -enddate 20400101000000Z -out ca.pem\n"
-	"for e in good:20300101000000Z ended:20250601000000Z; do\n"
+	"for e in good:20300101000000Z ended:20230601000000Z; do\n"
 	"openssl ca -batch -notext -config ca.cnf -cert ca.pem -keyfile ca.key -in host.csr"
-	" -startdate 20240101000000Z -enddate ${e#*:} -out ${e%:*}.pem; done\n";
+	" -startdate 20220101000000Z -enddate ${e#*:} -out ${e%:*}.pem; done\n";
 
 static void reboot_lies(struct att_statement *s)
 {

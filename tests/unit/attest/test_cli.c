@@ -14,7 +14,7 @@
 #include "tests/lib/proc.h"
 
 #define PATH (ATTFIX_PATH + 32)
-#define AT   "2026-01-01T00:00:30Z"
+#define AT   "2024-01-01T00:00:30Z"
 
 static struct world {
 	char dir[ATTFIX_PATH];
@@ -87,10 +87,10 @@ static void test_exit_codes(void **state)
 			     "--nonce", "00"),
 			 4);
 	assert_int_equal(RUN("verify", world.ev, "--trust", t, "--reference", r, "--at",
-			     "2026-01-01T01:00:00Z"),
+			     "2024-01-01T01:00:00Z"),
 			 4);
 	assert_int_equal(RUN("verify", world.ev, "--trust", t, "--reference", r, "--at",
-			     "2026-01-01T01:00:00Z", "--max-age", "4000"),
+			     "2024-01-01T01:00:00Z", "--max-age", "4000"),
 			 0);
 	assert_int_equal(RUN("verify", world.ev, "--trust", t, "--at", AT), 5);
 	assert_int_equal(RUN("verify", world.ev, "--trust", t, "--reference", r, "--at", AT,
