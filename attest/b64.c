@@ -66,6 +66,8 @@ int b64_decode(struct xbuf *out, struct span in)
 	uint8_t *room;
 	int rc;
 
+	if (!in.len_bytes)
+		return 0;
 	if (in.len_bytes % 4)
 		return -XO_EMALFORMED;
 	rc = xbuf_reserve(out, in.len_bytes / 4 * 3, &room);

@@ -18,7 +18,7 @@
 
 #define PATH  (ATTFIX_PATH + 32)
 #define NAME  "witness.example/w1"
-#define NOW_S 1767225605
+#define NOW_S 1704067205
 #define BODY  32768
 
 struct env {
