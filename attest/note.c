@@ -103,7 +103,7 @@ bool note_key_parse(struct note_key *ret, struct span line, uint8_t type)
 	if (!plus)
 		return false;
 	n = (size_t)(plus - line.p);
-	if (n >= sizeof(name) || line.len_bytes - n < 10 || line.p[n + 9] != '+')
+	if (!good_name(SPAN(line.p, n)) || line.len_bytes - n < 10 || line.p[n + 9] != '+')
 		return false;
 	memcpy(name, line.p, n);
 	name[n] = '\0';

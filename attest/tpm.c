@@ -8,6 +8,9 @@
 #include <tss2/tss2_mu.h>
 #include <tss2/tss2_tctildr.h>
 
+/* TPM2_TRANSIENT_FIRST, which tss2_tpm2_types.h makes by shifting into an int's sign */
+#define TRANSIENT_FIRST UINT32_C(0x80000000)
+
 struct tpm {
 	TSS2_TCTI_CONTEXT *tcti;
 	ESYS_CONTEXT *esys;
@@ -65,7 +68,7 @@ static void flush_leftovers(struct tpm *t)
 	TPMI_YES_NO more;
 
 	if (Esys_GetCapability(t->esys, ESYS_TR_NONE, ESYS_TR_NONE, ESYS_TR_NONE, TPM2_CAP_HANDLES,
-			       TPM2_TRANSIENT_FIRST, TPM2_MAX_CAP_HANDLES, &more, &cap))
+			       TRANSIENT_FIRST, TPM2_MAX_CAP_HANDLES, &more, &cap))
 		return;
 	for (UINT32 i = 0; i < cap->data.handles.count; i++) {
 		ESYS_TR object;
