@@ -179,6 +179,29 @@ struct att_statement *attfix_action(enum att_act act)
 	return s;
 }
 
+struct att_statement *attfix_largest(void)
+{
+	struct att_statement *s = attfix_action(ATT_REFUSE);
+	struct att_action *a = &s->action;
+
+	s->nr_patches = ATT_MAX_PATCHES;
+	for (size_t i = 0; i < s->nr_patches; i++) {
+		demo_patch(&s->patch[i]);
+		memset(s->patch[i].id, 'i', sizeof(s->patch[i].id) - 1);
+		memset(s->patch[i].version, 'v', sizeof(s->patch[i].version) - 1);
+	}
+	a->nr_reasons = ATT_MAX_REASONS;
+	for (size_t i = 0; i < a->nr_reasons; i++) {
+		memset(a->reason[i].key, 'k', sizeof(a->reason[i].key) - 1);
+		/* Twice as long in JSON. */
+		memset(a->reason[i].detail, '"', sizeof(a->reason[i].detail) - 1);
+	}
+	a->nr_advisories = ATT_MAX_ADVISORIES;
+	for (size_t i = 0; i < a->nr_advisories; i++)
+		memset(a->advisory[i], 'A', sizeof(a->advisory[i]) - 1);
+	return s;
+}
+
 uint64_t attfix_record(struct att_recorder *r, struct att_statement *s)
 {
 	struct xerr err = {0};

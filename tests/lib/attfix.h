@@ -41,6 +41,9 @@ struct att_statement *attfix_statement(enum att_kind kind);
 /** attfix_action - the same for an action; apply and revert are of the patch "demo-fix" */
 struct att_statement *attfix_action(enum att_act act);
 
+/** attfix_largest - an action with as much in it as a statement can hold */
+struct att_statement *attfix_largest(void);
+
 /** attfix_record - record @s, and free it. Return: its leaf */
 uint64_t attfix_record(struct att_recorder *r, struct att_statement *s);
 

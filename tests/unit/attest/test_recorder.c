@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -220,6 +221,49 @@ static void test_refuses_nonsense(void **state)
 	assert_int_equal(assert_trusted(e, NULL, false), 1);
 }
 
+/* A disk that fills up while statements are recorded: each is refused or kept, none is lost, none
+ * is there twice; and when there is room it goes on. */
+static void test_full_disk(void **state)
+{
+	struct env *e = *state;
+	const char *tcti = e->have_tpm ? e->tpm.tcti : NULL;
+	struct att_recorder *r;
+	uint64_t size = 0, kept;
+	struct xerr err = {0};
+	int failures = 0;
+
+	assert_int_equal(mkdir(e->rec, 0700), 0);
+	if (mount("tmpfs", e->rec, "tmpfs", 0, "size=400k"))
+		skip();
+	r = attfix_open(e->rec, tcti);
+	for (kept = 0; failures < 5; kept += !failures) {
+		struct att_statement *s = attfix_action(ATT_GUARD_ON);
+
+		err = (struct xerr){0};
+		failures += att_record(r, s, NULL, &err) != 0;
+		free(s);
+	}
+	assert_int_equal(mount("tmpfs", e->rec, "tmpfs", MS_REMOUNT, "size=8m"), 0);
+	attfix_record(r, attfix_action(ATT_GUARD_OFF));
+	att_recorder_close(r);
+	/* Those recorded, perhaps one that failed after it was logged, guard-off, the appraisal. */
+	assert_in_range(assert_trusted(e, tcti, false), kept + 2, kept + 3);
+	assert_int_equal(att_log_size(e->rec, &size, &err), 0);
+	assert_in_range(size, kept + 2, kept + 3);
+	assert_int_equal(umount2(e->rec, MNT_DETACH), 0);
+}
+
+/* The largest statement there can be fits. */
+static void test_largest(void **state)
+{
+	struct env *e = *state;
+	struct att_recorder *r = attfix_open(e->rec, NULL);
+
+	attfix_record(r, attfix_largest());
+	att_recorder_close(r);
+	assert_int_equal(assert_trusted(e, NULL, false), 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -229,6 +273,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_stranger_at_the_pcr, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_log_set_back, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_refuses_nonsense, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_largest, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -68,7 +68,7 @@ static int setup(void **state)
 	(void)snprintf(world.ev, PATH, "%s/ev", world.dir);
 	attfix_record(r, attfix_action(ATT_GUARD_ON));
 	for (int i = 0; i < 4; i++) {
-		struct att_statement *s = attfix_action(ATT_GUARD_ON);
+		struct att_statement *s = i ? attfix_action(ATT_GUARD_ON) : attfix_largest();
 
 		strcpy(s->vm_uuid, ATTFIX_OTHER); /* NOLINT: of the same size */
 		attfix_record(r, s);
