@@ -33,11 +33,11 @@ int witness_open(struct witness **ret, const char *dir, const char *name,
 
 /**
  * witness_add_checkpoint - answer an add-checkpoint request
- * @request: its body, hostile
+ * @body: of the request, hostile
  * @now_s: for the cosignature
  * The new checkpoint is durable before it is cosigned. Not to be called by two threads at once.
  */
-void witness_add_checkpoint(struct witness *w, struct span request, int64_t now_s,
+void witness_add_checkpoint(struct witness *w, struct span body, int64_t now_s,
 			    struct witness_answer *ret);
 
 void witness_close(struct witness *w);

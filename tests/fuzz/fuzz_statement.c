@@ -6,18 +6,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	_cleanup_xbuf_ struct xbuf json = XBUF(1U << 20), vex = XBUF(1U << 20);
+	_cleanup_xbuf_ struct xbuf json = XBUF(1U << 20), again = XBUF(1U << 20),
+				   vex = XBUF(1U << 20);
 	struct att_statement *s = calloc(2, sizeof(*s));
 	_cleanup_refusal_ struct refusal why = {0};
-	int rc;
 
 	if (s && statement_parse(s, SPAN(data, size), "fuzz", &why)) {
 		const struct att_statement *one = s;
 
-		rc = statement_format(&json, s);
-		/* Less dense writing of the same may have been within the limit; this is denser. */
-		if (rc || why.nr || !statement_parse(s + 1, xbuf_span(&json), "again", &why) ||
-		    memcmp(s, s + 1, sizeof(*s)) != 0 || vex_format(&vex, &one, 1, 0))
+		if (why.nr || statement_format(&json, s) ||
+		    !statement_parse(s + 1, xbuf_span(&json), "again", &why) ||
+		    statement_format(&again, s + 1) || again.len_bytes != json.len_bytes ||
+		    memcmp(again.data, json.data, json.len_bytes) != 0 ||
+		    vex_format(&vex, &one, 1, 0))
 			abort();
 	} else if (s && !why.nr) {
 		abort();

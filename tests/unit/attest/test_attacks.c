@@ -9,185 +9,16 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <sys/stat.h>
 
 #include <cmocka.h>
 
 #include "attest/dsse.h"
 #include "attest/ima.h"
-#include "attest/names.h"
 #include "attest/note.h"
-#include "tests/lib/attfix.h"
-#include "tests/lib/proc.h"
+#include "tests/lib/atttrial.h"
 
-#define FILE_MAX (1U << 20)
-#define PATH	 (ATTFIX_PATH + 32)
-
-/*
- * Entries of the log: 0 another machine, 1 guard-on, 2 apply, 3 refuse, 4 another machine,
- * 5 the appraisal of "early", 6 another machine, 7 the appraisal of "good", 8 a violation,
- * 9 the appraisal of "later".
- */
-static struct world {
-	char dir[ATTFIX_PATH];
-	struct attfix_tpm tpm;
-	const char *tcti; /* NULL: there is no swtpm */
-} world;
-
-/** struct trial - what one attack works on */
-struct trial {
-	char ev[PATH], trust[PATH];
-	struct att_expect expect;
-	struct xbuf reference;
-	uint8_t nonce[16], boot[32];
-};
-
-static const char *in_world(const char *name)
-{
-	static char path[4][PATH];
-	static unsigned int turn;
-	char *p = path[turn++ % 4];
-
-	(void)snprintf(p, PATH, "%s/%s", world.dir, name);
-	return p;
-}
-
-static void path_of(char out[2 * PATH], const char *dir, const char *name)
-{
-	(void)snprintf(out, (size_t)2 * PATH, "%s/%s", dir, name);
-}
-
-static void drop(const char *dir, const char *name)
-{
-	char path[2 * PATH];
-
-	path_of(path, dir, name);
-	assert_int_equal(unlink(path), 0);
-}
-
-/* Put file @name of evidence @from into the trial's place of @to. */
-static void bring(struct trial *t, const char *from, const char *name, const char *to)
-{
-	_cleanup_xbuf_ struct xbuf b = XBUF(FILE_MAX);
-
-	attfix_read(in_world(from), name, &b);
-	attfix_write(t->ev, to, xbuf_span(&b));
-}
-
-/* Replace the first @from in file @name by @to. */
-static void edit(struct trial *t, const char *name, const char *from, const char *to)
-{
-	_cleanup_xbuf_ struct xbuf b = XBUF(FILE_MAX), out = XBUF(FILE_MAX);
-	const uint8_t *at;
-	size_t head;
-
-	attfix_read(t->ev, name, &b);
-	at = memmem(b.data, b.len_bytes, from, strlen(from));
-	if (!at)
-		fail_msg("no %s in %s", from, name);
-	head = (size_t)(at - b.data);
-	assert_int_equal(xbuf_add(&out, b.data, head), 0);
-	assert_int_equal(xbuf_add(&out, to, strlen(to)), 0);
-	assert_int_equal(xbuf_add(&out, at + strlen(from), b.len_bytes - head - strlen(from)), 0);
-	attfix_write(t->ev, name, xbuf_span(&out));
-}
-
-#define S(n) "statements/00000000000" n ".json"
-#define P(n) "proofs/00000000000" n ".tlog-proof"
-
-/* ---- the world ---- */
-
-static void other_machine(struct att_recorder *r)
-{
-	struct att_statement *s = attfix_action(ATT_GUARD_ON);
-
-	strcpy(s->vm_uuid, ATTFIX_OTHER); /* NOLINT: of the same size */
-	attfix_record(r, s);
-}
-
-static void openssl(const char *script)
-{
-	const char *const argv[] = {"sh", "-ec", script, "sh", world.dir, NULL};
-	_cleanup_run_ struct run_result res = {0};
-
-	assert_int_equal(run_program(argv, NULL, 20000, &res), 0);
-	if (res.rc)
-		fail_msg("%s", res.err);
-}
-
-/* A CA, and its certificates for a statement key: one good until 2030, one that ended in 2023. */
-static const char ca_script[] =
-	"cd \"$1\"; mkdir ca; cd ca\n"
-	"openssl ecparam -name prime256v1 -genkey -noout -out ca.key\n"
-	"openssl req -new -key ca.key -subj /CN=ca -out ca.csr\n"
-	"openssl req -new -key ../soft/statement.key -subj /CN=host -out host.csr\n"
-	"touch index.txt; echo 01 > serial\n"
-	"printf "
-	"'[ca]\\ndefault_ca=d\\n[d]\\ndatabase=index.txt\\nserial=serial\\nnew_certs_dir=.\\n"
-	"default_md=sha256\npolicy=p\nunique_subject=no\n[p]\ncommonName=supplied\n"
-	"[x]\nbasicConstraints=critical,CA:TRUE\n' > ca.cnf\n"
-	"openssl ca -batch -notext -config ca.cnf -selfsign -extensions x -keyfile ca.key"
-	" -in ca.csr -startdate 20200101000000Z -enddate 20400101000000Z -out ca.pem\n"
-	"for e in good:20300101000000Z ended:20230601000000Z; do\n"
-	"openssl ca -batch -notext -config ca.cnf -cert ca.pem -keyfile ca.key -in host.csr"
-	" -startdate 20220101000000Z -enddate ${e#*:} -out ${e%:*}.pem; done\n";
-
-static void reboot_lies(struct att_statement *s)
-{
-	memset(s->boot, 2, sizeof(s->boot));
-}
-
-static void build_world(void)
-{
-	struct att_recorder *r = attfix_open(in_world("rec"), world.tcti), *fork;
-
-	other_machine(r);
-	attfix_record(r, attfix_action(ATT_GUARD_ON));
-	attfix_record(r, attfix_action(ATT_APPLY));
-	attfix_record(r, attfix_action(ATT_REFUSE));
-	other_machine(r);
-	attfix_appraise(r, in_world("early"), true, NULL);
-	other_machine(r);
-	att_recorder_close(r);
-	attfix_copy(in_world("rec"), in_world("fork-rec"));
-	r = attfix_open(in_world("rec"), world.tcti);
-	attfix_appraise(r, in_world("good"), true, NULL);
-	attfix_record(r, attfix_action(ATT_VIOLATION));
-	attfix_appraise(r, in_world("later"), true, NULL);
-	att_recorder_close(r);
-	/* The same log key, another history from entry 7 on, without the TPM. */
-	fork = attfix_open(in_world("fork-rec"), NULL);
-	other_machine(fork);
-	attfix_appraise(fork, in_world("fork"), true, NULL);
-	attfix_appraise(fork, in_world("fork-later"), true, NULL);
-	att_recorder_close(fork);
-	/* A host without a TPM. */
-	r = attfix_open(in_world("soft"), NULL);
-	attfix_record(r, attfix_action(ATT_APPLY));
-	attfix_appraise(r, in_world("soft-good"), true, NULL);
-	attfix_appraise(r, in_world("soft-rebooted"), true, reboot_lies);
-	att_recorder_close(r);
-	openssl(ca_script);
-}
-
-static int setup_world(void **state)
-{
-	(void)state;
-	attfix_dir(world.dir);
-	world.tcti = attfix_tpm_start(&world.tpm) ? world.tpm.tcti : NULL;
-	build_world();
-	return 0;
-}
-
-static int teardown_world(void **state)
-{
-	(void)state;
-	attfix_tpm_remove(&world.tpm);
-	attfix_remove(world.dir);
-	return 0;
-}
-
-/* ---- attacks ---- */
+#define S TRIAL_S
+#define P TRIAL_P
 
 static void nothing(struct trial *t)
 {
@@ -196,29 +27,29 @@ static void nothing(struct trial *t)
 
 static void swapped_statements(struct trial *t)
 {
-	bring(t, "good", S("2"), S("3"));
-	bring(t, "good", S("3"), S("2"));
+	trial_bring(t, "good", S("2"), S("3"));
+	trial_bring(t, "good", S("3"), S("2"));
 }
 
 static void swapped_with_proofs(struct trial *t)
 {
 	swapped_statements(t);
-	bring(t, "good", P("2"), P("3"));
-	bring(t, "good", P("3"), P("2"));
+	trial_bring(t, "good", P("2"), P("3"));
+	trial_bring(t, "good", P("3"), P("2"));
 }
 
 static void replayed_quote(struct trial *t)
 {
-	bring(t, "early", EVIDENCE_QUOTE_MSG, EVIDENCE_QUOTE_MSG);
-	bring(t, "early", EVIDENCE_QUOTE_SIG, EVIDENCE_QUOTE_SIG);
-	bring(t, "early", EVIDENCE_PCR, EVIDENCE_PCR);
+	trial_bring(t, "early", EVIDENCE_QUOTE_MSG, EVIDENCE_QUOTE_MSG);
+	trial_bring(t, "early", EVIDENCE_QUOTE_SIG, EVIDENCE_QUOTE_SIG);
+	trial_bring(t, "early", EVIDENCE_PCR, EVIDENCE_PCR);
 }
 
 /* The quote that certifies the key, given as the quote over the log. */
 static void quote_of_another_use(struct trial *t)
 {
-	bring(t, "good", EVIDENCE_KEY_MSG, EVIDENCE_QUOTE_MSG);
-	bring(t, "good", EVIDENCE_KEY_SIG, EVIDENCE_QUOTE_SIG);
+	trial_bring(t, "good", EVIDENCE_KEY_MSG, EVIDENCE_QUOTE_MSG);
+	trial_bring(t, "good", EVIDENCE_KEY_SIG, EVIDENCE_QUOTE_SIG);
 }
 
 static void wrong_nonce(struct trial *t)
@@ -233,7 +64,7 @@ static void longer_nonce(struct trial *t)
 
 static void spoil_quote(struct trial *t)
 {
-	_cleanup_xbuf_ struct xbuf b = XBUF(FILE_MAX);
+	_cleanup_xbuf_ struct xbuf b = XBUF(TRIAL_FILE_MAX);
 
 	attfix_read(t->ev, EVIDENCE_QUOTE_MSG, &b);
 	b.data[b.len_bytes - 1] ^= 1;
@@ -256,7 +87,7 @@ static struct span entry_of(struct span log, unsigned int index)
 /* Write the measured log anew, of these entries. */
 static void rebuild_measured(struct trial *t, const unsigned int *index, size_t nr)
 {
-	_cleanup_xbuf_ struct xbuf log = XBUF(FILE_MAX), out = XBUF(FILE_MAX);
+	_cleanup_xbuf_ struct xbuf log = XBUF(TRIAL_FILE_MAX), out = XBUF(TRIAL_FILE_MAX);
 
 	attfix_read(t->ev, EVIDENCE_IMA, &log);
 	for (size_t i = 0; i < nr; i++) {
@@ -274,7 +105,7 @@ static void measured_truncated(struct trial *t)
 
 static void measured_cut(struct trial *t)
 {
-	_cleanup_xbuf_ struct xbuf log = XBUF(FILE_MAX);
+	_cleanup_xbuf_ struct xbuf log = XBUF(TRIAL_FILE_MAX);
 
 	attfix_read(t->ev, EVIDENCE_IMA, &log);
 	attfix_write(t->ev, EVIDENCE_IMA, SPAN(log.data, log.len_bytes - 5));
@@ -302,7 +133,7 @@ static void measured_empty(struct trial *t)
 
 static void measured_entry_changed(struct trial *t)
 {
-	_cleanup_xbuf_ struct xbuf log = XBUF(FILE_MAX);
+	_cleanup_xbuf_ struct xbuf log = XBUF(TRIAL_FILE_MAX);
 	struct span e;
 
 	attfix_read(t->ev, EVIDENCE_IMA, &log);
@@ -314,7 +145,7 @@ static void measured_entry_changed(struct trial *t)
 /* Replace entry @at by a well-formed one for machine @uuid with other content. */
 static void rehash(struct trial *t, unsigned int at, const char *uuid)
 {
-	_cleanup_xbuf_ struct xbuf log = XBUF(FILE_MAX), out = XBUF(FILE_MAX);
+	_cleanup_xbuf_ struct xbuf log = XBUF(TRIAL_FILE_MAX), out = XBUF(TRIAL_FILE_MAX);
 
 	attfix_read(t->ev, EVIDENCE_IMA, &log);
 	for (unsigned int i = 0; i < 8; i++) {
@@ -346,7 +177,7 @@ static void own_entry_disowned(struct trial *t)
 
 static void see(struct trial *t, const char *evidence)
 {
-	_cleanup_xbuf_ struct xbuf b = XBUF(FILE_MAX);
+	_cleanup_xbuf_ struct xbuf b = XBUF(TRIAL_FILE_MAX);
 
 	attfix_read(in_world(evidence), EVIDENCE_CHECKPOINT, &b);
 	attfix_write(t->trust, TRUST_SEEN "log", xbuf_span(&b));
@@ -367,7 +198,7 @@ static void forked_same_size(struct trial *t)
 
 static void forked_larger(struct trial *t)
 {
-	_cleanup_xbuf_ struct xbuf b = XBUF(FILE_MAX);
+	_cleanup_xbuf_ struct xbuf b = XBUF(TRIAL_FILE_MAX);
 	struct xerr err = {0};
 
 	use_fork(t, "fork-later", "good");
@@ -387,23 +218,24 @@ static void rolled_back(struct trial *t)
 
 static void other_log_key(struct trial *t)
 {
-	bring(t, "soft-good", EVIDENCE_CHECKPOINT, EVIDENCE_CHECKPOINT);
+	trial_bring(t, "soft-good", EVIDENCE_CHECKPOINT, EVIDENCE_CHECKPOINT);
 }
 
 static void checkpoint_edited(struct trial *t)
 {
-	edit(t, EVIDENCE_CHECKPOINT, "\n8\n", "\n9\n");
+	trial_edit(t, EVIDENCE_CHECKPOINT, "\n8\n", "\n9\n");
 }
 
 static void checkpoint_malformed(struct trial *t)
 {
-	edit(t, EVIDENCE_CHECKPOINT, "\n8\n", "\n08\n");
+	trial_edit(t, EVIDENCE_CHECKPOINT, "\n8\n", "\n08\n");
 }
 
 static void statement_edited(struct trial *t)
 {
 	/* A letter of the payload's base 64. */
-	edit(t, S("2"), "\"payload\":\"eyJfdHlwZSI6Imh0dHBz", "\"payload\":\"eyJfdHlwZSI6Imh0dHBx");
+	trial_edit(t, S("2"), "\"payload\":\"eyJfdHlwZSI6Imh0dHBz",
+		   "\"payload\":\"eyJfdHlwZSI6Imh0dHBx");
 }
 
 /* A statement signed by whoever holds @dir's key, in place of number 2. */
@@ -445,7 +277,7 @@ static void statement_unknown(struct trial *t)
 
 static void signed_but_not_logged(struct trial *t)
 {
-	_cleanup_xbuf_ struct xbuf b = XBUF(FILE_MAX);
+	_cleanup_xbuf_ struct xbuf b = XBUF(TRIAL_FILE_MAX);
 	_cleanup_refusal_ struct refusal why = {0};
 	_cleanup_dsse_ struct dsse e = {0};
 	char text[DSSE_MAX_BYTES];
@@ -458,22 +290,23 @@ static void signed_but_not_logged(struct trial *t)
 
 static void envelope_duplicate(struct trial *t)
 {
-	edit(t, S("2"), "{\"payload\":", "{\"payload\":\"\",\"payload\":");
+	trial_edit(t, S("2"), "{\"payload\":", "{\"payload\":\"\",\"payload\":");
 }
 
 static void envelope_unknown(struct trial *t)
 {
-	edit(t, S("2"), "{\"payload\":", "{\"x\":1,\"payload\":");
+	trial_edit(t, S("2"), "{\"payload\":", "{\"x\":1,\"payload\":");
 }
 
 static void envelope_malformed(struct trial *t)
 {
-	edit(t, S("2"), "\"}]}", "\"}]");
+	trial_edit(t, S("2"), "\"}]}", "\"}]");
 }
 
 static void envelope_two_signatures(struct trial *t)
 {
-	edit(t, S("2"), "\"signatures\":[{", "\"signatures\":[{\"keyid\":\"\",\"sig\":\"\"},{");
+	trial_edit(t, S("2"), "\"signatures\":[{",
+		   "\"signatures\":[{\"keyid\":\"\",\"sig\":\"\"},{");
 }
 
 static void envelope_oversized(struct trial *t)
@@ -481,13 +314,14 @@ static void envelope_oversized(struct trial *t)
 	static char big[DSSE_MAX_BYTES + 8];
 
 	memset(big, ' ', sizeof(big));
-	memcpy(big, "{}", 2);
+	big[0] = '{';
+	big[1] = '}';
 	attfix_write(t->ev, S("2"), SPAN(big, sizeof(big)));
 }
 
 static void other_ak(struct trial *t)
 {
-	_cleanup_xbuf_ struct xbuf b = XBUF(FILE_MAX);
+	_cleanup_xbuf_ struct xbuf b = XBUF(TRIAL_FILE_MAX);
 
 	attfix_read(in_world("soft-good"), EVIDENCE_STATEMENT_KEY, &b);
 	attfix_write(t->trust, TRUST_AK "host.pem", xbuf_span(&b));
@@ -495,21 +329,21 @@ static void other_ak(struct trial *t)
 
 static void other_key_in_place(struct trial *t)
 {
-	bring(t, "soft-good", EVIDENCE_STATEMENT_KEY, EVIDENCE_STATEMENT_KEY);
+	trial_bring(t, "soft-good", EVIDENCE_STATEMENT_KEY, EVIDENCE_STATEMENT_KEY);
 }
 
 static void stripped_of_tpm(struct trial *t)
 {
-	drop(t->ev, EVIDENCE_AK);
-	drop(t->ev, EVIDENCE_QUOTE_MSG);
-	drop(t->ev, EVIDENCE_QUOTE_SIG);
-	drop(t->ev, EVIDENCE_PCR);
+	trial_drop(t->ev, EVIDENCE_AK);
+	trial_drop(t->ev, EVIDENCE_QUOTE_MSG);
+	trial_drop(t->ev, EVIDENCE_QUOTE_SIG);
+	trial_drop(t->ev, EVIDENCE_PCR);
 }
 
 /* Even whoever trusts the statement key itself is told of the missing TPM. */
 static void stripped_and_pinned(struct trial *t)
 {
-	_cleanup_xbuf_ struct xbuf b = XBUF(FILE_MAX);
+	_cleanup_xbuf_ struct xbuf b = XBUF(TRIAL_FILE_MAX);
 
 	stripped_of_tpm(t);
 	attfix_read(t->ev, EVIDENCE_STATEMENT_KEY, &b);
@@ -524,7 +358,7 @@ static void other_machine_expected(struct trial *t)
 /* A statement about another machine, proved and measured, between those of this one. */
 static void other_machine_mixed(struct trial *t)
 {
-	_cleanup_xbuf_ struct xbuf b = XBUF(FILE_MAX);
+	_cleanup_xbuf_ struct xbuf b = XBUF(TRIAL_FILE_MAX);
 	struct xerr err = {0};
 
 	assert_int_equal(att_log_entry(in_world("rec"), 4, &b, &err), 0);
@@ -537,34 +371,28 @@ static void before_the_violation(struct trial *t)
 					    EVIDENCE_QUOTE_MSG, EVIDENCE_QUOTE_SIG};
 
 	for (size_t i = 0; i < XO_ARRAY_SIZE(names); i++)
-		bring(t, "later", names[i], names[i]);
-}
-
-static void use(struct trial *t, const char *name)
-{
-	attfix_remove(t->ev);
-	attfix_copy(in_world(name), t->ev);
+		trial_bring(t, "later", names[i], names[i]);
 }
 
 static void violation_shown(struct trial *t)
 {
-	use(t, "later");
+	trial_use(t, "later");
 }
 
 static void violation_left_out(struct trial *t)
 {
-	use(t, "later");
-	drop(t->ev, S("8"));
+	trial_use(t, "later");
+	trial_drop(t->ev, S("8"));
 }
 
 static void appraisal_left_out(struct trial *t)
 {
-	drop(t->ev, S("7"));
+	trial_drop(t->ev, S("7"));
 }
 
 static void head_left_out(struct trial *t)
 {
-	drop(t->ev, S("1"));
+	trial_drop(t->ev, S("1"));
 }
 
 static void clock_in_future(struct trial *t)
@@ -615,12 +443,12 @@ static void module_unknown(struct trial *t)
 
 static void detail_edited(struct trial *t)
 {
-	edit(t, EVIDENCE_DETAIL, "virtio_net", "virtio_blk");
+	trial_edit(t, EVIDENCE_DETAIL, "virtio_net", "virtio_blk");
 }
 
 static void vex_edited(struct trial *t)
 {
-	edit(t, EVIDENCE_VEX, "CVE-2026-12345", "CVE-2026-54321");
+	trial_edit(t, EVIDENCE_VEX, "CVE-2026-12345", "CVE-2026-54321");
 }
 
 static void no_witness(struct trial *t)
@@ -630,25 +458,25 @@ static void no_witness(struct trial *t)
 
 static void guard_wanted(struct trial *t)
 {
-	use(t, "soft-good");
+	trial_use(t, "soft-good");
 	attfix_trust(t->trust, t->ev);
 	t->expect.require_tpm = true;
 }
 
 static void patch_of_an_earlier_boot(struct trial *t)
 {
-	use(t, "soft-rebooted");
+	trial_use(t, "soft-rebooted");
 	attfix_trust(t->trust, t->ev);
 }
 
 /* A statement key that a CA vouches for instead of the trust directory. */
 static void certified(struct trial *t, const char *cert)
 {
-	_cleanup_xbuf_ struct xbuf ca = XBUF(FILE_MAX), crt = XBUF(FILE_MAX);
+	_cleanup_xbuf_ struct xbuf ca = XBUF(TRIAL_FILE_MAX), crt = XBUF(TRIAL_FILE_MAX);
 
-	use(t, "soft-good");
+	trial_use(t, "soft-good");
 	attfix_trust(t->trust, t->ev);
-	drop(t->trust, TRUST_STATEMENT "host.pem");
+	trial_drop(t->trust, TRUST_STATEMENT "host.pem");
 	attfix_read(in_world("ca"), "ca.pem", &ca);
 	attfix_write(t->trust, TRUST_CA "ca.pem", xbuf_span(&ca));
 	attfix_read(in_world("ca"), cert, &crt);
@@ -668,12 +496,12 @@ static void certificate_ended(struct trial *t)
 static void certificate_of_nobody(struct trial *t)
 {
 	certified(t, "good.pem");
-	drop(t->trust, TRUST_CA "ca.pem");
+	trial_drop(t->trust, TRUST_CA "ca.pem");
 }
 
 static void proof_edited(struct trial *t)
 {
-	_cleanup_xbuf_ struct xbuf b = XBUF(FILE_MAX);
+	_cleanup_xbuf_ struct xbuf b = XBUF(TRIAL_FILE_MAX);
 	uint8_t *at;
 
 	attfix_read(t->ev, P("2"), &b);
@@ -756,50 +584,6 @@ static const struct attack {
 	{"no witness", no_witness, XO_EWITNESS, ATT_INCOMPLETE, false},
 };
 
-static void trial_begin(struct trial *t)
-{
-	*t = (struct trial){.reference = XBUF(65536)};
-	(void)snprintf(t->ev, sizeof(t->ev), "%s/trial-ev", world.dir);
-	(void)snprintf(t->trust, sizeof(t->trust), "%s/trial-trust", world.dir);
-	attfix_copy(in_world("good"), t->ev);
-	assert_int_equal(mkdir(t->trust, 0755), 0);
-	attfix_trust(t->trust, t->ev);
-	attfix_reference(&t->reference);
-	assert_true(xo_unhex(ATTFIX_NONCE, t->nonce, sizeof(t->nonce)));
-	t->expect = (struct att_expect){.now_s = ATTFIX_NOW_S + 20,
-					.nonce = t->nonce,
-					.nonce_len = sizeof(t->nonce),
-					.vm_uuid = ATTFIX_UUID,
-					.reference = xbuf_span(&t->reference)};
-}
-
-static void trial_end(struct trial *t)
-{
-	attfix_remove(t->ev);
-	attfix_remove(t->trust);
-	xbuf_free(&t->reference);
-}
-
-static void judge(struct trial *t, struct att_result *ret, struct refusal *why)
-{
-	struct att_files evidence = {0}, trust = {0};
-	struct xerr err = {0};
-
-	assert_int_equal(att_files_load(&evidence, t->ev, &err), 0);
-	assert_int_equal(att_files_load(&trust, t->trust, &err), 0);
-	assert_int_equal(att_verify(ret, &evidence, &trust, &t->expect, why, &err), 0);
-	att_files_free(&evidence);
-	att_files_free(&trust);
-}
-
-static bool has(const struct refusal *why, int code)
-{
-	for (size_t i = 0; i < why->nr; i++)
-		if (why->reason[i].code == code)
-			return true;
-	return false;
-}
-
 static bool try_attack(const struct attack *a)
 {
 	_cleanup_refusal_ struct refusal why = {0};
@@ -809,9 +593,9 @@ static bool try_attack(const struct attack *a)
 
 	trial_begin(&t);
 	a->spoil(&t);
-	judge(&t, &res, &why);
+	trial_judge(&t, &res, &why);
 	trial_end(&t);
-	good = res.verdict == a->verdict && (a->reason ? has(&why, a->reason) : !why.nr);
+	good = res.verdict == a->verdict && (a->reason ? trial_has(&why, a->reason) : !why.nr);
 	if (good)
 		return true;
 	print_error("%s: %s, wanted %s with %s\n", a->name, att_verdict_name(res.verdict),
@@ -827,132 +611,17 @@ static void test_table(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < XO_ARRAY_SIZE(attacks); i++)
-		if (world.tcti || !attacks[i].tpm)
+		if (trial_world.tcti || !attacks[i].tpm)
 			good &= try_attack(&attacks[i]);
 	assert_true(good);
 }
 
 /* Evidence without any one of its files is never trusted. */
-static void test_missing_files(void **state)
-{
-	static const char *const names[] = {
-		EVIDENCE_CHECKPOINT, EVIDENCE_IMA,     EVIDENCE_PCR,	 EVIDENCE_QUOTE_MSG,
-		EVIDENCE_QUOTE_SIG,  EVIDENCE_KEY_MSG, EVIDENCE_KEY_SIG, EVIDENCE_STATEMENT_KEY,
-		EVIDENCE_VEX,	     EVIDENCE_DETAIL,  P("1"),		 P("7"),
-	};
-	static struct att_result res;
-
-	(void)state;
-	if (!world.tcti)
-		skip();
-	for (size_t i = 0; i < XO_ARRAY_SIZE(names); i++) {
-		_cleanup_refusal_ struct refusal why = {0};
-		struct trial t;
-
-		trial_begin(&t);
-		drop(t.ev, names[i]);
-		judge(&t, &res, &why);
-		trial_end(&t);
-		if (!has(&why, XO_EMISSING) || res.verdict == ATT_TRUSTED)
-			fail_msg("without %s: %s", names[i], att_verdict_name(res.verdict));
-	}
-}
-
-/* A clock that is set back between two statements shows. */
-static void test_clock(void **state)
-{
-	_cleanup_refusal_ struct refusal why = {0};
-	static struct att_result res;
-	struct att_recorder *r;
-	struct att_statement *s = attfix_action(ATT_APPLY);
-	struct trial t;
-
-	(void)state;
-	r = attfix_open(in_world("clock"), NULL);
-	s->started_s = s->finished_s = ATTFIX_NOW_S + ATT_CLOCK_SLACK_S + 1;
-	attfix_record(r, s);
-	trial_begin(&t);
-	attfix_remove(t.ev);
-	attfix_appraise(r, t.ev, true, NULL);
-	att_recorder_close(r);
-	attfix_trust(t.trust, t.ev);
-	t.expect.now_s = ATTFIX_NOW_S + 600;
-	judge(&t, &res, &why);
-	trial_end(&t);
-	assert_int_equal(why.nr, 1);
-	assert_int_equal(why.reason[0].code, XO_ECLOCK);
-	assert_int_equal(res.verdict, ATT_UNTRUSTED);
-}
-
-static void find_unexplained(struct att_statement *s)
-{
-	s->appraisal.area[0].unexplained_bytes = 1;
-}
-
-static void find_pages(struct att_statement *s)
-{
-	s->appraisal.exec_pages_unapproved = 2;
-}
-
-static void find_registers(struct att_statement *s)
-{
-	s->appraisal.registers_changed = 1;
-}
-
-static void find_no_guard(struct att_statement *s)
-{
-	s->appraisal.guard = ATT_GUARD_NONE;
-}
-
-static void find_violations(struct att_statement *s)
-{
-	s->appraisal.violations = 1;
-}
-
-static void find_modules(struct att_statement *s)
-{
-	s->appraisal.modules_unknown = 1;
-}
-
-/* What an honest appraisal found is told. */
-static void test_findings(void **state)
-{
-	static const struct {
-		void (*change)(struct att_statement *s);
-		int reason;
-	} cases[] = {{find_unexplained, XO_EUNEXPLAINED}, {find_pages, XO_EUNEXPLAINED},
-		     {find_registers, XO_EUNEXPLAINED},	  {find_no_guard, XO_EGUARDOFF},
-		     {find_violations, XO_EVIOLATION},	  {find_modules, XO_EMODULE}};
-	struct att_recorder *r = attfix_open(in_world("findings"), NULL);
-	static struct att_result res;
-
-	(void)state;
-	attfix_record(r, attfix_action(ATT_APPLY));
-	for (size_t i = 0; i < XO_ARRAY_SIZE(cases); i++) {
-		_cleanup_refusal_ struct refusal why = {0};
-		struct trial t;
-
-		trial_begin(&t);
-		attfix_remove(t.ev);
-		attfix_appraise(r, t.ev, true, cases[i].change);
-		attfix_trust(t.trust, t.ev);
-		t.expect.require_guard = true;
-		judge(&t, &res, &why);
-		trial_end(&t);
-		assert_int_equal(why.nr, 1);
-		assert_int_equal(why.reason[0].code, cases[i].reason);
-	}
-	att_recorder_close(r);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_table),
-		cmocka_unit_test(test_missing_files),
-		cmocka_unit_test(test_clock),
-		cmocka_unit_test(test_findings),
 	};
 
-	return cmocka_run_group_tests(tests, setup_world, teardown_world);
+	return cmocka_run_group_tests(tests, trial_world_setup, trial_world_teardown);
 }

@@ -135,7 +135,7 @@ static void check_entries(const struct env *e, const struct checkpoint *c, uint6
 static void check_prefix(struct tlog *t, const struct checkpoint *old, const struct checkpoint *now)
 {
 	struct merkle_tree tree = tlog_tree(t);
-	struct merkle_proof p;
+	struct merkle_proof p = {0};
 
 	assert_int_equal(merkle_prove_consistency(&tree, old->size, now->size, &p), 0);
 	assert_true(merkle_check_consistency(old->size, old->root, now->size, now->root, &p));
