@@ -155,7 +155,9 @@ int att_record(struct att_recorder *r, struct att_statement *s, uint64_t *ret_le
 struct att_evidence_opts {
 	const char *dir;    /* made; must not exist */
 	struct span detail; /* appraisal.json, or empty */
-	uint64_t since;	    /* a tree size the asker has seen, or 0 */
+	/* Tree size of a checkpoint that the asker has remembered, or 0: a proof from it is given,
+	 * and the statements begin with the appraisal that was accepted then */
+	uint64_t since;
 };
 
 /**
@@ -282,9 +284,14 @@ int att_verify(struct att_result *ret, const struct att_files *evidence,
 	       const struct att_files *trust, const struct att_expect *expect, struct refusal *why,
 	       struct xerr *err) XO_MUST_CHECK;
 
-/** att_remember - keep the checkpoint of trusted @evidence in trust directory @dir, so that the log
- *  must go on from it. Return: 0, -XO_EMISSING, -errno */
-int att_remember(const char *dir, const struct att_files *evidence, struct xerr *err) XO_MUST_CHECK;
+/**
+ * att_remember - keep what trusted @evidence ends in, in trust directory @dir: its log must go on
+ * from its checkpoint, and later evidence about the machine may begin with its appraisal
+ * @res: what att_verify said of @evidence
+ * Return: 0, -XO_EMISSING (it was not trusted), -errno
+ */
+int att_remember(const char *dir, const struct att_files *evidence, const struct att_result *res,
+		 struct xerr *err) XO_MUST_CHECK;
 
 /* ---- references ---- */
 

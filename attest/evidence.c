@@ -19,6 +19,7 @@ struct writing {
 	struct att_recorder *r;
 	int dirfd;
 	struct att_statement *last; /* the appraisal */
+	uint64_t since;		    /* tree size of the asker's, or 0 */
 	uint64_t first;		    /* sequence numbers of the chain: from here to the appraisal */
 	struct xbuf checkpoint;
 	struct xbuf vex;
@@ -73,7 +74,7 @@ static bool is_fix(const struct att_statement *now, const struct att_statement *
 {
 	return s->kind == ATT_ACTION && s->action.act == ATT_APPLY &&
 	       s->action.verdict == ATT_DONE && s->action.nr_advisories &&
-	       !memcmp(s->boot, now->boot, sizeof(s->boot)) && is_active(now, &s->action.package);
+	       is_active(now, &s->action.package);
 }
 
 /** struct fixes - statements kept for OpenVEX, owned */
@@ -88,34 +89,47 @@ static void fixes_free(struct fixes *f)
 		free(f->s[i]);
 }
 
+/* Statement @s, with sequence number .first now: may the evidence begin with it? */
+static bool may_begin(const struct writing *w, const struct att_statement *s, uint64_t leaf)
+{
+	/* One before this boot's first: whoever finds it knows that none of this boot is left out.
+	 */
+	if (memcmp(s->boot, w->last->boot, sizeof(s->boot)) != 0)
+		return true;
+	/* The appraisal that the asker has accepted. */
+	return leaf < w->since && s->kind == ATT_APPRAISAL;
+}
+
 /*
- * Walk the chain backwards to the statement before this boot's first, or the very first: a reader
- * who finds it knows that none of this boot is left out.
+ * Walk the chain backwards to a statement that evidence may begin with, or the very first; and on
+ * through this boot, for the fixes.
  */
 static int find_first(struct writing *w, struct fixes *fixes)
 {
-	uint64_t length;
+	uint64_t length, at;
+	bool found = false;
 	int rc = rec_chain_length(w->r, w->last->vm_uuid, &length);
 
 	if (rc)
 		return xerr_set(w->err, -rc, "the machine's chain cannot be read");
 	w->first = length;
-	while (w->first && length - w->first < EVIDENCE_MAX_STATEMENTS - 1) {
+	for (at = length; at && length - at < EVIDENCE_MAX_STATEMENTS - 1; at--) {
 		_cleanup_xbuf_ struct xbuf envelope = XBUF(DSSE_MAX_BYTES);
 		_cleanup_free_ struct att_statement *s = calloc(1, sizeof(*s));
 		struct rec_link link;
-		bool other_boot;
 
 		if (!s)
 			return -ENOMEM;
-		rc = read_statement(w, --w->first, &link, &envelope, s);
+		rc = read_statement(w, at - 1, &link, &envelope, s);
 		if (rc)
 			return rc;
-		other_boot = memcmp(s->boot, w->last->boot, sizeof(s->boot)) != 0;
+		if (!found)
+			w->first = at - 1;
+		found |= may_begin(w, s, link.leaf);
+		if (memcmp(s->boot, w->last->boot, sizeof(s->boot)) != 0)
+			break;
 		if (is_fix(w->last, s) && fixes->nr < XO_ARRAY_SIZE(fixes->s))
 			fixes->s[fixes->nr++] = XO_TAKE_PTR(s);
-		if (other_boot)
-			break;
 	}
 	return 0;
 }
@@ -293,6 +307,7 @@ int att_evidence_write(struct att_recorder *r, struct att_statement *s,
 {
 	struct writing w = {.r = r,
 			    .last = s,
+			    .since = o->since,
 			    .checkpoint = XBUF(NOTE_MAX_BYTES),
 			    .vex = XBUF(VEX_MAX_BYTES),
 			    .err = err};

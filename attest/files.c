@@ -8,7 +8,6 @@
 #include "attest/attest.h"
 #include "attest/file.h"
 #include "attest/names.h"
-#include "attest/note.h"
 
 /* Where @name is, or belongs. */
 static size_t place(const struct att_files *f, const char *name)
@@ -160,24 +159,52 @@ void att_files_free(struct att_files *f)
 	memset(f, 0, sizeof(*f));
 }
 
-int att_remember(const char *dir, const struct att_files *evidence, struct xerr *err)
+/* The envelope that the evidence ends in. */
+static const struct att_file *last_statement(const struct att_files *evidence)
+{
+	const struct att_file *last = NULL;
+
+	for (size_t i = 0; i < evidence->nr; i++)
+		if (!strncmp(evidence->file[i].name, "statements/", 11))
+			last = &evidence->file[i];
+	return last;
+}
+
+/* Keep @bytes as @name in the trust directory. */
+static int keep(int dirfd, const char *dir, const char *name, struct span bytes, struct xerr *err)
+{
+	int rc = file_replace(dirfd, name, bytes, 0644);
+
+	return rc ? xerr_set(err, -rc, "%s/%s: %s", dir, name, strerror(-rc)) : 0;
+}
+
+int att_remember(const char *dir, const struct att_files *evidence, const struct att_result *res,
+		 struct xerr *err)
 {
 	const struct att_file *f = att_files_get(evidence, EVIDENCE_CHECKPOINT);
+	const struct att_file *last = last_statement(evidence);
 	_cleanup_close_ int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char hex[XO_SHA256_HEX_SIZE], name[96];
 	uint8_t digest[XO_SHA256_BYTES];
-	char hex[17], name[32];
-	struct checkpoint c;
-	struct note n;
 	int rc;
 
-	if (!f || !note_parse(&n, f->bytes) || !checkpoint_parse(&c, n.text) ||
-	    xo_sha256(SPAN(c.origin, strlen(c.origin)), digest))
-		return xerr_set(err, XO_EMISSING, "there is no checkpoint to remember");
+	if (res->verdict != ATT_TRUSTED || !f || !last)
+		return xerr_set(err, XO_EMISSING, "only trusted evidence is remembered");
 	if (fd < 0)
 		return xerr_set(err, errno, "%s: %s", dir, strerror(errno));
 	/* One file a log, called after the digest of its name. */
+	rc = xo_sha256(SPAN(res->log_origin, strlen(res->log_origin)), digest);
+	if (rc)
+		return rc;
 	xo_hex(SPAN(digest, 8), hex);
 	(void)snprintf(name, sizeof(name), TRUST_SEEN "%s", hex);
-	rc = file_replace(fd, name, f->bytes, 0644);
-	return rc ? xerr_set(err, -rc, "%s/%s: %s", dir, name, strerror(-rc)) : 0;
+	rc = keep(fd, dir, name, f->bytes, err);
+	if (!rc)
+		rc = xo_sha256(last->bytes, digest);
+	if (rc)
+		return rc;
+	xo_hex(SPAN(digest, sizeof(digest)), hex);
+	hex[sizeof(hex) - 1] = '\n';
+	(void)snprintf(name, sizeof(name), TRUST_ACCEPTED "%s", res->vm_uuid);
+	return keep(fd, dir, name, SPAN(hex, sizeof(hex)), err);
 }

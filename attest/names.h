@@ -34,6 +34,7 @@
 #define TRUST_WITNESS	"witness/"   /* *.vkey */
 #define TRUST_WITNESSES "witnesses"  /* how many must have cosigned */
 #define TRUST_SEEN	"seen/"	     /* checkpoints accepted before, one a log */
+#define TRUST_ACCEPTED	"accepted/"  /* UUID: digest of the appraisal accepted last */
 
 /** evidence_name - the name of entry @leaf's file; @form is one of the two forms above */
 static inline void evidence_name(char out[EVIDENCE_NAME_SIZE], const char *form, uint64_t leaf)

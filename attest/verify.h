@@ -15,6 +15,7 @@ struct proven {
 	uint8_t envelope[XO_SHA256_BYTES];
 	uint8_t boot[XO_SHA256_BYTES];
 	bool measured; /* found in the measured log */
+	bool accepted; /* by an earlier judgement, says the trust directory */
 };
 
 struct verify {

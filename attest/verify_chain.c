@@ -98,7 +98,8 @@ static void follow_patches(struct verify *v, const struct att_statement *s)
 static void check_times(struct verify *v, const struct att_statement *s, int64_t before_s,
 			const char *name)
 {
-	if (s->finished_s < s->started_s || before_s - s->started_s > ATT_CLOCK_SLACK_S)
+	if (s->started_s - s->finished_s > ATT_CLOCK_SLACK_S ||
+	    before_s - s->started_s > ATT_CLOCK_SLACK_S)
 		refusal_add(v->why, XO_ECLOCK, "%s: is earlier than what came before it", name);
 	if (s->finished_s - v->expect->now_s > ATT_CLOCK_SLACK_S)
 		refusal_add(v->why, XO_ECLOCK, "%s: lies in the future", name);
@@ -128,6 +129,35 @@ static void check_link(struct verify *v, const struct att_statement *s, const ch
 			    name);
 }
 
+/* Whether this machine's statement with digest @envelope was accepted before, as the trust
+ * directory remembers it. */
+static bool accepted(const struct verify *v, const char *uuid,
+		     const uint8_t envelope[XO_SHA256_BYTES])
+{
+	char name[64], hex[XO_SHA256_HEX_SIZE];
+	const struct att_file *f;
+
+	(void)snprintf(name, sizeof(name), TRUST_ACCEPTED "%s", uuid);
+	f = att_files_get(v->trust, name);
+	xo_hex(SPAN(envelope, XO_SHA256_BYTES), hex);
+	return f && f->bytes.len_bytes == sizeof(hex) && f->bytes.p[sizeof(hex) - 1] == '\n' &&
+	       !memcmp(f->bytes.p, hex, sizeof(hex) - 1);
+}
+
+/* The evidence begins with @s. Where it is an accepted appraisal, its patches are where we stand.
+ */
+static void begin(struct verify *v, const struct att_statement *s)
+{
+	struct proven *p = &v->proven[0];
+
+	memcpy(v->ret->vm_uuid, s->vm_uuid, sizeof(v->ret->vm_uuid));
+	p->accepted = s->kind == ATT_APPRAISAL && accepted(v, s->vm_uuid, p->envelope);
+	if (!p->accepted)
+		return;
+	v->nr_active = s->nr_patches;
+	memcpy(v->active, s->patch, sizeof(v->active));
+}
+
 /* Add statement @s to what is known. */
 static void add(struct verify *v, const struct att_file *f, uint64_t leaf, struct att_statement *s,
 		int64_t *before_s)
@@ -146,7 +176,7 @@ static void add(struct verify *v, const struct att_file *f, uint64_t leaf, struc
 	if (xo_sha256(f->bytes, p->envelope))
 		v->fatal = -XO_EINTERNAL;
 	if (!v->nr)
-		memcpy(v->ret->vm_uuid, s->vm_uuid, sizeof(v->ret->vm_uuid));
+		begin(v, s);
 	v->nr++;
 }
 
@@ -225,8 +255,9 @@ void verify_chain(struct verify *v)
 	if (bad.any && same32(bad.boot, s->boot))
 		refusal_add(v->why, XO_EVIOLATION, "entry %llu of the log tells of it",
 			    (unsigned long long)bad.leaf);
-	/* All of this boot is there if the chain begins before it, or with the very first. */
-	if (v->proven[0].sequence && same32(v->proven[0].boot, s->boot))
+	/* All of this boot is there if the chain begins before it, or with the very first, or where
+	 * it was accepted before. */
+	if (v->proven[0].sequence && !v->proven[0].accepted && same32(v->proven[0].boot, s->boot))
 		refusal_add(v->why, XO_ECHAIN,
 			    "the statements since the guest booted begin at "
 			    "number %llu, not before",

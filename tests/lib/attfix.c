@@ -225,14 +225,15 @@ static void areas(struct att_area a[2])
 
 #define MODULE_DIGEST "3333333333333333333333333333333333333333333333333333333333333333"
 
-void attfix_appraise(struct att_recorder *r, const char *dir, bool patched,
+static void appraise(struct att_recorder *r, const char *dir, bool patched, uint64_t since,
 		     void (*change)(struct att_statement *s))
 {
 	static const char detail[] =
 		"{\"format\": \"exopatch-appraisal/1\", \"modules\": "
 		"[{\"name\": \"virtio_net\", \"sha256\": \"" MODULE_DIGEST "\"}]}\n";
 	struct att_statement *s = attfix_statement(ATT_APPRAISAL);
-	struct att_evidence_opts o = {.dir = dir, .detail = SPAN(detail, sizeof(detail) - 1)};
+	struct att_evidence_opts o = {
+		.dir = dir, .detail = SPAN(detail, sizeof(detail) - 1), .since = since};
 	struct att_appraisal *a = &s->appraisal;
 	struct xerr err = {0};
 
@@ -254,6 +255,17 @@ void attfix_appraise(struct att_recorder *r, const char *dir, bool patched,
 	if (att_evidence_write(r, s, &o, &err))
 		fail_msg("%s", err.text);
 	free(s);
+}
+
+void attfix_appraise(struct att_recorder *r, const char *dir, bool patched,
+		     void (*change)(struct att_statement *s))
+{
+	appraise(r, dir, patched, 0, change);
+}
+
+void attfix_appraise_since(struct att_recorder *r, const char *dir, bool patched, uint64_t since)
+{
+	appraise(r, dir, patched, since, NULL);
 }
 
 void attfix_reference(struct xbuf *out)

@@ -52,6 +52,9 @@ uint64_t attfix_record(struct att_recorder *r, struct att_statement *s);
 void attfix_appraise(struct att_recorder *r, const char *dir, bool patched,
 		     void (*change)(struct att_statement *s));
 
+/** attfix_appraise_since - the same, for an asker who remembers tree size @since */
+void attfix_appraise_since(struct att_recorder *r, const char *dir, bool patched, uint64_t since);
+
 /** attfix_trust - write the trust directory @dir that trusts the recorder which wrote @evidence */
 void attfix_trust(const char *dir, const char *evidence);
 

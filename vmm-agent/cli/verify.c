@@ -42,7 +42,8 @@ static const struct argp_option options[] = {
 	{"require-tpm", OPT_TPM, NULL, 0, "evidence without a TPM is incomplete", 3},
 	{"require-guard", OPT_GUARD, NULL, 0, "an unguarded guest is incomplete", 3},
 	{"remember", OPT_REMEMBER, NULL, 0,
-	 "keep a trusted checkpoint in the trust directory: the log must go on from it", 4},
+	 "remember trusted evidence in the trust directory: what comes later must go on from it",
+	 4},
 	{"json", 'j', NULL, 0, "print one JSON document", 4},
 	{0},
 };
@@ -267,7 +268,7 @@ int cli_verify(int argc, char **argv)
 		return CLI_USAGE;
 	rc = judge(&a, &evidence, &trust, &res, &why, &err);
 	if (!rc && a.remember && res.verdict == ATT_TRUSTED)
-		rc = att_remember(a.trust, &evidence, &err);
+		rc = att_remember(a.trust, &evidence, &res, &err);
 	att_files_free(&evidence);
 	att_files_free(&trust);
 	if (rc)

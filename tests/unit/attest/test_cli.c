@@ -128,24 +128,46 @@ static void test_json(void **state)
 	json_decref(doc);
 }
 
-/* What was trusted once is remembered: the older log is refused, a newer one must prove itself. */
+/* What was trusted once is remembered: the log must go on from there, and later evidence may begin
+ * there, with those who remember. */
 static void test_remember(void **state)
 {
-	char trust[PATH];
-	const char *const t = trust, *const r = world.ref;
+	char trust[PATH], rec[PATH], first[PATH], full[PATH], since[PATH];
+	const char *const r = world.ref;
+	struct att_recorder *rc;
 
 	(void)state;
+	name(rec, "rec-2");
 	name(trust, "trust-2");
-	attfix_copy(world.trust, trust);
+	name(first, "first");
+	name(full, "full");
+	name(since, "since");
+	rc = attfix_open(rec, NULL);
+	attfix_record(rc, attfix_action(ATT_GUARD_ON));
+	attfix_record(rc, attfix_action(ATT_APPLY));
+	attfix_appraise(rc, first, true, NULL);
+	assert_int_equal(mkdir(trust, 0755), 0);
+	attfix_trust(trust, first);
 	assert_int_equal(
-		RUN("verify", world.ev, "--trust", t, "--reference", r, "--at", AT, "--remember"),
+		RUN("verify", first, "--trust", trust, "--reference", r, "--at", AT, "--remember"),
 		0);
-	assert_int_equal(RUN("verify", world.ev, "--trust", t, "--reference", r, "--at", AT), 0);
-	/* Untrusted evidence is not remembered. */
-	assert_int_equal(RUN("verify", world.later, "--trust", t, "--reference", r, "--at", AT,
-			     "--remember"),
-			 3);
-	assert_int_equal(RUN("verify", world.ev, "--trust", t, "--reference", r, "--at", AT), 0);
+	attfix_record(rc, attfix_action(ATT_REFUSE));
+	attfix_appraise(rc, full, true, NULL);
+	attfix_appraise_since(rc, since, true, 3);
+	att_recorder_close(rc);
+	/* Without a proof that the log goes on it is incomplete; with it, and shorter, trusted. */
+	assert_int_equal(RUN("verify", full, "--trust", trust, "--reference", r, "--at", AT), 5);
+	assert_int_equal(
+		RUN("verify", since, "--trust", trust, "--reference", r, "--at", AT, "--remember"),
+		0);
+	/* Now the first is of a log that was longer once. */
+	assert_int_equal(RUN("verify", first, "--trust", trust, "--reference", r, "--at", AT), 3);
+	/* Whoever has accepted nothing wants all of it. */
+	attfix_remove(trust);
+	assert_int_equal(mkdir(trust, 0755), 0);
+	attfix_trust(trust, first);
+	assert_int_equal(RUN("verify", since, "--trust", trust, "--reference", r, "--at", AT), 3);
+	assert_int_equal(RUN("verify", full, "--trust", trust, "--reference", r, "--at", AT), 0);
 }
 
 static void test_log(void **state)
