@@ -145,7 +145,7 @@ static void test_sizes(void **state)
 {
 	static const uint64_t sizes[] = {0, 1, 2, 3, 255, 256, 257, 511, 512, 513, 800};
 	const struct env *e = *state;
-	struct checkpoint c, before = {0};
+	struct checkpoint c = {0}, before = {0};
 
 	for (size_t i = 0; i < XO_ARRAY_SIZE(sizes); i++) {
 		struct tlog *t = open_log(e);
@@ -174,7 +174,7 @@ static void test_layout(void **state)
 	const struct env *e = *state;
 	struct tlog *t = open_log(e);
 	char path[TILE_PATH_SIZE];
-	struct checkpoint c;
+	struct checkpoint c = {0};
 
 	tile_path(path, 0, 1234067, 256);
 	assert_string_equal(path, "tile/0/x001/x234/067");
@@ -286,7 +286,7 @@ static bool published(const struct env *e, struct checkpoint *ret)
 
 static void die_at(const struct env *e, enum fault f, const char *action)
 {
-	struct checkpoint c, before = {0}, now;
+	struct checkpoint c = {0}, before = {0}, now = {0};
 	struct tlog *t = open_log(e);
 	uint64_t told, base = tlog_size(t);
 	bool had;
@@ -337,7 +337,7 @@ static void test_torn(void **state)
 	const struct env *e = *state;
 	struct tlog *t = open_log(e), *again = NULL;
 	struct xerr err = {0};
-	struct checkpoint c;
+	struct checkpoint c = {0};
 	struct stat st;
 	off_t four;
 
@@ -391,7 +391,7 @@ static void test_full_disk(void **state)
 {
 	struct env *e = *state;
 	struct xerr err = {0};
-	struct checkpoint c, now;
+	struct checkpoint c = {0}, now = {0};
 	struct env disk = *e;
 	char text[400];
 	bool failed = false;
