@@ -27,7 +27,8 @@ endif
 endif
 
 PKGS := jansson libcrypto libarchive libelf libbpf capstone sqlite3 libseccomp libvirt \
-	libvirt-qemu liblz4 libzstd liblzma zlib smartcols
+	libvirt-qemu liblz4 libzstd liblzma zlib smartcols tss2-esys tss2-mu tss2-tctildr \
+	libmicrohttpd
 SAN_FLAGS := -fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
 CFLAGS   ?= -O2 -g
@@ -39,7 +40,7 @@ LIBS     := $(shell pkg-config --libs $(PKGS)) -lpthread
 
 # ---- libraries: one archive a folder, main.c left out; in link order ----
 LIB_DIRS := vmm-agent/cli vmm-agent/agent vmm-agent/target vmm-agent/lens vmm-agent/monitor \
-	policy attest package/build package package/kernel base
+	policy attest/witness attest package/build package package/kernel base
 srcs      = $(filter-out %/main.c,$(wildcard $(1)/*.c))
 archive   = $(B)/lib/$(subst /,_,$(1)).a
 ARCHIVES := $(foreach d,$(LIB_DIRS),$(if $(call srcs,$(d)),$(call archive,$(d))))
@@ -55,7 +56,9 @@ exopatch-lens_MAIN    := vmm-agent/lens
 exopatch-lens_LIBS    := vmm-agent/lens package/kernel base
 exopatch-build_MAIN   := package/build
 exopatch-build_LIBS   := package/build package package/kernel base
-PROGRAMS := $(foreach p,exopatch exopatch-monitor exopatch-lens exopatch-build,\
+exopatch-witness_MAIN := attest/witness
+exopatch-witness_LIBS := attest/witness attest base
+PROGRAMS := $(foreach p,exopatch exopatch-monitor exopatch-lens exopatch-build exopatch-witness,\
 	$(if $(wildcard $($(p)_MAIN)/main.c),$(p)))
 
 # ---- tests: every tests/unit/**/test_*.c and tests/vm/test_*.c is a program ----
@@ -202,7 +205,8 @@ demo: all
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/exopatch \
 		$(DESTDIR)$(PREFIX)/share/doc/exopatch $(DESTDIR)$(PREFIX)/src/exopatch-shim
-	install -m 755 $(B)/exopatch $(B)/exopatch-build $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(B)/exopatch $(B)/exopatch-build $(B)/exopatch-witness \
+		$(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(B)/exopatch-monitor $(B)/exopatch-lens \
 		$(DESTDIR)$(PREFIX)/libexec/exopatch/
 	install -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/exopatch/
