@@ -27,7 +27,7 @@ endif
 endif
 
 PKGS := jansson libcrypto libarchive libelf libbpf capstone sqlite3 libseccomp libvirt \
-	libvirt-qemu liblz4 libzstd liblzma zlib smartcols
+	libvirt-qemu liblz4 libzstd liblzma zlib smartcols libcyaml yaml-0.1 libical
 SAN_FLAGS := -fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
 CFLAGS   ?= -O2 -g
