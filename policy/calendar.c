@@ -48,8 +48,8 @@ int64_t zone_to_utc(const char *zone, int64_t local)
 void zone_month_starts(const char *zone, int64_t ret[MONTHS_ALL])
 {
 	for (unsigned int i = 0; i < MONTHS_ALL; i++)
-		ret[i] = zone_to_utc(
-			zone, time_from_civil((int)(YEAR_MIN + i / 12), i % 12 + 1, 1, 0));
+		ret[i] = zone_to_utc(zone,
+				     time_from_civil((int)(YEAR_MIN + i / 12), i % 12 + 1, 1, 0));
 }
 
 struct part {
@@ -58,12 +58,24 @@ struct part {
 };
 
 /* The values of the parts that are taken; the day's time is the start's. */
-enum { FREQ, INTERVAL, COUNT, UNTIL, WKST, BYMONTH, BYMONTHDAY, BYDAY, BYSETPOS, BYYEARDAY,
-       BYWEEKNO, NR_PARTS };
+enum {
+	FREQ,
+	INTERVAL,
+	COUNT,
+	UNTIL,
+	WKST,
+	BYMONTH,
+	BYMONTHDAY,
+	BYDAY,
+	BYSETPOS,
+	BYYEARDAY,
+	BYWEEKNO,
+	NR_PARTS
+};
 
-static const char *const part_names[NR_PARTS] = {
-	"FREQ",	      "INTERVAL", "COUNT",    "UNTIL",	   "WKST",    "BYMONTH",
-	"BYMONTHDAY", "BYDAY",	  "BYSETPOS", "BYYEARDAY", "BYWEEKNO"};
+static const char *const part_names[NR_PARTS] = {"FREQ",     "INTERVAL",  "COUNT",	"UNTIL",
+						 "WKST",     "BYMONTH",	  "BYMONTHDAY", "BYDAY",
+						 "BYSETPOS", "BYYEARDAY", "BYWEEKNO"};
 
 static const char *split_rrule(const char *s, struct part part[NR_PARTS])
 {

@@ -36,8 +36,8 @@ void zone_month_starts(const char *zone, int64_t ret[MONTHS_ALL]);
 /** struct recurrence - what a window or freeze says */
 struct recurrence {
 	const char *zone;
-	int64_t start;	  /* local */
-	int64_t duration; /* seconds that really pass */
+	int64_t start;	   /* local */
+	int64_t duration;  /* seconds that really pass */
 	const char *rrule; /* or NULL: once */
 };
 

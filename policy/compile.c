@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* From what libcyaml loaded to rules as they are evaluated. Nothing here can be the user's fault. */
+/* From what libcyaml loaded to rules as they are evaluated. Nothing here can be the user's fault.
+ */
 #include <errno.h>
 #include <string.h>
 
@@ -42,7 +43,9 @@ static struct rule rule_of(struct compiler *c, const char *name)
 {
 	const struct ynode *n = ynode_item(ynode_get(c->file->root, c->section), c->item);
 
-	return (struct rule){.name = name, .file = copy_of(c, c->file->name), .line = n ? n->line : 0,
+	return (struct rule){.name = name,
+			     .file = copy_of(c, c->file->name),
+			     .line = n ? n->line : 0,
 			     .everyone = true};
 }
 
@@ -53,7 +56,8 @@ static struct rule head_of(struct compiler *c, const struct raw_head *head)
 	for (uint32_t i = 0; i < head->groups_count; i++) {
 		size_t g = 0;
 
-		while (g < c->p->nr_groups && strcmp(c->p->groups[g].rule.name, head->groups[i]) != 0)
+		while (g < c->p->nr_groups &&
+		       strcmp(c->p->groups[g].rule.name, head->groups[i]) != 0)
 			g++;
 		expect(c, g < c->p->nr_groups);
 		if (g < c->p->nr_groups)

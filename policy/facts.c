@@ -17,20 +17,21 @@ static const cyaml_strval_t state_names[] = {{"active", APPLIED_ACTIVE},
 					     {"failed", APPLIED_FAILED}};
 
 #define FIELD(st, member, key_, type_, required_)                                                  \
-	{.key = (key_), .type = (type_), .required = (required_), .offset = offsetof(st, member)}
+	{                                                                                          \
+		.key = (key_), .type = (type_), .required = (required_),                           \
+		.offset = offsetof(st, member)                                                     \
+	}
 #define NAMED(st, member, key_, required_, names_)                                                 \
-	{.key = (key_),                                                                            \
-	 .type = FACT_NAME,                                                                        \
-	 .required = (required_),                                                                  \
-	 .offset = offsetof(st, member),                                                           \
-	 .names = (names_),                                                                        \
-	 .nr_names = XO_ARRAY_SIZE(names_)}
+	{                                                                                          \
+		.key = (key_), .type = FACT_NAME, .required = (required_),                         \
+		.offset = offsetof(st, member), .names = (names_),                                 \
+		.nr_names = XO_ARRAY_SIZE(names_)                                                  \
+	}
 #define OBJECTS(st, member, key_, fields_, each_)                                                  \
-	{.key = (key_),                                                                            \
-	 .type = FACT_OBJECTS,                                                                     \
-	 .offset = offsetof(st, member),                                                           \
-	 .fields = (fields_),                                                                      \
-	 .size = sizeof(each_)}
+	{                                                                                          \
+		.key = (key_), .type = FACT_OBJECTS, .offset = offsetof(st, member),               \
+		.fields = (fields_), .size = sizeof(each_)                                         \
+	}
 
 static const struct fact_field signal_fields[] = {
 	NAMED(struct signal, signal, "signal", true, pol_signals),
@@ -163,8 +164,8 @@ static const char *text_wrong(const json_t *v, enum fact_type type)
 	return NULL;
 }
 
-static const struct word *read_text(struct fact_reader *r, const struct fact_path *path, const json_t *v,
-				    enum fact_type type)
+static const struct word *read_text(struct fact_reader *r, const struct fact_path *path,
+				    const json_t *v, enum fact_type type)
 {
 	const char *why = text_wrong(v, type);
 
@@ -194,7 +195,8 @@ static void read_texts(struct fact_reader *r, const struct fact_path *path, cons
 	}
 }
 
-static void read_pairs(struct fact_reader *r, const struct fact_path *path, const json_t *v, struct words *ret)
+static void read_pairs(struct fact_reader *r, const struct fact_path *path, const json_t *v,
+		       struct words *ret)
 {
 	size_t n = json_object_size(v);
 	const char *key;
@@ -225,7 +227,8 @@ static void read_pairs(struct fact_reader *r, const struct fact_path *path, cons
 	}
 }
 
-static void read_time(struct fact_reader *r, const struct fact_path *path, const json_t *v, int64_t *ret)
+static void read_time(struct fact_reader *r, const struct fact_path *path, const json_t *v,
+		      int64_t *ret)
 {
 	if (!json_is_string(v) || strlen(json_string_value(v)) != json_string_length(v) ||
 	    !pol_parse_time(json_string_value(v), ret))
@@ -234,13 +237,15 @@ static void read_time(struct fact_reader *r, const struct fact_path *path, const
 		wrong(r, path, "comes from the future");
 }
 
-static void read_month(struct fact_reader *r, const struct fact_path *path, const json_t *v, uint32_t *ret)
+static void read_month(struct fact_reader *r, const struct fact_path *path, const json_t *v,
+		       uint32_t *ret)
 {
 	if (!json_is_string(v) || !month_parse(json_string_value(v), ret))
 		wrong(r, path, "must be a month, YYYY-MM");
 }
 
-static void read_number(struct fact_reader *r, const struct fact_path *path, const json_t *v, uint64_t *ret)
+static void read_number(struct fact_reader *r, const struct fact_path *path, const json_t *v,
+			uint64_t *ret)
 {
 	if (!json_is_integer(v) || json_integer_value(v) < 0)
 		wrong(r, path, "must be a whole number from 0 on");

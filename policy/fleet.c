@@ -136,10 +136,9 @@ static void parse_files(struct loader *l, const struct pol_text *file)
 		l->root[i] = json_loadb((const char *)file[i].text.p, file[i].text.len_bytes,
 					JSON_REJECT_DUPLICATES, &e);
 		if (!l->root[i]) {
-			pol_errors_add(l->r.errors, file[i].name,
-				       e.line > 0 ? (unsigned int)e.line : 0,
-				       e.column > 0 ? (unsigned int)e.column : 0, "not JSON: %s",
-				       e.text);
+			pol_errors_add(
+				l->r.errors, file[i].name, e.line > 0 ? (unsigned int)e.line : 0,
+				e.column > 0 ? (unsigned int)e.column : 0, "not JSON: %s", e.text);
 			continue;
 		}
 		if (!json_is_object(l->root[i])) {

@@ -137,9 +137,9 @@ struct fact_path {
 void fact_read(struct fact_reader *r, const struct fact_path *path, const json_t *o,
 	       const struct fact_field *fields, void *to);
 
-#define FACT_MAX_ITEMS	  4096
-#define FACT_MAX_TEXT	  255
-#define FACT_MAX_VMS	  1000000
-#define FACT_MAX_PATCHES  10000
+#define FACT_MAX_ITEMS	 4096
+#define FACT_MAX_TEXT	 255
+#define FACT_MAX_VMS	 1000000
+#define FACT_MAX_PATCHES 10000
 
 #endif

@@ -20,9 +20,9 @@ struct meaning {
 #define WRONG(m, n, ...)                                                                           \
 	pol_errors_add((m)->errors, (m)->file->name, (n)->line, (n)->column, __VA_ARGS__)
 
-static const char *const sections[] = {
-	"groups",    "rings", "windows", "freezes",	"pauses",    "deferrals", "deadlines",
-	"expedite", "allow", "deny",	 "eligibility", "baselines", "limits",	  "health"};
+static const char *const sections[] = {"groups",      "rings",	   "windows",  "freezes", "pauses",
+				       "deferrals",   "deadlines", "expedite", "allow",	  "deny",
+				       "eligibility", "baselines", "limits",   "health"};
 
 static const char *text_of(const struct ynode *n, const char *key)
 {
@@ -194,7 +194,8 @@ static void check_ring_after(struct meaning *m, const struct ynode *r)
 		return;
 	}
 	for (size_t steps = 0; steps <= POL_MAX_RULES * m->nr; steps++) {
-		at = text_of(at, "after") ? find_rule(m, "rings", text_of(at, "after"), NULL) : NULL;
+		at = text_of(at, "after") ? find_rule(m, "rings", text_of(at, "after"), NULL)
+					  : NULL;
 		if (!at)
 			return;
 		if (at == r)

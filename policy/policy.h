@@ -36,9 +36,9 @@ struct pol_text {
 
 /** struct pol_error - one thing that is wrong with a file */
 struct pol_error {
-	char *file; /* escaped */
+	char *file;		   /* escaped */
 	unsigned int line, column; /* from 1; 0 where the file has none */
-	char *text; /* escaped; what is wrong and what would be right */
+	char *text;		   /* escaped; what is wrong and what would be right */
 };
 
 #define POL_MAX_ERRORS 200
@@ -102,27 +102,29 @@ enum pol_action { POL_APPLY, POL_REBOOT, POL_REVERT };
 
 /* What stands in the way; the first that applies decides. Keys: pol_kind_key. */
 enum pol_kind {
+	POL_BY_HEALTH,	    /* it did harm here: revert it */
 	POL_BY_ACTIVE,	    /* the patch, or a newer one of its id, is active */
 	POL_BY_KERNEL,	    /* it is for another kernel */
 	POL_BY_DENY,	    /* deny */
 	POL_BY_ROLLED_BACK, /* this payload was rolled back on this VM */
 	POL_BY_ALLOW,	    /* no allow rule names it */
 	POL_BY_SERIAL,	    /* a newer serial or epoch was seen on this VM */
+	POL_BY_VERSION,	    /* an older version is active, and must be reverted first */
 	POL_BY_ELIGIBILITY, /* eligibility */
 	POL_BY_BASELINE,    /* the VM's baseline is too old */
 	POL_BY_PREREQUISITE,
-	POL_BY_STALE,	  /* the facts are too old to act on */
-	POL_BY_PAUSE,	  /* pauses */
-	POL_BY_NO_RING,	  /* no ring takes the VM */
-	POL_BY_HALT,	  /* the ring halted: too many failures */
-	POL_BY_RING,	  /* the ring before has not baked well yet */
-	POL_BY_FREEZE,	  /* freezes */
-	POL_BY_DEFERRAL,  /* deferrals */
-	POL_BY_MONTH,	  /* a baseline waits for a baseline month */
-	POL_BY_WINDOW,	  /* windows */
-	POL_BY_BUSY,	  /* the VM has another patch in hand */
-	POL_BY_LIMIT,	  /* limits */
-	POL_BY_NOTHING,	  /* allowed */
+	POL_BY_STALE,	 /* the facts are too old to act on */
+	POL_BY_PAUSE,	 /* pauses */
+	POL_BY_NO_RING,	 /* no ring takes the VM */
+	POL_BY_HALT,	 /* the ring halted: too many failures */
+	POL_BY_RING,	 /* the ring before has not baked well yet */
+	POL_BY_FREEZE,	 /* freezes */
+	POL_BY_DEFERRAL, /* deferrals */
+	POL_BY_MONTH,	 /* a baseline waits for a baseline month */
+	POL_BY_WINDOW,	 /* windows */
+	POL_BY_BUSY,	 /* the VM has another patch in hand */
+	POL_BY_LIMIT,	 /* limits */
+	POL_BY_NOTHING,	 /* allowed */
 	POL_KINDS = POL_BY_NOTHING,
 };
 
@@ -136,10 +138,12 @@ struct pol_verdict {
 	uint8_t by;	    /* enum pol_kind: what decided */
 	bool overdue;	    /* past its deadline */
 	uint16_t rule;	    /* which rule of that kind; POL_NO_RULE: one that is built in */
+	uint16_t nr_later;  /* the plan's own: what depends on the verdicts before */
 	uint32_t also;	    /* bit mask of 1 << enum pol_kind: all that stands in the way */
-	int64_t when;	    /* the first time it could be allowed, as things are; POL_NEVER: no
-			     * time will do by itself. Allowed: the time of the plan */
-	int64_t until;	    /* nothing changes before this by the passing of time alone */
+	uint32_t later;
+	int64_t when;  /* the first time it could be allowed, as things are; POL_NEVER: no
+			* time will do by itself. Allowed: the time of the plan */
+	int64_t until; /* nothing changes before this by the passing of time alone */
 };
 
 struct pol_plan;
@@ -154,9 +158,12 @@ int pol_plan_new(const struct pol_policy *p, const struct pol_fleet *f, int64_t 
 		 struct pol_plan **ret) XO_MUST_CHECK;
 void pol_plan_free(struct pol_plan *plan);
 
-/** pol_plan_verdicts - in the order they are to be acted on: first the allowed ones, in the
- *  order they start; then the waiting, soonest first; then the rest */
-const struct pol_verdict *pol_plan_verdicts(const struct pol_plan *plan, size_t *ret_nr);
+/** pol_plan_size - how many verdicts: one for every VM and patch */
+size_t pol_plan_size(const struct pol_plan *plan);
+
+/** pol_plan_item - the verdicts in the order they are to be acted on: first what is allowed, as it
+ *  starts; then what waits, soonest first; then the rest, by patch and VM. @i < pol_plan_size */
+const struct pol_verdict *pol_plan_item(const struct pol_plan *plan, size_t i);
 
 /** pol_plan_verdict - on one pair */
 const struct pol_verdict *pol_plan_verdict(const struct pol_plan *plan, size_t vm, size_t patch);
@@ -194,8 +201,7 @@ struct pol_failure {
  * Return: 0, -ENOMEM, -XO_ELIMIT (more steps than a simulation takes)
  */
 int pol_simulate(const struct pol_policy *p, const struct pol_fleet *f, int64_t from, int64_t to,
-		 const struct pol_failure *failure, size_t nr_failures,
-		 json_t **ret) XO_MUST_CHECK;
+		 const struct pol_failure *failure, size_t nr_failures, json_t **ret) XO_MUST_CHECK;
 
 const char *pol_state_key(enum pol_state s);
 const char *pol_action_key(enum pol_action a);

@@ -30,9 +30,9 @@ struct group {
 
 struct ring {
 	struct rule rule;
-	int after;	       /* index, or -1 */
-	uint32_t share;	       /* of its groups' VMs, in 1/10000; RING_ALL: all that are left */
-	uint32_t count;	       /* or that many; RING_ALL: not by count */
+	int after;		/* index, or -1 */
+	uint32_t share;		/* of its groups' VMs, in 1/10000; RING_ALL: all that are left */
+	uint32_t count;		/* or that many; RING_ALL: not by count */
 	uint32_t min_successes; /* RING_ALL: all members that the patch is for, at least 1 */
 	uint32_t max_failures;
 	int64_t bake;

@@ -11,8 +11,7 @@
 	CYAML_FIELD_SEQUENCE(key, CYAML_FLAG_POINTER | OPTIONAL, type, member, &word, 1,           \
 			     POL_MAX_WORDS)
 #define NAMES(type, key, member, names)                                                            \
-	CYAML_FIELD_FLAGS(key, NAMES_FLAGS | OPTIONAL, type, member, names,                        \
-			  CYAML_ARRAY_LEN(names))
+	CYAML_FIELD_FLAGS(key, NAMES_FLAGS | OPTIONAL, type, member, names, CYAML_ARRAY_LEN(names))
 #define HEAD(type)                                                                                 \
 	TEXT(type, "name", head.name, CYAML_FLAG_DEFAULT), TEXTS(type, "groups", head.groups)
 #define PATCHES(type)                                                                              \
@@ -42,10 +41,10 @@ const cyaml_strval_t pol_severities[4] = {{"low", POL_LOW},
 					  {"moderate", POL_MODERATE},
 					  {"important", POL_IMPORTANT},
 					  {"critical", POL_CRITICAL}};
-const cyaml_strval_t pol_signals[8] = {{"panic", POL_PANIC},	   {"oops", POL_OOPS},
-				       {"warn", POL_WARN},	   {"lockup", POL_LOCKUP},
-				       {"stall", POL_STALL},	   {"reboot", POL_REBOOTED},
-				       {"probe", POL_PROBE},	   {"violation", POL_VIOLATION}};
+const cyaml_strval_t pol_signals[8] = {{"panic", POL_PANIC}, {"oops", POL_OOPS},
+				       {"warn", POL_WARN},   {"lockup", POL_LOCKUP},
+				       {"stall", POL_STALL}, {"reboot", POL_REBOOTED},
+				       {"probe", POL_PROBE}, {"violation", POL_VIOLATION}};
 
 static const cyaml_schema_value_t word = {
 	CYAML_VALUE_STRING(CYAML_FLAG_POINTER, char, 1, POL_MAX_WORD_LEN)};

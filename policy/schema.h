@@ -170,7 +170,7 @@ struct raw_policy {
 	RAW_RULES(struct raw_health, health);
 };
 
-#define POL_MAX_RULES	 250 /* of one kind, in all files */
+#define POL_MAX_RULES	 250  /* of one kind, in all files */
 #define POL_MAX_WORDS	 1000 /* of one list */
 #define POL_MAX_WORD_LEN 255
 

@@ -15,9 +15,8 @@ struct check {
 	struct pol_errors *errors;
 };
 
-#define WRONG(c, n, ...)                                                                           \
-	pol_errors_add((c)->errors, (c)->file, (n)->line, (n)->column, __VA_ARGS__)
-#define CALLED(n) ((n)->key ? (n)->key : "item")
+#define WRONG(c, n, ...) pol_errors_add((c)->errors, (c)->file, (n)->line, (n)->column, __VA_ARGS__)
+#define CALLED(n)	 ((n)->key ? (n)->key : "item")
 
 static void check_value(const struct check *c, const struct ynode *n,
 			const cyaml_schema_value_t *schema);
@@ -41,7 +40,8 @@ static bool is_number(const char *s)
 {
 	const char *from, *mid;
 
-	if (!strncmp(s, "0x", 2) && s[2] && strspn(s + 2, "0123456789abcdefABCDEF") == strlen(s + 2))
+	if (!strncmp(s, "0x", 2) && s[2] &&
+	    strspn(s + 2, "0123456789abcdefABCDEF") == strlen(s + 2))
 		return true;
 	if (!strncmp(s, "0o", 2) && s[2] && strspn(s + 2, "01234567") == strlen(s + 2))
 		return true;

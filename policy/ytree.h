@@ -17,9 +17,9 @@ enum ynode_type { YNODE_SCALAR, YNODE_SEQUENCE, YNODE_MAPPING };
 struct ynode {
 	enum ynode_type type;
 	unsigned int line, column;
-	bool plain;	   /* a scalar without quotes */
-	const char *text;  /* of a scalar; no NUL inside */
-	const char *key;   /* of a mapping's child, else NULL */
+	bool plain;	  /* a scalar without quotes */
+	const char *text; /* of a scalar; no NUL inside */
+	const char *key;  /* of a mapping's child, else NULL */
 	unsigned int key_line, key_column;
 	struct ynode *next; /* sibling */
 	struct ynode *child;

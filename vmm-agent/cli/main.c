@@ -93,6 +93,9 @@ static void usage(FILE *out)
 	for (size_t i = 0; i < XO_ARRAY_SIZE(commands); i++)
 		fprintf(out, "  %-8s %-11s %s\n", commands[i].name,
 			commands[i].operand ? commands[i].operand : "", commands[i].summary);
+	fputs("\n  exopatch policy check|plan|explain|simulate POLICY... [--facts FILE]\n"
+	      "           who may be patched, when, in what order, and why not now\n",
+	      out);
 	fputs("\nexopatch COMMAND --help lists the command's options.\n"
 	      "Exit codes: 0 done, 1 error, 2 usage, 3 refused.\n",
 	      out);
@@ -133,6 +136,8 @@ int main(int argc, char **argv)
 	json_t *doc = NULL;
 	int rc, code;
 
+	if (argc > 1 && !strcmp(argv[1], "policy"))
+		return cli_policy(argc - 1, argv + 1);
 	if (argc < 2 || !(cmd = find_command(argv[1]))) {
 		bool help = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help"));
 
