@@ -319,45 +319,88 @@ static void rule_text(const json_t *o, char *out, size_t size)
 		snprintf(out, size, "%s", str(o, "by"));
 }
 
+/** struct row - VMs one after the other that get the same verdict for the same reason */
+struct row {
+	struct libscols_table *table;
+	struct pol_verdict v;
+	size_t nr;
+	char vms[160], patch[64], by[128], why[400];
+};
+
+static void row_print(struct row *r)
+{
+	const struct pol_verdict *v = &r->v;
+	char when[POL_TIME_SIZE];
+	bool now = v->state == POL_ALLOWED;
+
+	if (r->nr > 3)
+		snprintf(r->vms + strlen(r->vms), sizeof(r->vms) - strlen(r->vms), " and %zu more",
+			 r->nr - 3);
+	if (r->nr)
+		table_add(r->table,
+			  (const char *const[]){
+				  r->patch,
+				  now ? pol_action_key(v->action) : pol_state_key(v->state),
+				  now			 ? "now"
+				  : v->when == POL_NEVER ? "-"
+							 : pol_format_time(v->when, when),
+				  r->vms, r->by, r->why},
+			  6);
+	r->nr = 0;
+	r->vms[0] = '\0';
+}
+
+static int row_add(struct row *r, const struct pol_plan *plan, const struct pol_verdict *v)
+{
+	json_t *o = pol_verdict_json(plan, v, true);
+	char by[128];
+	const char *why;
+
+	if (!o)
+		return -ENOMEM;
+	rule_text(o, by, sizeof(by));
+	why = v->overdue && v->state == POL_ALLOWED ? "overdue" : first_reason(o);
+	if (r->nr &&
+	    (r->v.patch != v->patch || r->v.state != v->state || r->v.when != v->when ||
+	     r->v.action != v->action || strcmp(r->by, by) != 0 || strcmp(r->why, why) != 0))
+		row_print(r);
+	r->v = *v;
+	snprintf(r->patch, sizeof(r->patch), "%s", str(o, "patch"));
+	snprintf(r->by, sizeof(r->by), "%s", by);
+	snprintf(r->why, sizeof(r->why), "%s", why);
+	if (r->nr++ < 3)
+		snprintf(r->vms + strlen(r->vms), sizeof(r->vms) - strlen(r->vms) - 24, "%s%.40s",
+			 r->nr > 1 ? ", " : "", str(o, "vm"));
+	json_decref(o);
+	return 0;
+}
+
 static int print_plan_table(const struct command *c, const struct pol_plan *plan)
 {
-	static const char *const columns[] = {"VM", "PATCH", "VERDICT", "WHEN", "BY", "WHY"};
-	struct libscols_table *t = table_new(columns, XO_ARRAY_SIZE(columns));
+	static const char *const columns[] = {"PATCH", "VERDICT", "WHEN", "VMS", "BY", "WHY"};
+	struct row row = {.table = table_new(columns, XO_ARRAY_SIZE(columns))};
 	size_t count[POL_ACTIVE + 1] = {0}, hidden = 0;
 	char at[POL_TIME_SIZE];
+	int rc = 0;
 
-	for (size_t i = 0; i < pol_plan_size(plan); i++) {
+	for (size_t i = 0; !rc && i < pol_plan_size(plan); i++) {
 		const struct pol_verdict *v = pol_plan_item(plan, i);
-		json_t *o;
-		char by[128];
 
 		count[v->state]++;
-		if (is_noise(v) && !c->all) {
+		if (!is_noise(v) || c->all)
+			rc = row_add(&row, plan, v);
+		else
 			hidden++;
-			continue;
-		}
-		o = pol_verdict_json(plan, v, true);
-		if (!o)
-			return -ENOMEM;
-		rule_text(o, by, sizeof(by));
-		table_add(t,
-			  (const char *const[]){
-				  str(o, "vm"), str(o, "patch"),
-				  v->state == POL_ALLOWED ? str(o, "action") : str(o, "verdict"),
-				  v->state == POL_ALLOWED ? "now" : str(o, "when"), by,
-				  v->overdue && v->state == POL_ALLOWED ? "overdue"
-									: first_reason(o)},
-			  XO_ARRAY_SIZE(columns));
-		json_decref(o);
 	}
-	table_print(t);
+	row_print(&row);
+	table_print(row.table);
 	printf("%s: %zu allowed now, %zu waiting, %zu denied, %zu ineligible, %zu active\n",
 	       pol_format_time(c->at, at), count[POL_ALLOWED], count[POL_WAITING],
 	       count[POL_DENIED], count[POL_INELIGIBLE], count[POL_ACTIVE]);
 	if (hidden)
 		printf("%zu that are active or for another kernel are not shown; see --all\n",
 		       hidden);
-	return 0;
+	return rc;
 }
 
 /* One verdict after the other, so that a large plan needs no memory of its own. */
