@@ -22,27 +22,37 @@ bool zone_exists(const char *name)
 	return !strcmp(name, "UTC") || icaltimezone_get_builtin_timezone(name);
 }
 
-/* Seconds east of UTC at the instant @t. */
-static int64_t offset_at(const char *zone, int64_t t)
+/* NULL: UTC. */
+static icaltimezone *zone_named(const char *name)
 {
-	icaltimezone *z = icaltimezone_get_builtin_timezone(zone);
+	return strcmp(name, "UTC") ? icaltimezone_get_builtin_timezone(name) : NULL;
+}
+
+/* Seconds east of UTC at the instant @t. */
+static int64_t offset_at(icaltimezone *z, int64_t t)
+{
 	struct icaltimetype utc;
 
-	if (!z || !strcmp(zone, "UTC"))
+	if (!z)
 		return 0;
 	utc = icaltime_from_timet_with_zone(t, 0, icaltimezone_get_utc_timezone());
 	return icaltimezone_get_utc_offset_of_utc_time(z, &utc, NULL);
 }
 
-int64_t zone_to_utc(const char *zone, int64_t local)
+static int64_t to_utc(icaltimezone *z, int64_t local)
 {
-	int64_t before = offset_at(zone, local - DAY_S), after = offset_at(zone, local + DAY_S);
+	int64_t before = offset_at(z, local - DAY_S), after = offset_at(z, local + DAY_S);
 
-	if (offset_at(zone, local - before) == before)
+	if (before == after || offset_at(z, local - before) == before)
 		return local - before;
-	if (offset_at(zone, local - after) == after)
+	if (offset_at(z, local - after) == after)
 		return local - after;
 	return local - before;
+}
+
+int64_t zone_to_utc(const char *zone, int64_t local)
+{
+	return to_utc(zone_named(zone), local);
 }
 
 void zone_month_starts(const char *zone, int64_t ret[MONTHS_ALL])
@@ -205,6 +215,7 @@ static int add_interval(struct list *l, int64_t from, int64_t to)
 
 static int expand(const struct recurrence *r, struct icalrecurrencetype *rule, struct list *l)
 {
+	icaltimezone *zone = zone_named(r->zone);
 	icalrecur_iterator *it;
 	int rc = 0;
 
@@ -222,7 +233,7 @@ static int expand(const struct recurrence *r, struct icalrecurrencetype *rule, s
 		local = icaltime_as_timet(next);
 		if (local >= TIME_END)
 			break;
-		from = zone_to_utc(r->zone, local);
+		from = to_utc(zone, local);
 		rc = add_interval(l, from, from + r->duration);
 	}
 	icalrecur_iterator_free(it);

@@ -106,20 +106,20 @@ static void check_top(struct loader *l, const json_t *root)
 		l->r.fleet->at = at;
 }
 
-static size_t count_items(struct loader *l, const json_t *root, const char *key, size_t have,
-			  size_t max)
+/* A list that cannot be read is taken out, so that the rest can be. */
+static size_t count_items(struct loader *l, json_t *root, const char *key, size_t have, size_t max)
 {
 	const json_t *list = json_object_get(root, key);
+	size_t nr = json_array_size(list);
 
-	if (list && !json_is_array(list)) {
+	if (!list || (json_is_array(list) && nr <= max - have))
+		return have + nr;
+	if (!json_is_array(list))
 		pol_errors_add(l->r.errors, l->r.file, 0, 0, "%s must be a list of objects", key);
-		return have;
-	}
-	if (json_array_size(list) > max - have) {
+	else
 		pol_errors_add(l->r.errors, l->r.file, 0, 0, "%s: more than %zu in all", key, max);
-		return have;
-	}
-	return have + json_array_size(list);
+	json_object_del(root, key);
+	return have;
 }
 
 static void parse_files(struct loader *l, const struct pol_text *file)
@@ -348,7 +348,7 @@ int pol_fleet_load(const struct pol_text *file, size_t nr, int64_t at, struct po
 {
 	_cleanup_pol_fleet_ struct pol_fleet *f = calloc(1, sizeof(*f));
 	struct loader l = {.r = {.fleet = f, .errors = errors, .at = at}, .nr_files = nr};
-	int rc = 0;
+	int rc;
 
 	if (!f)
 		return -ENOMEM;
@@ -358,8 +358,7 @@ int pol_fleet_load(const struct pol_text *file, size_t nr, int64_t at, struct po
 		return -XO_EMALFORMED;
 	}
 	parse_files(&l, file);
-	if (!errors->nr && !errors->dropped)
-		rc = read_files(&l, file);
+	rc = read_files(&l, file);
 	if (!rc && !errors->nr && !errors->dropped)
 		rc = finish(&l);
 	for (size_t i = 0; i < nr; i++)

@@ -399,7 +399,9 @@ static int build_busy(struct moment *m)
 			    (a->state != APPLIED_ACTIVE ||
 			     health_of(m, h, a, &until) != HEALTH_PENDING))
 				continue;
-			if (until > m->busy_until[v]) {
+			if (until > m->busy_until[v] ||
+			    (until == m->busy_until[v] &&
+			     strcmp(a->id->text, m->busy_with[v]->text) < 0)) {
 				m->busy_until[v] = until;
 				m->busy_with[v] = a->id;
 			}

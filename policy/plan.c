@@ -96,6 +96,11 @@ static int keep_later(struct pol_plan *plan, struct pol_verdict *v, const struct
 	return 0;
 }
 
+static bool is_newer(const struct applied *a, const struct applied *b)
+{
+	return a->at > b->at || (a->at == b->at && strcmp(a->id->text, b->id->text) > 0);
+}
+
 /* Of several patches that do harm the newest is reverted first: it may build on the others. */
 static bool is_newest_harm(const struct pol_plan *plan, size_t vm, size_t patch)
 {
@@ -111,7 +116,7 @@ static bool is_newest_harm(const struct pol_plan *plan, size_t vm, size_t patch)
 
 		if (a->state == APPLIED_ACTIVE && k >= 0 && w->patch[k].payload == a->payload &&
 		    health_of(&plan->m, h, a, &until) == HEALTH_BAD &&
-		    (!newest || a->at >= newest->at))
+		    (!newest || is_newer(a, newest)))
 			newest = a;
 	}
 	return newest && newest->id == w->patch[patch].id;
