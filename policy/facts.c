@@ -184,7 +184,7 @@ static void read_texts(struct fact_reader *r, const struct fact_path *path, cons
 		wrong(r, path, "must be a list of strings, at most 4096");
 		return;
 	}
-	ret->word = get(r, n, sizeof(*ret->word));
+	ret->word = get(r, n, sizeof(struct word *));
 	for (size_t i = 0; ret->word && i < n; i++) {
 		const struct fact_path item = {.up = path, .index = i};
 
@@ -206,7 +206,7 @@ static void read_pairs(struct fact_reader *r, const struct fact_path *path, cons
 		wrong(r, path, "must be an object of strings");
 		return;
 	}
-	ret->word = get(r, n, sizeof(*ret->word));
+	ret->word = get(r, n, sizeof(struct word *));
 	json_object_foreach((json_t *)v, key, value)
 	{
 		char text[2 * FACT_MAX_TEXT];

@@ -22,7 +22,7 @@ static uint32_t hash_of(const char *s, size_t len)
 static bool grow_slots(struct pol_fleet *f)
 {
 	size_t nr = f->nr_slots ? 2 * f->nr_slots : 1024;
-	const struct word **slot = calloc(nr, sizeof(*slot));
+	const struct word **slot = calloc(nr, sizeof(struct word *));
 
 	if (!slot)
 		return false;

@@ -73,7 +73,7 @@ static int digest_all(struct pol_policy *p, const struct source *s, size_t nr)
 	int rc = text ? 0 : -ENOMEM;
 
 	for (size_t i = 0; !rc && i < nr; i++) {
-		_cleanup_xbuf_ struct xbuf b = XBUF(POL_POLICY_MAX_BYTES * 4);
+		_cleanup_xbuf_ struct xbuf b = XBUF((size_t)POL_POLICY_MAX_BYTES * 4);
 
 		rc = ytree_canonical(s[i].root, &b);
 		rc = rc ? rc : xbuf_add(&b, "\n", 2);

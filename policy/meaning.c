@@ -273,7 +273,7 @@ static int check_recurrence(struct meaning *m, const struct ynode *r, int64_t st
 	int rc;
 
 	if (text_of(r, "duration") && duration_parse(text_of(r, "duration"), &rec.duration) &&
-	    (rec.duration < MINUTE_S || rec.duration > 31 * DAY_S))
+	    (rec.duration < MINUTE_S || rec.duration > INT64_C(31) * DAY_S))
 		WRONG(m, duration, "duration must be from 1m to 31d");
 	if (!text_of(r, "rrule"))
 		return 0;
@@ -311,7 +311,7 @@ static int check_calendar(struct meaning *m, const struct ynode *r)
 		return 0;
 	if (utc && ynode_get(r, "zone"))
 		WRONG(m, start, "start ends in Z, which is UTC; leave out either that or zone");
-	if (text_of(r, "end") && time_parse(end->text, &to, &end_utc)) {
+	if (end && text_of(r, "end") && time_parse(end->text, &to, &end_utc)) {
 		if (utc != end_utc)
 			WRONG(m, end, "start and end must both end in Z, or neither");
 		else if (to <= from)
@@ -356,7 +356,7 @@ static int check_deadline(struct meaning *m, const struct ynode *r)
 
 		for (const struct ynode *d = list ? list->child : NULL; d && !rc; d = d->next)
 			if (text_of(d, "days") &&
-			    strtol(text_of(d, "days"), NULL, 10) * DAY_S > after &&
+			    strtol(text_of(d, "days"), NULL, 10) * INT64_C(86400) > after &&
 			    same_text(ynode_get(d, "patches"), ynode_get(r, "patches"), &rc) &&
 			    same_text(ynode_get(d, "groups"), ynode_get(r, "groups"), &rc))
 				WRONG(m, ynode_get(r, "after"),

@@ -173,7 +173,7 @@ static uint32_t baseline_needed(const struct baseline *b, int64_t released)
 {
 	for (size_t i = month_index(b, released) + 1; i-- > 0;)
 		if (b->month[i % 12])
-			return (uint32_t)(YEAR_MIN * 12 + i);
+			return (uint32_t)i + YEAR_MIN * 12;
 	return 0;
 }
 
@@ -385,7 +385,7 @@ static int build_busy(struct moment *m)
 	const struct world *w = m->w;
 
 	m->busy_until = arena_get(&m->arena, w->nr_vms + 1, sizeof(*m->busy_until));
-	m->busy_with = arena_get(&m->arena, w->nr_vms + 1, sizeof(*m->busy_with));
+	m->busy_with = arena_get(&m->arena, w->nr_vms + 1, sizeof(struct word *));
 	if (!m->busy_until || !m->busy_with)
 		return -ENOMEM;
 	for (size_t v = 0; v < w->nr_vms; v++) {

@@ -73,6 +73,17 @@ static int tally_active(struct tally *t, size_t vm, const struct applied *a, uin
 		       : add_baking(t, ring, patch, baked > decided ? baked : decided);
 }
 
+/* A later try of the same payload is what counts. */
+static bool is_superseded(const struct vm *v, const struct applied *a)
+{
+	for (uint32_t i = 0; i < v->nr_applied; i++)
+		if (v->applied[i].id == a->id && v->applied[i].payload == a->payload &&
+		    (v->applied[i].at > a->at ||
+		     (v->applied[i].at == a->at && v->applied[i].state < a->state)))
+			return true;
+	return false;
+}
+
 static int tally_vm(struct tally *t, size_t vm)
 {
 	struct moment *m = t->m;
@@ -88,7 +99,7 @@ static int tally_vm(struct tally *t, size_t vm)
 		struct ring_state *s;
 
 		if (patch < 0 || w->patch[patch].payload != a->payload ||
-		    words_have(&v->rolled_back, a->payload))
+		    words_have(&v->rolled_back, a->payload) || is_superseded(v, a))
 			continue;
 		s = &m->ring[w->ring_of[vm] * w->nr_patches + (size_t)patch];
 		if (a->state == APPLIED_FAILED)

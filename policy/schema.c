@@ -2,8 +2,8 @@
 #include "policy/schema.h"
 
 #define OPTIONAL     CYAML_FLAG_OPTIONAL
-#define OPTIONAL_PTR CYAML_FLAG_POINTER_NULL | CYAML_FLAG_OPTIONAL
-#define NAMES_FLAGS  CYAML_FLAG_STRICT | CYAML_FLAG_CASE_SENSITIVE
+#define OPTIONAL_PTR (CYAML_FLAG_POINTER_NULL | CYAML_FLAG_OPTIONAL)
+#define NAMES_FLAGS  (CYAML_FLAG_STRICT | CYAML_FLAG_CASE_SENSITIVE)
 
 #define TEXT(type, key, member, flags)                                                             \
 	CYAML_FIELD_STRING_PTR(key, (flags) | CYAML_FLAG_POINTER, type, member, 1, POL_MAX_WORD_LEN)

@@ -133,11 +133,11 @@ static int let_revert(struct simulation *s, size_t vm, const struct patch *p)
 	struct vm *v = &s->fleet.vm[vm];
 	struct words more = {.nr = v->rolled_back.nr + 1};
 
-	more.word = arena_get(&s->arena, more.nr, sizeof(*more.word));
+	more.word = arena_get(&s->arena, more.nr, sizeof(struct word *));
 	if (!more.word)
 		return -ENOMEM;
 	if (v->rolled_back.nr)
-		memcpy(more.word, v->rolled_back.word, v->rolled_back.nr * sizeof(*more.word));
+		memcpy(more.word, v->rolled_back.word, v->rolled_back.nr * sizeof(struct word *));
 	more.word[more.nr - 1] = p->payload;
 	v->rolled_back = more;
 	for (uint32_t i = 0; i < v->nr_applied; i++)

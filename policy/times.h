@@ -4,6 +4,7 @@
 #define EXOPATCH_POLICY_TIMES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/cleanup.h"
@@ -17,7 +18,7 @@
 #define TIME_END   INT64_C(2145916800)
 #define YEAR_MIN   2000
 #define YEAR_MAX   2037
-#define MONTHS_ALL ((YEAR_MAX - YEAR_MIN + 1) * 12)
+#define MONTHS_ALL ((size_t)(YEAR_MAX - YEAR_MIN + 1) * 12)
 
 /** time_from_civil - seconds of a date and time of day; any valid civil time */
 int64_t time_from_civil(int year, unsigned int month, unsigned int day, unsigned int second);

@@ -73,10 +73,11 @@ static int link_node(struct builder *b, struct ynode *n, const yaml_event_t *ev)
 static int take_node(struct builder *b, const yaml_event_t *ev, enum ynode_type type,
 		     const char *text, bool plain)
 {
+	const struct ynode *parent = b->depth ? b->open[b->depth - 1] : NULL;
 	struct ynode *n;
 	int rc;
 
-	if (b->depth && b->open[b->depth - 1]->type == YNODE_MAPPING && !b->key)
+	if (parent && parent->type == YNODE_MAPPING && !b->key)
 		return take_key(b, ev, text);
 	if (++b->nr_nodes > YTREE_MAX_NODES) {
 		WRONG(b, ev->start_mark, "more than %d values; split the policy into files",

@@ -84,8 +84,10 @@ static void check_complete(struct argp_state *st, const struct command *c)
 
 	for (size_t i = 0; c->verb && i < XO_ARRAY_SIZE(verbs); i++)
 		known = known || !strcmp(c->verb, verbs[i]);
-	if (!known)
+	if (!c->verb || !known) {
 		argp_error(st, "say what to do: check, plan, explain or simulate");
+		return;
+	}
 	if (!c->nr_policy)
 		argp_error(st, "%s: the policy's file is missing", c->verb);
 	if (strcmp(c->verb, "check") != 0 && !c->nr_facts)
