@@ -207,6 +207,8 @@ install: all
 		$(DESTDIR)$(PREFIX)/libexec/exopatch/
 	install -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/exopatch/
 	cp -r docs $(DESTDIR)$(PREFIX)/share/doc/exopatch/
+	install -d $(DESTDIR)$(PREFIX)/share/doc/exopatch/policy
+	cp -r policy/examples policy/schema $(DESTDIR)$(PREFIX)/share/doc/exopatch/policy/
 	install -m 644 guest-shim/*.c guest-shim/*.h guest-shim/Kbuild \
 		$(DESTDIR)$(PREFIX)/src/exopatch-shim/
 

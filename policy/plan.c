@@ -369,6 +369,22 @@ const struct pol_verdict *pol_plan_verdict(const struct pol_plan *plan, size_t v
 	return &plan->verdict[patch * plan->w->nr_vms + vm];
 }
 
+static bool is_empty(const struct world *w, size_t group)
+{
+	for (size_t i = 0; i < w->nr_classes; i++)
+		if (groupset_has(&w->class[i].groups, group))
+			return false;
+	return true;
+}
+
+const char *pol_plan_empty_group(const struct pol_plan *plan, size_t i)
+{
+	for (size_t g = 0; g < plan->p->nr_groups; g++)
+		if (is_empty(plan->w, g) && !i--)
+			return plan->p->groups[g].rule.name;
+	return NULL;
+}
+
 int64_t pol_plan_until(const struct pol_plan *plan)
 {
 	return plan->until;

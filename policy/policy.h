@@ -168,6 +168,10 @@ const struct pol_verdict *pol_plan_item(const struct pol_plan *plan, size_t i);
 /** pol_plan_verdict - on one pair */
 const struct pol_verdict *pol_plan_verdict(const struct pol_plan *plan, size_t vm, size_t patch);
 
+/** pol_plan_empty_group - the name of the @i-th group, by name, that no VM of the facts is in;
+ * NULL: there are not so many */
+const char *pol_plan_empty_group(const struct pol_plan *plan, size_t i);
+
 /** pol_plan_until - no verdict changes before this by the passing of time alone */
 int64_t pol_plan_until(const struct pol_plan *plan);
 

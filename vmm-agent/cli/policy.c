@@ -399,6 +399,8 @@ static int print_plan_table(const struct command *c, const struct pol_plan *plan
 	printf("%s: %zu allowed now, %zu waiting, %zu denied, %zu ineligible, %zu active\n",
 	       pol_format_time(c->at, at), count[POL_ALLOWED], count[POL_WAITING],
 	       count[POL_DENIED], count[POL_INELIGIBLE], count[POL_ACTIVE]);
+	for (size_t i = 0; pol_plan_empty_group(plan, i); i++)
+		printf("group '%s' has no VM\n", pol_plan_empty_group(plan, i));
 	if (hidden)
 		printf("%zu that are active or for another kernel are not shown; see --all\n",
 		       hidden);
@@ -415,6 +417,10 @@ static int print_plan_json(const struct command *c, const struct pol_plan *plan)
 	       pol_format_time(c->at, t));
 	printf(" \"policy_sha256\": \"%s\",\n", digest_text(pol_policy_digest(c->p), policy));
 	printf(" \"facts_sha256\": \"%s\",\n", digest_text(pol_fleet_digest(c->f), facts));
+	fputs(" \"empty_groups\": [", stdout);
+	for (size_t i = 0; pol_plan_empty_group(plan, i); i++)
+		printf("%s\"%s\"", i ? ", " : "", pol_plan_empty_group(plan, i));
+	fputs("],\n", stdout);
 	if (pol_plan_until(plan) == POL_NEVER)
 		fputs(" \"until\": null,\n \"verdicts\": [", stdout);
 	else
@@ -539,7 +545,15 @@ static void print_timeline(const json_t *doc)
 static int run_simulate(const struct command *c, struct xerr *err)
 {
 	json_t *doc;
-	int rc = pol_simulate(c->p, c->f, c->from, c->to, c->failure, c->nr_failures, &doc);
+	int rc;
+
+	for (size_t i = 0; i < c->nr_failures; i++)
+		if (pol_find_vm(c->f, c->failure[i].vm) < 0 ||
+		    pol_find_patch(c->f, c->failure[i].patch) < 0)
+			return xerr_set(err, XO_EUSAGE,
+					"--fail: the facts have no VM '%s' or no patch '%s'",
+					c->failure[i].vm, c->failure[i].patch);
+	rc = pol_simulate(c->p, c->f, c->from, c->to, c->failure, c->nr_failures, &doc);
 
 	if (rc)
 		return xerr_set(err, -rc, "simulate: %s", xo_code_text(rc));

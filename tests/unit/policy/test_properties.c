@@ -511,6 +511,57 @@ static void the_first_reason_decides(void **state)
 	for_each_round(check_reasons);
 }
 
+/* Over weeks of a simulation: never more in hand than the limit, no VM twice, nothing denied. */
+static void check_simulation(void)
+{
+	json_t *policy = make_policy(false), *facts = make_facts(), *doc, *e, *later;
+	int64_t at = polfix_time(AT);
+	size_t i, k, limit = 1 + pick(3);
+
+	add_rule(policy, "limits",
+		 json_pack("{s:s,s:s,s:I}", "name", "all", "per", "all", "at_once",
+			   (json_int_t)limit));
+	add_rule(policy, "deny",
+		 json_pack("{s:s,s:{s:[s]}}", "name", "never", "patches", "packages", "p0"));
+	{
+		_cleanup_trial_ struct trial t = plan_of(policy, facts, at);
+
+		assert_int_equal(pol_simulate(t.p, t.f, at, at + 21 * 86400, NULL, 0, &doc), 0);
+	}
+	json_array_foreach(json_object_get(doc, "events"), i, e)
+	{
+		const char *vm = json_string_value(json_object_get(e, "vm"));
+		int64_t start = polfix_time(json_string_value(json_object_get(e, "at")));
+		size_t nr = 0;
+
+		if (strcmp(json_string_value(json_object_get(e, "event")), "apply") != 0)
+			continue;
+		assert_string_not_equal(json_string_value(json_object_get(e, "patch")), "p0");
+		for (k = i; (later = json_array_get(json_object_get(doc, "events"), k)); k++) {
+			if (strcmp(json_string_value(json_object_get(later, "event")), "apply") !=
+			    0)
+				continue;
+			if (polfix_time(json_string_value(json_object_get(later, "at"))) >=
+			    start + WATCH_S)
+				break;
+			assert_true(k == i ||
+				    strcmp(json_string_value(json_object_get(later, "vm")), vm) !=
+					    0);
+			nr++;
+		}
+		assert_true(nr <= limit);
+	}
+	json_decref(doc);
+	json_decref(policy);
+	json_decref(facts);
+}
+
+static void a_simulation_never_exceeds_a_limit(void **state)
+{
+	(void)state;
+	for_each_round(check_simulation);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -521,6 +572,7 @@ int main(void)
 		cmocka_unit_test(order_is_irrelevant),
 		cmocka_unit_test(verdicts_hold_until_they_say),
 		cmocka_unit_test(the_first_reason_decides),
+		cmocka_unit_test(a_simulation_never_exceeds_a_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
