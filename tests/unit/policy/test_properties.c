@@ -526,7 +526,8 @@ static void check_simulation(void)
 	{
 		_cleanup_trial_ struct trial t = plan_of(policy, facts, at);
 
-		assert_int_equal(pol_simulate(t.p, t.f, at, at + 21 * 86400, NULL, 0, &doc), 0);
+		assert_int_equal(
+			pol_simulate(t.p, t.f, at, at + INT64_C(21 * 86400), NULL, 0, &doc), 0);
 	}
 	json_array_foreach(json_object_get(doc, "events"), i, e)
 	{
