@@ -64,23 +64,21 @@ PROGRAMS := $(foreach p,exopatch exopatch-monitor exopatch-lens exopatch-build e
 # ---- tests: every tests/unit/**/test_*.c and tests/vm/test_*.c is a program ----
 UNIT_SRCS := $(wildcard tests/unit/*/test_*.c tests/unit/*/*/test_*.c)
 VM_SRCS   := $(wildcard tests/vm/test_*.c)
-GUARD_SRCS := $(wildcard tests/guard/test_*.c)
 BENCH_SRCS := $(wildcard tests/bench/bench_*.c)
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 TESTLIB_SRCS := $(wildcard tests/lib/*.c)
 UNIT_BINS := $(patsubst %.c,$(B)/%,$(UNIT_SRCS))
 VM_BINS   := $(patsubst %.c,$(B)/%,$(VM_SRCS))
-GUARD_BINS := $(patsubst %.c,$(B)/%,$(GUARD_SRCS))
 BENCH_BINS := $(patsubst %.c,$(B)/%,$(BENCH_SRCS))
 REPLAY_BINS := $(patsubst %.c,$(B)/%-replay,$(FUZZ_SRCS))
 FUZZ_BINS := $(patsubst %.c,$(B)/%,$(FUZZ_SRCS))
 TESTLIB   := $(if $(TESTLIB_SRCS),$(B)/lib/tests_lib.a)
 
 ALL_SRCS := $(sort $(wildcard $(foreach d,$(LIB_DIRS),$(d)/*.c)) $(UNIT_SRCS) $(VM_SRCS) \
-	$(GUARD_SRCS) $(BENCH_SRCS) $(FUZZ_SRCS) $(TESTLIB_SRCS) $(wildcard tests/fuzz/*.c))
+	$(BENCH_SRCS) $(FUZZ_SRCS) $(TESTLIB_SRCS) $(wildcard tests/fuzz/*.c))
 FORMAT_SRCS := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
-.PHONY: all help clean test unit-test vm-test guard-test bench demo fuzz format format-check tidy install \
+.PHONY: all help clean test unit-test vm-test bench demo fuzz format format-check tidy install \
 	image images guest bare dev-keys
 all: $(PROGRAMS:%=$(B)/%) compile_commands.json
 
@@ -90,7 +88,7 @@ help:
 	'make demo               patch a running Debian kernel, end to end, with a transcript' \
 	'make test               all tests (make SAN=1 test: with address and UB sanitizers)' \
 	'make unit-test          only those that need no guest' \
-	'make guard-test         more tests of the guard, which is being built' \
+	'make         more tests of the guard, which is being built' \
 	'make bench              measure; a table, and build/bench.json' \
 	'make fuzz TIME=60       fuzz each parser for that many seconds' \
 	'make image KERNEL=pkg   a guest from any Debian kernel package' \
@@ -128,7 +126,7 @@ $(TESTLIB): $(call objs,$(TESTLIB_SRCS))
 	$(call say,AR)
 	$(Q)ar rcs $@ $^
 
-$(UNIT_BINS) $(VM_BINS) $(GUARD_BINS) $(BENCH_BINS): $(B)/%: $(B)/obj/%.o $(TESTLIB) $(ARCHIVES)
+$(UNIT_BINS) $(VM_BINS) $(BENCH_BINS): $(B)/%: $(B)/obj/%.o $(TESTLIB) $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(TESTLIB) $(ARCHIVES) \
@@ -194,9 +192,6 @@ test: all $(UNIT_BINS) $(REPLAY_BINS) $(VM_BINS)
 	@BUILD=$(B) tests/run --images $(UNIT_BINS) $(REPLAY_BINS) $(VM_BINS)
 vm-test: all $(VM_BINS)
 	@BUILD=$(B) tests/run --images $(VM_BINS)
-# Of the guard, while it is being built: not yet steady on a busy host (docs/guard.md).
-guard-test: all $(GUARD_BINS)
-	@BUILD=$(B) tests/run --images $(GUARD_BINS)
 bench: all $(BENCH_BINS)
 	@BUILD=$(B) tests/bench/run $(BENCH_BINS)
 demo: all

@@ -35,6 +35,14 @@ static json_t *row_facts(const struct jrow *r)
 			 applied_state(r->state));
 }
 
+static const char *ram_kind(const struct tgt_info *vm)
+{
+	for (size_t i = 0; i < vm->nr_regions; i++)
+		if (vm->region[i].ram && vm->region[i].backend < 0)
+			return "private";
+	return "shared";
+}
+
 json_t *decide_vm_facts(const struct session *s, bool home)
 {
 	json_t *patches = json_array();
@@ -47,7 +55,7 @@ json_t *decide_vm_facts(const struct session *s, bool home)
 	return json_pack("{s:s,s:s,s:{s:s,s:s,s:s},s:b,s:s,s:b,s:b,s:o}", "name",
 			 s->vm->name[0] ? s->vm->name : s->vm_key, "host", host, "kernel",
 			 "release", s->kernel.release, "build_id", s->build_id, "arch", s->vm->arch,
-			 "guard", s->pump != NULL, "ram", "shared", "home", home, "confidential",
+			 "guard", s->guarded, "ram", ram_kind(s->vm), "home", home, "confidential",
 			 false, "patches", patches);
 }
 

@@ -36,6 +36,7 @@
 struct range {
 	uint64_t start, end;
 	uint64_t gpa; /* of start, 0: any */
+	bool only;    /* mapped elsewhere, it says nothing */
 };
 
 /* One address space. */
@@ -90,6 +91,25 @@ static int approve(struct audit *a, uint64_t start, uint64_t bytes, uint64_t gpa
 	return bytes && bytes <= UINT64_MAX - start ? xbuf_add(&a->approved, &r, sizeof(r)) : 0;
 }
 
+/* Text of modules that left the list and are still mapped: it is protected, and was approved. */
+static int approve_unlisted(struct audit *a)
+{
+	const struct gareas *all = &a->j->areas;
+	int rc = 0;
+
+	for (size_t i = 0; i < all->nr && !rc; i++) {
+		const struct lens_area *one = &all->area[i];
+		const struct range r = {.start = one->gva.v,
+					.end = one->gva.v + one->len_bytes,
+					.gpa = one->gpa.v,
+					.only = true};
+
+		if (one->kind == LENS_AREA_MODULE_TEXT)
+			rc = xbuf_add(&a->approved, &r, sizeof(r));
+	}
+	return rc;
+}
+
 /* Text of modules as far as it is mapped: of those being loaded too, which may run their init. */
 static int approve_modules(struct audit *a, struct xerr *err)
 {
@@ -118,20 +138,9 @@ static int approve_modules(struct audit *a, struct xerr *err)
 				     0);
 	}
 	gmodules_free(&m);
+	if (!rc)
+		rc = approve_unlisted(a);
 	return rc ? xerr_set(err, rc, "audit: %s", xo_code_text(rc)) : 0;
-}
-
-/* Text of modules that left the list and are still mapped: it is protected, and was approved. */
-static int approve_unlisted(struct audit *a)
-{
-	const struct gareas *all = &a->j->areas;
-	int rc = 0;
-
-	for (size_t i = 0; i < all->nr && !rc; i++)
-		if (all->area[i].kind == LENS_AREA_MODULE_TEXT)
-			rc = approve(a, all->area[i].gva.v, all->area[i].len_bytes,
-				     all->area[i].gpa.v);
-	return rc;
 }
 
 /* Where a CPU starts in real mode: set_real_mode_permissions, arch/x86/realmode/init.c */
@@ -155,12 +164,13 @@ static int approve_real_mode(struct audit *a)
 	return approve(a, base + (text - gpa.v), xo_align_up(end, XO_PAGE_SIZE) - text, text);
 }
 
-static const struct range *approved_at(const struct audit *a, uint64_t gva)
+static const struct range *approved_at(const struct audit *a, uint64_t gva, uint64_t gpa)
 {
 	const struct range *r = (const struct range *)(const void *)a->approved.data;
 
 	for (size_t i = 0; i < a->approved.len_bytes / sizeof(*r); i++)
-		if (gva - r[i].start < r[i].end - r[i].start)
+		if (gva - r[i].start < r[i].end - r[i].start &&
+		    (!r[i].only || r[i].gpa + (gva - r[i].start) == gpa))
 			return &r[i];
 	return NULL;
 }
@@ -211,7 +221,7 @@ static void exec_page(struct audit *a, uint64_t gva, uint64_t gpa, uint64_t byte
 		return;
 	}
 	while (gva <= end) {
-		const struct range *r = approved_at(a, gva);
+		const struct range *r = approved_at(a, gva, gpa);
 		uint64_t last = end;
 		uint64_t want = r && r->gpa ? r->gpa + (gva - r->start) : 0;
 
@@ -503,8 +513,6 @@ int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_appro
 		rc = approve_real_mode(&a);
 	for (size_t i = 0; !rc && i < nr_extra; i++)
 		rc = approve(&a, extra[i].gva.v, extra[i].len_bytes, extra[i].gpa.v);
-	if (!rc)
-		rc = approve_unlisted(&a);
 	if (rc)
 		rc = xerr_set(err, rc, "audit: %s", xo_code_text(rc));
 	if (!rc)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * Guests that rewrite their own code for good reasons go on doing so under the
- * guard: each thing of tests/honest, ROUNDS times (from the environment; 3),
+ * guard: each thing of tests/honest, ROUNDS times (from the environment; 2),
  * first unguarded, then guarded, with a clean kernel log and nothing refused.
  *
  * TCG runs all vCPUs in one thread here: docs/guard.md says what a thread per
@@ -20,7 +20,7 @@
 #include "tests/lib/guardrun.h"
 #include "tests/lib/patching.h"
 
-#define ROUNDS_DEFAULT 3
+#define ROUNDS_DEFAULT 2
 #define ROUND_MS       20000 /* far more than one takes */
 #define QUIET_MS       800   /* an audit, and its second look */
 #define NS_PER_MS      UINT64_C(1000000)
