@@ -238,7 +238,7 @@ static void for_each_round(void (*check)(void))
 
 	for (uint64_t i = start; i < start + (one ? 1 : ROUNDS); i++) {
 		seed = i * UINT64_C(0x9e3779b97f4a7c15);
-		(void)fprintf(stderr, "seed %llu\r", (unsigned long long)i);
+		(void)fprintf(stderr, "# seed %llu\n", (unsigned long long)i);
 		check();
 	}
 }
