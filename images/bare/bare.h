@@ -7,7 +7,7 @@
 #ifndef EXOPATCH_BARE_H
 #define EXOPATCH_BARE_H
 
-#define BARE_MAX_CPUS	4
+#define BARE_MAX_CPUS	8
 #define BARE_TRAMPOLINE 0x8000 /* where other processors start, in real mode */
 #define BARE_IMAGE	0x100000
 #define BARE_VICTIM	0x104000 /* "nop5; mov $1, %eax; ret", in a page of its own */
@@ -18,7 +18,7 @@
 #define BARE_HOME_PD	0x213000
 #define BARE_HOME_PT	0x214000 /* 512 free entries: page N is at BARE_HOME_GVA + N * 4096 */
 #define BARE_TSS	0x215000 /* one a processor, 512 bytes each */
-#define BARE_IDT	0x216000 /* vector 1 only */
+#define BARE_IDT	0x216000 /* vectors 1 and 13 only */
 #define BARE_STACKS	0x220000 /* one page a processor, grows down from its end */
 #define BARE_DB_STACKS	0x228000 /* likewise, for vector 1 from ring 3 */
 #define BARE_HOME_GPA	0x230000 /* a free, zero page */
@@ -28,6 +28,8 @@
 #define BARE_PTE_FLAGS	0x125	    /* present, user, accessed, global; read-only, executable */
 #define BARE_MAGIC	0x65726162u /* "bare" */
 #define BARE_MAX_LOADED 0x00110000  /* the image ends below this */
+
+#define BARE_DENIED 0xdeadULL
 
 #ifndef __ASSEMBLER__
 #include <stdint.h>
@@ -58,6 +60,11 @@ enum {
 	BARE_STORE_64,	/* 8 bytes */
 	BARE_STORE_REP, /* rep stosb, 16 times the lowest byte */
 	BARE_STORE_DMA, /* have fw_cfg write its signature there */
+	/* Ring 0 only, into a register; @seen: what it holds after. */
+	BARE_SET_MSR, /* number @addr; BARE_DENIED if that was a general-protection exception */
+	BARE_SET_CR0,
+	BARE_SET_CR4,
+	BARE_SET_IDT, /* the base; the limit stays */
 };
 
 /** struct bare_shared - at BARE_SHARED; the host reads it in the memory backend */

@@ -93,12 +93,65 @@ static void dma(uint64_t to)
 		;
 }
 
+/* protection_trap (boot.S) skips a wrmsr that is denied, and says so in r8. */
+static uint64_t set_msr(uint32_t index, uint64_t value)
+{
+	register uint32_t denied __asm__("r8") = 0;
+	uint32_t lo = (uint32_t)value, hi = (uint32_t)(value >> 32);
+
+	__asm__ volatile("wrmsr"
+			 : "+r"(denied), "+a"(lo), "+d"(hi), "+c"(index)
+			 :
+			 : "memory", "cc", "r9", "r10");
+	if (denied)
+		return BARE_DENIED;
+	__asm__ volatile("rdmsr" : "=a"(lo), "=d"(hi) : "c"(index));
+	return (uint64_t)hi << 32 | lo;
+}
+
+static uint64_t set_idt(uint64_t base)
+{
+	struct {
+		uint16_t limit;
+		uint64_t base;
+	} __attribute__((packed)) idt;
+
+	__asm__ volatile("sidt %0" : "=m"(idt));
+	idt.base = base;
+	__asm__ volatile("lidt %0" : : "m"(idt));
+	__asm__ volatile("sidt %0" : "=m"(idt));
+	return idt.base;
+}
+
+static uint64_t set_register(const volatile struct bare_store *s)
+{
+	uint64_t v = s->value;
+
+	switch (s->kind) {
+	case BARE_SET_MSR:
+		return set_msr((uint32_t)s->addr, v);
+	case BARE_SET_CR0:
+		__asm__ volatile("mov %0, %%cr0; mov %%cr0, %0" : "+r"(v) : : "memory");
+		return v;
+	case BARE_SET_CR4:
+		__asm__ volatile("mov %0, %%cr4; mov %%cr4, %0" : "+r"(v) : : "memory");
+		return v;
+	default:
+		return set_idt(v);
+	}
+}
+
 /* debug_trap (boot.S) may come between: rcx and rdx are not kept over a store. */
 static void make_store(volatile struct bare_store *s)
 {
 	void *to = (void *)(uintptr_t)s->addr;
 	uint64_t n = 16;
 
+	if (s->kind >= BARE_SET_MSR) {
+		s->seen = set_register(s);
+		s->done = s->request;
+		return;
+	}
 	if (s->kind == BARE_STORE_32)
 		__asm__ volatile("movl %0, (%1)"
 				 :

@@ -6,7 +6,9 @@
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <poll.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -14,6 +16,8 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+
+#include <cmocka.h>
 
 #include "base/util.h"
 
@@ -39,6 +43,15 @@ bool bare_kvm_usable(void)
 	_cleanup_close_ int vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
 
 	return vm >= 0;
+}
+
+void bare_need_kvm(void)
+{
+	if (bare_kvm_usable())
+		return;
+	(void)printf("# skipped: no virtual machine can be made with /dev/kvm here, so stores of "
+		     "KVM guests are not exercised\n");
+	skip();
 }
 
 static int run_quietly(const char *program)

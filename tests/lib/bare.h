@@ -19,6 +19,9 @@ struct bare;
 /** bare_kvm_usable - whether /dev/kvm makes virtual machines here */
 bool bare_kvm_usable(void);
 
+/** bare_need_kvm - skip this test where not, and say so */
+void bare_need_kvm(void);
+
 /** bare_start - boot, wait until every processor is in its loop. Return: 0, or -1 with @err set */
 int bare_start(struct bare **ret, const struct bare_opts *opts, struct xerr *err) XO_MUST_CHECK;
 

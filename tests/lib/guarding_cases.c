@@ -14,10 +14,13 @@
 #include "base/fault.h"
 #include "base/util.h"
 
-#define AT	   (BARE_GUARDED + 0x10)
-#define VALUE	   UINT64_C(0x1122334455667788)
-#define STORM	   200
-#define WORD(g, a) (*(volatile uint64_t *)(void *)bare_mem((g)->guest, a))
+#define AT	       (BARE_GUARDED + 0x10)
+#define VALUE	       UINT64_C(0x1122334455667788)
+#define STORM	       200
+#define KILLED_NS      500000 /* a write is over by then, unless the host is busy */
+#define KILLED_STEP_NS 10000
+#define PATIENCE_MS    12000 /* the monitor's is 10 s */
+#define WORD(g, a)     (*(volatile uint64_t *)(void *)bare_mem((g)->guest, a))
 
 static void store(struct guarding *g, unsigned int cpu, uint64_t addr, uint64_t value)
 {
@@ -331,7 +334,62 @@ void case_killed_anywhere(struct guarding *g)
 {
 	for (enum fault f = FAULT_guard_event_read; f <= FAULT_guard_judged; f++)
 		die_at(g, f);
+	/* Only reached by a vCPU that stores directly; by others not, and so nobody dies. */
+	if (bare_vm(g->guest)->accel == MON_KVM && bare_shared(g->guest)->ring == 3)
+		die_at(g, FAULT_guard_stepping);
 	guarding_monitor(g, NULL);
+}
+
+/* By then the write may be waiting, made, or shown to a client that has not answered. */
+static void die_after(struct guarding *g, uint64_t ns)
+{
+	struct mon_write_event e;
+	uint64_t start_ns;
+
+	guarding_protect(g, 1);
+	store(g, 0, AT, VALUE);
+	start_ns = xo_now_ns();
+	while (xo_now_ns() - start_ns < ns)
+		;
+	assert_int_equal(kill(mon_pid(g->mon), SIGKILL), 0);
+	guarding_monitor(g, NULL);
+	guarding_next(g, &e);
+	assert_int_equal(e.gpa.v, AT);
+	assert_int_equal(e.len_bytes, 8);
+	(void)guarding_judge(g, false);
+	(void)stored(g, 0);
+	assert_int_equal(WORD(g, AT), 0);
+	assert_runs(g);
+	guarding_release(g, 1);
+}
+
+void case_killed_any_moment(struct guarding *g)
+{
+	for (uint64_t ns = 0; ns < KILLED_NS; ns += KILLED_STEP_NS)
+		die_after(g, ns);
+	guarding_none(g, 20);
+}
+
+void case_silent_client(struct guarding *g)
+{
+	struct mon_write_event e;
+	struct xerr err = {0};
+
+	guarding_protect(g, 2);
+	store(g, 0, AT, VALUE);
+	store(g, 1, AT + XO_PAGE_SIZE, VALUE);
+	guarding_next(g, &e);
+	assert_int_equal(mon_guard_next(g->mon, PATIENCE_MS, &e, &err), -XO_EPEERDIED);
+	/* One was put back when the monitor gave up; the other one waits, or was too. */
+	guarding_monitor(g, NULL);
+	if (!mon_guard_next(g->mon, 200, &e, &err))
+		(void)guarding_judge(g, false);
+	assert_int_equal(stored(g, 0), 0);
+	assert_int_equal(stored(g, 1), 0);
+	assert_int_equal(WORD(g, AT), 0);
+	assert_int_equal(WORD(g, AT + XO_PAGE_SIZE), 0);
+	guarding_none(g, 20);
+	guarding_release(g, 2);
 }
 
 void case_private(struct guarding *g)

@@ -17,6 +17,10 @@ void case_requests_while_judging(struct guarding *g);
 void case_release(struct guarding *g);
 void case_discarded_page(struct guarding *g);
 void case_killed_anywhere(struct guarding *g);
+/* Not at fault points but at a time, from the store on. Not for TCG: docs/monitor.md says why. */
+void case_killed_any_moment(struct guarding *g);
+/* Takes as long as the monitor's patience. */
+void case_silent_client(struct guarding *g);
 /* The monitor has no mapping of its own. */
 void case_private(struct guarding *g);
 void case_close(struct guarding *g);

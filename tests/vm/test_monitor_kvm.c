@@ -16,12 +16,19 @@
 #define NEW_VALUE 42
 #define WAIT_MS	  5000
 
+static bool as_private; /* the monitor is told of no file: it writes QEMU's memory */
+
 static struct mon *start(const struct bare *b)
 {
+	struct mon_vm vm = *bare_vm(b);
 	struct xerr err = {0};
 	struct mon *m = NULL;
 
-	if (mon_start(&m, bare_vm(b), &err))
+	for (size_t i = 0; i < vm.nr_regions && as_private; i++)
+		vm.region[i].backend = -1;
+	if (as_private)
+		vm.nr_backends = 0;
+	if (mon_start(&m, &vm, &err))
 		fail_msg("mon_start: %s", err.text);
 	return m;
 }
@@ -32,8 +39,7 @@ static struct bare *boot(bool ring0, unsigned int nr_cpus)
 	struct xerr err = {0};
 	struct bare *b = NULL;
 
-	if (!bare_kvm_usable())
-		skip();
+	bare_need_kvm();
 	if (bare_start(&b, &opts, &err))
 		fail_msg("%s", err.text);
 	return b;
@@ -308,6 +314,23 @@ static void test_read_back_failure_is_put_back(void **state)
 	mon_free(m);
 }
 
+static void test_private_ram(void **state)
+{
+	(void)state;
+	as_private = true;
+	apply_and_revert(shared());
+	test_expected_differs(state);
+	test_monitor_killed_anywhere(state);
+	test_read_back_failure_is_put_back(state);
+}
+
+static int forget_private(void **state)
+{
+	(void)state;
+	as_private = false;
+	return 0;
+}
+
 int main(void)
 {
 	const char *build = getenv("BUILD");
@@ -321,6 +344,7 @@ int main(void)
 		cmocka_unit_test(test_client_gone_while_held),
 		cmocka_unit_test(test_monitor_killed_anywhere),
 		cmocka_unit_test(test_read_back_failure_is_put_back),
+		cmocka_unit_test_teardown(test_private_ram, forget_private),
 	};
 
 	setenv("EXOPATCH_LIBEXEC", build ? build : "build", 0);

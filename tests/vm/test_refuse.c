@@ -307,17 +307,6 @@ static void a_paused_vm_is_patched_and_stays_paused(void **state)
 	assert_int_equal(guest_resume(g), 0);
 }
 
-static void private_ram(void **state)
-{
-	_cleanup_guest_ struct guest *other = NULL;
-	_cleanup_exo_ struct exo e = {0};
-
-	(void)state;
-	assert_int_equal(guest_start(&other, &(struct guest_opts){.private_ram = true}), 0);
-	assert_int_equal(EXO(&e, other, "apply", cmdline), 0);
-	assert_true(EXO_REFUSED(&e, "ram-not-shared"));
-}
-
 static void a_guest_without_a_kernel(void **state)
 {
 	_cleanup_guest_ struct guest *other = NULL;
@@ -346,7 +335,6 @@ int main(void)
 		T(no_such_target),
 		T(a_second_exopatch_on_the_same_vm),
 		T(a_paused_vm_is_patched_and_stays_paused),
-		T(private_ram),
 		T(a_guest_without_a_kernel),
 	};
 

@@ -235,22 +235,27 @@ static void other_hypervisor(void **state)
 	assert_int_equal(tgt_attach(&t, &spec, &why, &err), -XO_ENOTQEMU);
 }
 
-static void private_ram_is_refused_with_the_setting(void **state)
+/* What libvirt gives a domain that asks for nothing. */
+static void private_ram_is_reached(void **state)
 {
 	struct lvenv_opts opts = {.name = "private", .private_ram = true, .paused = true};
-	_cleanup_refusal_ struct refusal why = {0};
 	struct guest *g = NULL;
 	struct xerr err = {0};
 	struct tgt *t = NULL;
+	int fd;
 
 	(void)state;
 	assert_int_equal(lvenv_boot(env, &opts, &g), 0);
-	assert_int_equal(attach("private", &t, &why, &err), 0);
-	assert_int_equal(why.nr, 1);
-	assert_int_equal(why.reason[0].code, XO_ENOTSHARED);
-	assert_non_null(strstr(why.reason[0].detail, "<access mode='shared'/>"));
-	tgt_free(t);
+	t = attach_fit("private");
+	assert_int_equal(tgt_info(t)->nr_backends, 0);
+	assert_true(tgt_info(t)->region[0].ram);
+	assert_int_equal(tgt_info(t)->region[0].backend, -1);
+	fd = tgt_memory_open(t, &err);
+	assert_true(fd >= 0);
+	close(fd);
 	assert_int_equal(lvenv_destroy(env, "private"), 0);
+	assert_int_equal(tgt_memory_open(t, &err), -XO_ETARGETGONE);
+	tgt_free(t);
 	guest_free(g);
 }
 
@@ -316,7 +321,7 @@ int main(void)
 		cmocka_unit_test(shut_off_domain),
 		cmocka_unit_test(no_libvirtd),
 		cmocka_unit_test(other_hypervisor),
-		cmocka_unit_test(private_ram_is_refused_with_the_setting),
+		cmocka_unit_test(private_ram_is_reached),
 		cmocka_unit_test(paused_domain_stays_paused_and_death_is_noticed),
 		cmocka_unit_test(uefi_domain),
 		cmocka_unit_test(guest_is_unharmed),

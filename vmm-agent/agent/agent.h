@@ -69,9 +69,14 @@ struct agent_guard_opts {
 	bool audit_only; /* report violations, put nothing back */
 	enum agent_on_violation on_violation;
 	bool forbid_kprobes, forbid_ftrace;
-	const char *events_path; /* NULL or "-": standard output */
-	int stop_fd;		 /* readable when it is time to stop: signalfd(2), eventfd(2) */
+	bool deny_msrs;		     /* KVM: the guest cannot write the system-call MSRs */
+	const char *modules_path;    /* list of modules that may load; NULL: no gate */
+	const char *events_path;     /* NULL or "-": standard output */
+	uint64_t events_limit_bytes; /* a longer file is renamed to .1 and begun anew; 0: never */
+	int stop_fd;		     /* readable when it is time to stop: signalfd(2), eventfd(2) */
 };
+
+#define AGENT_EVENTS_LIMIT_BYTES (UINT64_C(64) << 20)
 
 /**
  * agent_guard - protect a guest until told to stop

@@ -2,6 +2,7 @@
 #include "vmm-agent/agent/control.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -94,17 +95,14 @@ static int take_reasons(json_t *list, struct refusal *why)
 	return 0;
 }
 
-static int take_answer(const struct msg *m, json_t **ret, struct refusal *why, struct xerr *err)
+int control_unpack(const void *text, size_t len_bytes, json_t **ret, struct refusal *why,
+		   struct xerr *err)
 {
-	_cleanup_xbuf_ struct xbuf text = XBUF(CONTROL_ANSWER_BYTES);
-	json_t *answer, *doc = NULL, *reasons = NULL;
+	json_t *answer = json_loadb(text, len_bytes, JSON_REJECT_DUPLICATES, NULL);
+	json_t *doc = NULL, *reasons = NULL;
 	const char *error = NULL;
 	int code = 0, rc;
 
-	rc = m->head.nr_fds == 1 ? xbuf_read_fd(&text, m->fds[0]) : -XO_EPROTO;
-	if (rc)
-		return xerr_set(err, rc, "guard: its answer cannot be read");
-	answer = json_loadb((const char *)text.data, text.len_bytes, JSON_REJECT_DUPLICATES, NULL);
 	if (!answer || json_unpack(answer, "{s:i,s:s,s:o,s?o}", "code", &code, "error", &error,
 				   "reasons", &reasons, "doc", &doc)) {
 		json_decref(answer);
@@ -113,10 +111,20 @@ static int take_answer(const struct msg *m, json_t **ret, struct refusal *why, s
 	rc = take_reasons(reasons, why);
 	if (!rc && code)
 		rc = xerr_set(err, code, "%s", error);
-	else if (!rc && doc)
+	else if (!rc && doc && ret)
 		*ret = json_incref(doc);
 	json_decref(answer);
 	return rc;
+}
+
+static int take_answer(const struct msg *m, json_t **ret, struct refusal *why, struct xerr *err)
+{
+	_cleanup_xbuf_ struct xbuf text = XBUF(CONTROL_ANSWER_BYTES);
+	int rc = m->head.nr_fds == 1 ? xbuf_read_fd(&text, m->fds[0]) : -XO_EPROTO;
+
+	if (rc)
+		return xerr_set(err, rc, "guard: its answer cannot be read");
+	return control_unpack(text.data, text.len_bytes, ret, why, err);
 }
 
 int control_ask(const struct agent_opts *o, enum control_op op, const char *argument,
@@ -153,7 +161,8 @@ int control_ask(const struct agent_opts *o, enum control_op op, const char *argu
 
 /* ---- the guard's side ---- */
 
-int control_listen(struct control **ret, const struct agent_opts *o, struct xerr *err)
+int control_listen(struct control **ret, const struct agent_opts *o, bool *ret_stale,
+		   struct xerr *err)
 {
 	struct control *c = calloc(1, sizeof(*c));
 	mode_t mask;
@@ -171,7 +180,7 @@ int control_listen(struct control **ret, const struct agent_opts *o, struct xerr
 		rc = xerr_set(err, XO_ELOCKED, "another guard serves %s", c->addr.sun_path);
 		goto fail;
 	}
-	(void)unlink(c->addr.sun_path);
+	*ret_stale = !unlink(c->addr.sun_path);
 	c->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	mask = umask(0177);
 	if (c->fd < 0 || bind(c->fd, (const struct sockaddr *)&c->addr, sizeof(c->addr)) ||
@@ -187,20 +196,44 @@ fail:
 	return rc;
 }
 
+int control_adopt(struct control **ret, const struct agent_opts *o, int fd, struct xerr *err)
+{
+	struct control *c = calloc(1, sizeof(*c));
+	int rc;
+
+	if (!c)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = socket_name(o, &c->addr, err);
+	if (!rc) {
+		c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+		if (c->fd < 0)
+			rc = xerr_set(err, errno, "control socket: %s", strerror(errno));
+	}
+	if (rc) {
+		free(c);
+		return rc;
+	}
+	*ret = c;
+	return 0;
+}
+
 int control_fd(const struct control *c)
 {
 	return c->fd;
 }
 
+void control_leave(struct control *c)
+{
+	if (c && c->fd >= 0)
+		close(c->fd);
+	free(c);
+}
+
 void control_close(struct control *c)
 {
-	if (!c)
-		return;
-	if (c->fd >= 0) {
+	if (c && c->fd >= 0)
 		(void)unlink(c->addr.sun_path);
-		close(c->fd);
-	}
-	free(c);
+	control_leave(c);
 }
 
 static bool same_user(int fd)
@@ -276,6 +309,15 @@ static json_t *answer_json(int rc, json_t *doc, const struct refusal *why, const
 					   why->reason[i].detail ? why->reason[i].detail : ""));
 	return json_pack("{s:i,s:s,s:o,s:O*}", "code", -rc, "error",
 			 err->code ? err->text : xo_code_text(rc), "reasons", reasons, "doc", doc);
+}
+
+char *control_pack(int rc, json_t *doc, const struct refusal *why, const struct xerr *err)
+{
+	json_t *answer = answer_json(rc, doc, why, err);
+	char *text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+
+	json_decref(answer);
+	return text;
 }
 
 /* Documents may be larger than a record, so they travel in a memfd. */

@@ -42,9 +42,16 @@ int control_ask(const struct agent_opts *o, enum control_op op, const char *argu
 
 struct control;
 
-/** control_listen - make the socket. -XO_ELOCKED if a guard serves it already */
-int control_listen(struct control **ret, const struct agent_opts *o,
+/**
+ * control_listen - make the socket. -XO_ELOCKED if a guard serves it already
+ * @ret_stale: whether one was left by a guard that died with its supervisor
+ */
+int control_listen(struct control **ret, const struct agent_opts *o, bool *ret_stale,
 		   struct xerr *err) XO_MUST_CHECK;
+
+/** control_adopt - go on with a socket that somebody else has made; @fd is copied */
+int control_adopt(struct control **ret, const struct agent_opts *o, int fd,
+		  struct xerr *err) XO_MUST_CHECK;
 int control_fd(const struct control *c);
 
 /** control_accept - take one request; *@ret_fd is where its answer goes (control_answer) */
@@ -55,6 +62,16 @@ int control_accept(struct control *c, struct control_request *ret, int *ret_fd,
 void control_answer(int fd, int rc, json_t *doc, const struct refusal *why, const struct xerr *err);
 
 void control_request_free(struct control_request *r);
+
+/** control_close - the socket's name goes, too */
 void control_close(struct control *c);
+/** control_leave - somebody else goes on with it */
+void control_leave(struct control *c);
+
+/** control_pack - an outcome as text, owned by the caller, or NULL. @doc may be NULL
+ *  control_unpack - back again; @ret may be NULL. Return: the outcome, or -XO_EPROTO */
+char *control_pack(int rc, json_t *doc, const struct refusal *why, const struct xerr *err);
+int control_unpack(const void *text, size_t len_bytes, json_t **ret, struct refusal *why,
+		   struct xerr *err) XO_MUST_CHECK;
 
 #endif

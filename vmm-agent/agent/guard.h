@@ -5,8 +5,14 @@
 
 #include "vmm-agent/agent/control.h"
 #include "vmm-agent/agent/events.h"
+#include "vmm-agent/agent/gate.h"
+#include "vmm-agent/agent/guard_digest.h"
+#include "vmm-agent/agent/guard_regs.h"
+#include "vmm-agent/agent/kept.h"
 #include "vmm-agent/agent/session.h"
+#include "vmm-agent/agent/supervise.h"
 #include "vmm-agent/lens/guard.h"
+#include "vmm-agent/lens/modgate.h"
 #include "vmm-agent/monitor/guard.h"
 
 /* Shared page tables: 100 times a second and more; all address spaces: within a second, with the
@@ -14,6 +20,11 @@
 #define GUARD_TABLES_NS	     UINT64_C(8000000)
 #define GUARD_AUDIT_NS	     UINT64_C(600000000)
 #define GUARD_SECOND_LOOK_NS UINT64_C(100000000)
+#define GUARD_LOOK_NS	     UINT64_C(500000000)  /* for a kernel that is up */
+#define GUARD_KEEP_NS	     UINT64_C(1000000000) /* what changes by and by, for the next guard */
+#define GUARD_CONNECT_NS     UINT64_C(1000000000) /* to QEMU, after a failure */
+#define GUARD_ASK_NS	     UINT64_C(1000000000) /* QEMU, while the guest is stopped */
+#define GUARD_LIBVIRT_NS     UINT64_C(50000000)	  /* an event may take that long through libvirt */
 #define GUARD_MODULES_NS     UINT64_C(450000000) /* memory of modules: their last steps take time */
 
 /** struct guard_known - what an audit found, since when each one did, and whether it was said */
@@ -23,24 +34,53 @@ struct guard_known {
 	bool said;
 };
 
+enum guard_state {
+	GUARD_STARTING,
+	GUARD_ARMED,
+	GUARD_WAITING, /* the guest has no kernel that is up */
+	GUARD_LIFTED,  /* QEMU rewrites the memory of the guest that it has stopped */
+};
+
 struct guard {
 	const struct agent_guard_opts *opts;
+	struct link *link;
+	struct guard_kept *kept; /* what the next guard goes on from */
+	enum guard_state state;
 	struct session s;
 	struct events *events;
 	struct control *control;
 	struct mon_guard_fds fds;
-	struct lens_area *area; /* what is protected */
+	struct guard_digest *digest; /* of the golden copies */
+	struct lens_area *area;	     /* what is protected */
 	size_t nr_areas;
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
-	int failed_look; /* code of a check that failed, until one does not */
+	struct guard_regs regs;
+	struct gate *gate; /* NULL: modules are not gated */
+	bool tables_again; /* a change among modules is being looked at twice */
+	int failed_look;   /* code of a check that failed, until one does not */
 	bool stop;
+	const char *end_reason;	 /* of an end that nobody asked for */
+	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */
+	bool stopped;		 /* QEMU said so, and not yet that the guest runs again */
+	bool reset_due;		 /* QEMU said that the guest was reset */
+	bool uffd_wanted;	 /* QEMU's attempt to have one of its own failed, as was said */
+	bool after_crash;	 /* the guard before died with its supervisor */
+	unsigned int looks;	 /* in a row that found the same kernel up */
+	int qmp_fd;		 /* readable when QEMU may have said something, or -1 */
+	unsigned int qmp_events; /* enum tgt_event, not handled yet */
 	uint64_t started_ns, tables_due_ns, audit_due_ns, compare_due_ns;
-	struct {
-		uint64_t events, kept, put_back, reported, violations, findings, lost_events;
-		uint64_t table_checks, audits, table_check_ns, audit_ns, held_max_ns;
-	} count;
+	uint64_t stats_due_ns, writes_at_stop;
+	uint64_t keep_due_ns;
+	uint64_t look_due_ns, connect_due_ns, ask_due_ns, waited_ns;
+	struct guard_count count;
 };
+
+/** guard_run - the guard's process; for supervise() */
+int guard_run(const struct agent_guard_opts *o, struct link *link, bool *ret_ended,
+	      struct refusal *why, struct xerr *err) XO_MUST_CHECK;
+
+/* guard_arm.c */
 
 /** guard_arm - find what there is to protect and protect it */
 int guard_arm(struct guard *g, struct xerr *err) XO_MUST_CHECK;
@@ -48,8 +88,78 @@ int guard_arm(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 /** guard_refresh - modules came or went: protect what is new, let go of what is no more */
 int guard_refresh(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_react - have what the operator wants to follow a violation, at the end of this turn: amid
+ *  a call to QEMU there can be no other. Return: 0 */
+int guard_react(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
 /** guard_area_at - the area of @list that has @gpa, or NULL */
 const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa);
+
+/** guard_disarm - un-protect everything; also while a write is being judged, which then stays */
+int guard_disarm(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_refresh_all - as guard_refresh; protect also what should be already */
+int guard_refresh_all(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_give - the supervisor gets copies of what keeps the protection up */
+void guard_give(struct guard *g);
+
+/** guard_forget - nothing is protected any more: the supervisor need not hold anything either */
+void guard_forget(struct guard *g);
+
+/** guard_identify - a process of ours, told from another that gets its number later */
+struct kept_process guard_identify(pid_t pid);
+
+/** guard_keep - write down what the next guard goes on from; guard_keep_regs - the part of it that
+ *  changes by and by */
+void guard_keep(struct guard *g);
+void guard_keep_regs(struct guard *g);
+
+/* guard_resume.c */
+
+/** guard_resume - take over what the guard before protected, without asking QEMU anything */
+int guard_resume(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_lift - QEMU itself writes while the guest stands still: it loads a snapshot. Let it, and
+ *  compare after. The write that is judged must stay */
+void guard_lift(struct guard *g);
+
+/** guard_readopt - after guard_lift: protect again what the golden copies tell, judge what differs;
+ *  or, if that is another kernel, disarm */
+int guard_readopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/* guard_reset.c */
+
+/** guard_heed - what QEMU said meanwhile: reset, stop, resume, migration; and is it connected? */
+int guard_heed(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * guard_was_reset - has the guest been reset? What is written then is no violation but the
+ * firmware's work, and stays; protection ends with this turn of the loop
+ * @wait: through libvirt, also wait a little for the event
+ */
+bool guard_was_reset(struct guard *g, bool wait);
+
+/** guard_watch_stopped - is somebody writing to a guest that stands still? Then guard_lift. Without
+ *  a call to QEMU */
+void guard_watch_stopped(struct guard *g);
+
+/** guard_look - waiting: is there a kernel that is up? Then arm */
+int guard_look(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_is_up - has the kernel protected its own text and data, as it does when it has booted? */
+int guard_is_up(struct guard *g, bool *ret, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_pump - for QEMU's calls (tgt_idle): writes are judged while it is waited for */
+int guard_pump(void *arg, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_say_on - event: armed. @again: after a reset */
+void guard_say_on(struct guard *g, bool again);
+
+/* the others */
+
+/** guard_may_judge - a guard begins to judge; false if those before died of what it is about to */
+bool guard_may_judge(struct guard *g);
 
 /** guard_handle_write - judge one write that is being held, and answer it */
 int guard_handle_write(struct guard *g, struct xerr *err) XO_MUST_CHECK;
@@ -57,13 +167,21 @@ int guard_handle_write(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 /** guard_check - the checks that are due: page tables, address spaces, lost protection */
 int guard_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_check_tables - compare the shared page tables with what they were, report, remember them.
+ *  @module: one that has just rung: its pages are expected; or NULL */
+int guard_check_tables(struct guard *g, const struct lens_module *module,
+		       struct xerr *err) XO_MUST_CHECK;
+
 /** guard_is_fatal - whether the guard cannot go on after this code */
 bool guard_is_fatal(int rc);
+
+/** guard_area_at - the area of @list, which is sorted by gpa, that has @gpa, or NULL */
+const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa);
 
 /** guard_serve - one request from the control socket */
 int guard_serve(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
-/** guard_emit - write an event; one that cannot be written is counted */
+/** guard_emit - make an event (events_emit) */
 void guard_emit(struct guard *g, const char *kind, const char *verdict, json_t *details);
 
 /** guard_status_json - what `exopatch guard status` shows. NULL when out of memory */

@@ -3,19 +3,48 @@
  */
 #include <errno.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/buf.h"
 #include "base/util.h"
 #include "vmm-agent/agent/guard.h"
+#include "vmm-agent/target/proc.h"
 
-#define MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED)
+#define DISARM_MS 1000
 
 const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa)
 {
-	for (size_t i = 0; i < nr; i++)
-		if (gpa.v >= list[i].gpa.v && gpa.v - list[i].gpa.v < list[i].len_bytes)
-			return &list[i];
-	return NULL;
+	size_t lo = 0, hi = nr;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (list[mid].gpa.v <= gpa.v)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo && gpa.v - list[lo - 1].gpa.v < list[lo - 1].len_bytes ? &list[lo - 1] : NULL;
+}
+
+static int by_gpa(const void *a, const void *b)
+{
+	const struct lens_area *x = a, *y = b;
+
+	return (x->gpa.v > y->gpa.v) - (x->gpa.v < y->gpa.v);
+}
+
+/* Into its place: there are few of them. */
+static void insert(struct lens_area *a, size_t *nr, const struct lens_area *one)
+{
+	size_t at = *nr;
+
+	if (guard_area_at(a, *nr, one->gpa) || *nr == GUARD_MAX_AREAS)
+		return;
+	for (; at && a[at - 1].gpa.v > one->gpa.v; at--)
+		a[at] = a[at - 1];
+	a[at] = *one;
+	(*nr)++;
 }
 
 /*
@@ -29,43 +58,43 @@ static void add_homes(const struct session *s, struct lens_area *a, size_t *nr)
 
 		for (size_t k = 0; k < r->nr_writes && session_row_here(s, r); k++) {
 			const struct jwrite *w = &r->write[k];
-			struct gpa page = {w->gpa.v & ~XO_PAGE_MASK};
+			const struct lens_area page = {
+				.kind = LENS_AREA_HOME,
+				.gva = {w->gva.v & ~XO_PAGE_MASK},
+				.gpa = {w->gpa.v & ~XO_PAGE_MASK},
+				.len_bytes = XO_PAGE_SIZE,
+			};
 
-			if (w->kind == J_CODE && !guard_area_at(a, *nr, page) && *nr < MAX_AREAS)
-				a[(*nr)++] = (struct lens_area){
-					.kind = LENS_AREA_HOME,
-					.gva = {w->gva.v & ~XO_PAGE_MASK},
-					.gpa = page,
-					.len_bytes = XO_PAGE_SIZE,
-				};
+			if (w->kind == J_CODE)
+				insert(a, nr, &page);
 		}
 	}
 }
 
 static int find_areas(struct guard *g, struct lens_area **ret, size_t *ret_nr, struct xerr *err)
 {
-	struct lens_area *a = calloc(MAX_AREAS, sizeof(*a));
+	struct lens_area *a = calloc(GUARD_MAX_AREAS, sizeof(*a));
 	int rc;
 
 	if (!a)
 		return xerr_set(err, ENOMEM, "out of memory");
 	rc = lens_areas(g->s.lens, a, LENS_MAX_AREAS, ret_nr, err);
-	if (!rc)
-		add_homes(&g->s, a, ret_nr);
 	if (rc) {
 		free(a);
 		return rc;
 	}
+	if (*ret_nr)
+		qsort(a, *ret_nr, sizeof(*a), by_gpa);
+	add_homes(&g->s, a, ret_nr);
 	*ret = a;
 	return 0;
 }
 
 static bool has_area(const struct lens_area *list, size_t nr, const struct lens_area *a)
 {
-	for (size_t i = 0; i < nr; i++)
-		if (list[i].gpa.v == a->gpa.v && list[i].len_bytes == a->len_bytes)
-			return true;
-	return false;
+	const struct lens_area *found = guard_area_at(list, nr, a->gpa);
+
+	return found && found->gpa.v == a->gpa.v && found->len_bytes == a->len_bytes;
 }
 
 static int add_page(struct xbuf *ranges, struct gpa gpa)
@@ -106,43 +135,57 @@ static int missing(const struct lens_area *list, size_t nr, const struct lens_ar
 	return rc;
 }
 
-static const struct mon_range *ranges_of(const struct xbuf *b, size_t *ret_nr)
+/* As many at a time as the monitor takes. */
+static int in_parts(struct mon *m, const struct xbuf *ranges,
+		    int (*fn)(struct mon *m, const struct mon_range *r, size_t nr,
+			      struct xerr *err),
+		    struct xerr *err)
 {
-	*ret_nr = b->len_bytes / sizeof(struct mon_range);
-	return (const struct mon_range *)(const void *)b->data;
-}
+	const struct mon_range *r = (const void *)ranges->data;
+	size_t nr = ranges->len_bytes / sizeof(*r);
+	int rc = 0;
 
-static int follow(struct guard *g, const struct lens_area *a, size_t nr, struct xerr *err)
-{
-	_cleanup_xbuf_ struct xbuf gone = XBUF(MON_GUARD_MAX_RANGES * sizeof(struct mon_range));
-	_cleanup_xbuf_ struct xbuf new = XBUF(MON_GUARD_MAX_RANGES * sizeof(struct mon_range));
-	const struct mon_range *r;
-	size_t nr_ranges;
-	int rc = missing(g->area, g->nr_areas, a, nr, &gone);
-
-	if (!rc)
-		rc = missing(a, nr, g->area, g->nr_areas, &new);
-	if (rc)
-		return xerr_set(err, rc, "areas to protect: %s", xo_code_text(rc));
-	r = ranges_of(&gone, &nr_ranges);
-	if (nr_ranges)
-		rc = mon_guard_release(g->s.mon, r, nr_ranges, err);
-	r = ranges_of(&new, &nr_ranges);
-	if (!rc && nr_ranges)
-		rc = mon_guard_protect(g->s.mon, r, nr_ranges, err);
-	if (!rc && (gone.len_bytes || new.len_bytes))
-		rc = lens_guard_prepare(g->s.lens, err);
+	for (size_t at = 0, n; at < nr && !rc; at += n) {
+		n = nr - at < MON_GUARD_MAX_RANGES ? nr - at : MON_GUARD_MAX_RANGES;
+		rc = fn(m, r + at, n, err);
+	}
 	return rc;
 }
 
-int guard_refresh(struct guard *g, struct xerr *err)
+/* The next guard has to know of all that may be protected, so first what is, then what will be. */
+static void keep_areas(struct guard *g, const struct lens_area *a, size_t nr)
+{
+	g->kept->nr_areas = 0;
+	if (nr)
+		memcpy(g->kept->area, a, nr * sizeof(*a));
+	g->kept->nr_areas = nr;
+}
+
+/* @all: protect also what should be already; the guard before may not have got so far */
+static int follow(struct guard *g, const struct lens_area *a, size_t nr, bool all, struct xerr *err)
+{
+	_cleanup_xbuf_ struct xbuf gone = XBUF(MON_GUARD_MAX_PAGES * sizeof(struct mon_range));
+	_cleanup_xbuf_ struct xbuf new = XBUF(MON_GUARD_MAX_PAGES * sizeof(struct mon_range));
+	int rc = missing(g->area, g->nr_areas, a, nr, &gone);
+
+	if (!rc)
+		rc = missing(a, nr, g->area, all ? 0 : g->nr_areas, &new);
+	if (rc)
+		return xerr_set(err, rc, "areas to protect: %s", xo_code_text(rc));
+	rc = in_parts(g->s.mon, &gone, mon_guard_release, err);
+	if (!rc && (gone.len_bytes || new.len_bytes))
+		keep_areas(g, a, nr);
+	return rc ? rc : in_parts(g->s.mon, &new, mon_guard_protect, err);
+}
+
+static int refresh(struct guard *g, bool all, struct xerr *err)
 {
 	struct lens_area *a = NULL;
 	size_t nr = 0;
 	int rc = find_areas(g, &a, &nr, err);
 
 	if (!rc)
-		rc = follow(g, a, nr, err);
+		rc = follow(g, a, nr, all, err);
 	if (rc) {
 		free(a);
 		return rc;
@@ -151,6 +194,19 @@ int guard_refresh(struct guard *g, struct xerr *err)
 	g->area = a;
 	g->nr_areas = nr;
 	return 0;
+}
+
+int guard_refresh(struct guard *g, struct xerr *err)
+{
+	return refresh(g, false, err);
+}
+
+int guard_refresh_all(struct guard *g, struct xerr *err)
+{
+	int rc = refresh(g, true, err);
+
+	/* A write waits for its verdict: that comes first, the rest with the audit. */
+	return rc == -EAGAIN ? 0 : rc;
 }
 
 static int get_userfaultfd(struct guard *g, struct xerr *err)
@@ -168,12 +224,85 @@ static int get_userfaultfd(struct guard *g, struct xerr *err)
 	return rc;
 }
 
-int guard_arm(struct guard *g, struct xerr *err)
+void guard_give(struct guard *g)
+{
+	struct mon_handle h = mon_handle(g->s.mon);
+
+	link_give(g->link, LINK_UFFD, g->fds.uffd);
+	link_give(g->link, LINK_GOLDEN, g->fds.golden);
+	link_give(g->link, LINK_MONITOR, h.fd);
+	link_give(g->link, LINK_MONITOR_EVENTS, h.events);
+}
+
+static void forget_fds(struct guard *g)
+{
+	xo_close_ptr(&g->fds.uffd);
+	xo_close_ptr(&g->fds.golden);
+	g->fds = (struct mon_guard_fds){-1, -1};
+	for (enum link_fd i = LINK_UFFD; i <= LINK_MONITOR_EVENTS; i++)
+		link_give(g->link, i, -1);
+}
+
+struct kept_process guard_identify(pid_t pid)
+{
+	struct kept_process p = {.pid = pid};
+
+	if (pid <= 0 || proc_start_time(pid, &p.start_time, NULL))
+		p.pid = 0;
+	return p;
+}
+
+void guard_keep(struct guard *g)
+{
+	struct guard_kept *k = g->kept;
+
+	k->vm = *g->s.vm;
+	k->paging_levels = g->s.kernel.paging_levels;
+	k->base = g->s.kernel.base;
+	k->boot_token = g->s.kernel.boot_token;
+	k->monitor = guard_identify(mon_pid(g->s.mon));
+	k->count = g->count;
+	guard_keep_regs(g);
+}
+
+void guard_keep_regs(struct guard *g)
+{
+	uint32_t other = !(g->kept->regs_current & 1);
+
+	g->kept->regs[other] = g->regs;
+	__atomic_store_n(&g->kept->regs_current, other, __ATOMIC_RELEASE);
+}
+
+/* Where the kernel's own page tables begin: what the next guard's lens starts from. */
+static int find_root(struct guard *g, struct gpa *ret, struct xerr *err)
+{
+	struct lens_lookup q = {.name = "init_top_pgt"};
+	uint64_t left;
+	int rc = lens_lookup(g->s.lens, &q, 1, err);
+
+	if (rc)
+		return rc;
+	if (!q.valid)
+		return xerr_set(err, XO_ENOSYMBOL, "guest kernel: init_top_pgt is missing");
+	return lens_translate(g->s.lens, q.found.addr, ret, &left, err);
+}
+
+static int arm(struct guard *g, struct xerr *err)
 {
 	int rc = session_monitor(&g->s, err);
 
 	if (!rc)
+		rc = find_root(g, &g->kept->root, err);
+	if (!rc)
 		rc = get_userfaultfd(g, err);
+	if (rc)
+		return rc;
+	/* Before anything is protected: a copy that outlives this process. */
+	guard_keep(g);
+	guard_give(g);
+	g->kept->armed = true;
+	g->state = GUARD_ARMED;
+	rc = guard_regs_find(g, err);
 	if (!rc)
 		rc = lens_guard_prepare(g->s.lens, err);
 	if (!rc)
@@ -183,5 +312,67 @@ int guard_arm(struct guard *g, struct xerr *err)
 		rc = guard_refresh(g, err);
 	if (!rc)
 		rc = lens_tables_pin(g->s.lens, err);
+	if (!rc)
+		rc = guard_regs_pin(g, err);
+	if (!rc)
+		guard_keep_regs(g);
+	return rc;
+}
+
+int guard_arm(struct guard *g, struct xerr *err)
+{
+	struct xerr late = {0};
+	int rc = arm(g, err);
+
+	if (!rc) {
+		g->kept->armed_since = time(NULL);
+		return 0;
+	}
+	if (g->state == GUARD_ARMED && guard_disarm(g, &late))
+		return rc;
+	forget_fds(g);
+	return rc;
+}
+
+/* A write that is judged at this moment stays: its page is not protected any more. */
+static int let_write_go(struct guard *g, struct xerr *err)
+{
+	_cleanup_free_ struct mon_write_event *e = malloc(sizeof(*e));
+	int rc;
+
+	if (!e)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = mon_guard_next(g->s.mon, DISARM_MS, e, err);
+	return rc ? rc : mon_guard_verdict(g->s.mon, true, NULL, err);
+}
+
+void guard_forget(struct guard *g)
+{
+	g->kept->armed = false;
+	g->kept->nr_areas = 0;
+	g->nr_areas = 0;
+	g->nr_known = 0;
+	g->state = GUARD_WAITING;
+	forget_fds(g);
+}
+
+int guard_disarm(struct guard *g, struct xerr *err)
+{
+	int rc = 0;
+
+	if (g->s.mon)
+		guard_regs_release(g);
+	while (g->s.mon) {
+		struct xerr busy = {0};
+
+		rc = mon_guard_close(g->s.mon, &busy);
+		if (rc == -EAGAIN)
+			rc = let_write_go(g, err) ? rc : -EINPROGRESS;
+		else if (rc)
+			xerr_set(err, rc, "%s", busy.text);
+		if (rc != -EINPROGRESS)
+			break;
+	}
+	guard_forget(g);
 	return rc;
 }

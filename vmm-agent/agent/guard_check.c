@@ -114,8 +114,10 @@ static void report_lasting(struct guard *g, const struct lens_finding *f, size_t
 /*
  * An entry that changed is an attack; one that is new and executable may be a module or a tracer,
  * and the audit, which knows the owners, is made at once to tell.
+ * A module that is being loaded is told by its ring; it may come at any moment, so what has moved
+ * among modules is looked at twice.
  */
-static int check_tables(struct guard *g, struct xerr *err)
+int guard_check_tables(struct guard *g, const struct lens_module *module, struct xerr *err)
 {
 	struct lens_finding f[LENS_MAX_FINDINGS];
 	uint64_t start = xo_now_ns();
@@ -126,7 +128,14 @@ static int check_tables(struct guard *g, struct xerr *err)
 	g->count.table_check_ns = xo_now_ns() - start;
 	if (rc || !nr)
 		return rc;
+	if (!module && gate_may_load(g, f, nr) && !g->tables_again) {
+		g->tables_again = true;
+		return 0;
+	}
+	g->tables_again = false;
 	for (size_t i = 0; i < nr; i++) {
+		if (module && gate_has_page(module, f[i].gva))
+			continue;
 		if (f[i].was || f[i].kind == LENS_FOUND_DESCRIPTOR)
 			report(g, &f[i]);
 		else
@@ -176,7 +185,7 @@ static int audit(struct guard *g, struct xerr *err)
 	g->count.audits++;
 	g->count.audit_ns = stats.ns;
 	report_lasting(g, f, nr);
-	return 0;
+	return gate_audit(g, err);
 }
 
 /* What is there against what should be, all of it: some milliseconds, so not at each second look.
@@ -218,9 +227,11 @@ int guard_check(struct guard *g, struct xerr *err)
 	int rc = 0;
 
 	if (now >= g->tables_due_ns) {
-		rc = check_tables(g, &why);
+		rc = guard_check_tables(g, NULL, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;
 	}
+	if (!rc)
+		rc = guard_regs_check(g, &why);
 	if (!rc && now >= g->audit_due_ns) {
 		g->audit_due_ns = now + GUARD_AUDIT_NS;
 		rc = audit(g, &why);

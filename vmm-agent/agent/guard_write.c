@@ -5,6 +5,9 @@
 #include "base/util.h"
 #include "vmm-agent/agent/guard.h"
 
+#define MAX_HEX_BYTES 64 /* of what was written, in an event */
+#define MAX_JUDGES    2	 /* guards that may die of judging one write; then it is put back */
+
 /* Does policy forbid what the kernel itself allows? */
 static const char *forbidden(const struct guard *g, enum lens_write_kind k)
 {
@@ -39,11 +42,9 @@ static int module_is_gone(struct guard *g, struct gpa gpa, bool *ret, struct xer
 
 static json_t *hex(const uint8_t *p, size_t len)
 {
-	_cleanup_free_ char *text = malloc(2 * len + 1);
+	char text[2 * MAX_HEX_BYTES + 1];
 
-	if (!text)
-		return NULL;
-	xo_hex(SPAN(p, len), text);
+	xo_hex(SPAN(p, len < MAX_HEX_BYTES ? len : MAX_HEX_BYTES), text);
 	return json_string(text);
 }
 
@@ -57,12 +58,13 @@ static json_t *details(const struct guard *g, const struct mon_write_event *e,
 		       const struct lens_judgement *j, const char *reason, uint64_t held_ns)
 {
 	const struct lens_area *a = area_of(g, e->gpa);
-	json_t *o = json_pack(
-		"{s:s,s:o,s:o,s:s*,s:o*,s:o*,s:f}", "reason", reason, "gpa",
-		json_sprintf("0x%llx", (unsigned long long)e->gpa.v), "gva",
-		json_sprintf("0x%llx", (unsigned long long)j->gva.v), "area",
-		a ? lens_area_name(a->kind) : NULL, "old", hex(e->before + first(e), e->len_bytes),
-		"new", hex(e->after + first(e), e->len_bytes), "held_us", (double)held_ns / 1e3);
+	json_t *o =
+		json_pack("{s:s,s:o,s:o,s:s*,s:I,s:o*,s:o*,s:f}", "reason", reason, "gpa",
+			  json_sprintf("0x%llx", (unsigned long long)e->gpa.v), "gva",
+			  json_sprintf("0x%llx", (unsigned long long)j->gva.v), "area",
+			  a ? lens_area_name(a->kind) : NULL, "bytes", (json_int_t)e->len_bytes,
+			  "old", hex(e->before + first(e), e->len_bytes), "new",
+			  hex(e->after + first(e), e->len_bytes), "held_us", (double)held_ns / 1e3);
 
 	if (!o)
 		return NULL;
@@ -79,32 +81,34 @@ static json_t *details(const struct guard *g, const struct mon_write_event *e,
 	return o;
 }
 
-static int react(struct guard *g, struct xerr *err)
+int guard_react(struct guard *g, struct xerr *err)
 {
-	switch (g->opts->on_violation) {
-	case AGENT_DISCARD:
-		return 0;
-	case AGENT_PAUSE:
-		return tgt_stop(g->s.tgt, err);
-	case AGENT_KILL:
-		return tgt_quit(g->s.tgt, err);
-	case AGENT_NMI:
-		return tgt_nmi(g->s.tgt, err);
-	}
+	(void)err;
+	g->react_due = true;
 	return 0;
 }
 
-/* Nobody may be left waiting: whatever went wrong while judging, the golden bytes go back. */
-static int judge(struct guard *g, const struct mon_write_event *e, struct lens_judgement *j,
-		 bool *ret_legal, const char **ret_reason)
+bool guard_may_judge(struct guard *g)
 {
-	struct xerr failed = {0};
+	return g->kept->judging++ < MAX_JUDGES;
+}
+
+/*
+ * What went wrong while judging leaves the golden bytes. But if the lens is gone, the write waits,
+ * and everybody with it, for the next guard; unless that is what guards die of.
+ */
+static int judge(struct guard *g, const struct mon_write_event *e, struct lens_judgement *j,
+		 bool *ret_legal, const char **ret_reason, struct xerr *err)
+{
 	bool gone = false;
-	int rc = lens_judge(g->s.lens, e->gpa, e->before + first(e), e->after + first(e),
-			    e->len_bytes, j, &failed);
+	int rc;
 
 	*ret_legal = false;
 	*ret_reason = "it could not be judged";
+	if (!guard_may_judge(g))
+		return 0;
+	rc = lens_judge(g->s.lens, e->gpa, e->before + first(e), e->after + first(e), e->len_bytes,
+			j, err);
 	if (rc)
 		return rc;
 	*ret_legal = j->legal;
@@ -117,7 +121,7 @@ static int judge(struct guard *g, const struct mon_write_event *e, struct lens_j
 
 		if (a && a->kind == LENS_AREA_HOME)
 			*ret_reason = "the home of a patch";
-		rc = module_is_gone(g, e->gpa, &gone, &failed);
+		rc = module_is_gone(g, e->gpa, &gone, err);
 		if (!rc && gone) {
 			j->kind = LENS_WRITE_MODULE;
 			*ret_legal = true;
@@ -155,6 +159,7 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 {
 	_cleanup_free_ struct mon_write_event *e = malloc(sizeof(*e));
 	struct lens_judgement j = {0};
+	struct xerr failed = {0};
 	const char *reason = "";
 	uint64_t held_ns = 0;
 	bool legal, keep;
@@ -171,10 +176,17 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 	}
 	if (rc)
 		return rc;
-	rc_judge = judge(g, e, &j, &legal, &reason);
-	keep = legal || g->opts->audit_only;
+	if (guard_was_reset(g, false))
+		return mon_guard_verdict(g->s.mon, true, NULL, err);
+	if (gate_rings(g, e))
+		return gate_answer(g, e, err);
+	rc_judge = judge(g, e, &j, &legal, &reason, &failed);
+	if (rc_judge == -XO_EPEERDIED || rc_judge == -XO_ETIMEOUT)
+		return xerr_set(err, rc_judge, "%s", failed.text);
+	keep = legal || g->opts->audit_only || guard_was_reset(g, true);
 	rc = mon_guard_verdict(g->s.mon, keep, &held_ns, err);
-	if (rc)
+	g->kept->judging = 0;
+	if (rc || g->reset_due)
 		return rc;
 	count(g, legal, keep, held_ns);
 	guard_emit(g, legal ? lens_write_kind_name(j.kind) : "violation",
@@ -185,7 +197,7 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 	if (guard_is_fatal(rc_judge))
 		return xerr_set(err, rc_judge,
 				"a write was put back because it could not be judged");
-	if (legal && j.kind == LENS_WRITE_MODULE)
-		return follow_modules(g, e->gpa, err);
-	return legal || g->opts->audit_only ? 0 : react(g, err);
+	if (legal)
+		return j.kind == LENS_WRITE_MODULE ? follow_modules(g, e->gpa, err) : 0;
+	return g->opts->audit_only ? 0 : guard_react(g, err);
 }

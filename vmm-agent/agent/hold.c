@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-agent/agent/hold.h"
 
-#include <errno.h>
-#include <pthread.h>
-#include <stdatomic.h>
-
 #include "base/util.h"
 
 /*
@@ -40,61 +36,13 @@ static int open_stub(struct session *s, uint64_t *ret_start_ns, struct xerr *err
 	return rc;
 }
 
-/* One call to QEMU, made by a thread of its own while this one lets waiting writers go. */
-struct call {
-	struct session *s;
-	int (*fn)(struct session *s, uint64_t *ret_ns, struct xerr *err);
-	uint64_t ns;
-	int rc;
-	struct xerr err;
-	atomic_bool done;
-};
-
-static void *run_call(void *arg)
-{
-	struct call *c = arg;
-
-	c->rc = c->fn(c->s, &c->ns, &c->err);
-	atomic_store(&c->done, true);
-	return NULL;
-}
-
-/* As long as the guard holds a writer, QEMU may be unable to answer; so serve the guard meanwhile.
- */
-static int beside(struct session *s, int (*fn)(struct session *, uint64_t *, struct xerr *),
-		  uint64_t *ret_ns, struct xerr *err)
-{
-	struct call c = {.s = s, .fn = fn};
-	struct xerr pumped = {0};
-	pthread_t thread;
-	int rc = 0;
-
-	if (!s->pump)
-		return fn(s, ret_ns, err);
-	if (pthread_create(&thread, NULL, run_call, &c))
-		return xerr_set(err, EAGAIN, "no thread to talk to QEMU with");
-	while (!atomic_load(&c.done) && !rc)
-		rc = s->pump(s->pump_arg, &pumped);
-	pthread_join(thread, NULL);
-	*ret_ns = c.ns;
-	if (c.rc)
-		return xerr_set(err, c.rc, "%s", c.err.text);
-	return rc ? xerr_set(err, rc, "%s", pumped.text) : 0;
-}
-
-static int close_stub(struct session *s, uint64_t *ret_ns, struct xerr *err)
-{
-	*ret_ns = xo_now_ns();
-	return tgt_gdb_close(s->tgt, err);
-}
-
 int hold_begin(struct session *s, uint64_t *ret_start_ns, struct xerr *err)
 {
 	uint64_t start = xo_now_ns();
 	int rc = 0;
 
 	if (s->vm->accel == TGT_TCG)
-		rc = beside(s, open_stub, &start, err);
+		rc = open_stub(s, &start, err);
 	if (!rc)
 		rc = mon_hold(s->mon, err);
 	if (rc)
@@ -113,5 +61,5 @@ int hold_end(struct session *s, uint64_t start_ns, struct mon_times *times, stru
 	if (rc)
 		return abandon_stub(s, rc, err);
 	times->blackout_ns = end - start_ns;
-	return beside(s, close_stub, &end, err);
+	return tgt_gdb_close(s->tgt, err);
 }

@@ -24,12 +24,28 @@ static void make_key(struct session *s)
 			 (unsigned long long)s->vm->start_time);
 }
 
-/* The lens sees RAM that has a file; blocks private to QEMU are read through the monitor. */
+static bool has_private_ram(const struct tgt_info *vm)
+{
+	for (size_t i = 0; i < vm->nr_regions; i++)
+		if (vm->region[i].ram && vm->region[i].backend < 0)
+			return true;
+	return false;
+}
+
+/* The lens sees RAM that has a file. Only where RAM is private to QEMU does it get to read QEMU's
+ * memory, and then ROMs there too; otherwise those are read through the monitor. */
 static int describe_for_lens(struct session *s, struct lens_vm *lv, struct xerr *err)
 {
 	const struct tgt_info *vm = s->vm;
 
 	memset(lv, 0, sizeof(*lv));
+	lv->memory_fd = -1;
+	s->lens_reads_qemu = has_private_ram(vm);
+	if (s->lens_reads_qemu) {
+		lv->memory_fd = tgt_memory_open(s->tgt, err);
+		if (lv->memory_fd < 0)
+			return lv->memory_fd;
+	}
 	for (size_t i = 0; i < vm->nr_backends; i++) {
 		int fd = tgt_backend_open(s->tgt, i, false, err);
 
@@ -40,13 +56,14 @@ static int describe_for_lens(struct session *s, struct lens_vm *lv, struct xerr 
 	for (size_t i = 0; i < vm->nr_regions; i++) {
 		const struct tgt_region *r = &vm->region[i];
 
-		if (r->backend < 0)
+		if (r->backend < 0 && !s->lens_reads_qemu)
 			continue;
 		lv->region[lv->nr_regions++] = (struct lens_region){
 			.gpa = r->gpa,
 			.len_bytes = r->len_bytes,
-			.backend = (uint32_t)r->backend,
+			.backend = r->backend < 0 ? LENS_NO_BACKEND : (uint32_t)r->backend,
 			.backend_off = r->backend_off,
+			.hva = r->hva,
 			.rom = r->rom,
 		};
 	}
@@ -69,6 +86,8 @@ static int start_lens(struct session *s, struct xerr *err)
 		rc = lens_start(&s->lens, &lv, err);
 	for (size_t i = 0; i < lv.nr_backends; i++)
 		close(lv.backend_fd[i]);
+	if (lv.memory_fd >= 0)
+		close(lv.memory_fd);
 	return rc;
 }
 
@@ -127,6 +146,54 @@ int session_open(struct session *s, const struct agent_opts *o, struct refusal *
 	if (why->nr)
 		return 0;
 	rc = start_lens(s, err);
+	return rc ? rc : discover(s, why, err);
+}
+
+#define CR0_PG	 (UINT64_C(1) << 31)
+#define CR4_LA57 (UINT64_C(1) << 12)
+#define EFER_LMA (UINT64_C(1) << 10)
+
+/* The kernel's own tables do not go away, as those of the process that was last on a vCPU do. */
+int session_recall(struct session *s, const struct agent_opts *o, const struct tgt_info *vm,
+		   int lock_fd, int qmp_fd, struct gpa root, uint8_t levels, struct refusal *why,
+		   struct xerr *err)
+{
+	struct tgt_info info = *vm;
+	int rc;
+
+	s->opts = o;
+	s->opened_ns = xo_now_ns();
+	for (size_t i = 0; i < info.nr_vcpus; i++) {
+		info.vcpu[i].cr0 = CR0_PG;
+		info.vcpu[i].cr3 = root.v;
+		info.vcpu[i].cr4 = levels == 5 ? CR4_LA57 : 0;
+		info.vcpu[i].efer = EFER_LMA;
+	}
+	rc = tgt_recall(&s->tgt, &info, lock_fd, qmp_fd, err);
+	if (rc)
+		return rc;
+	s->vm = tgt_info(s->tgt);
+	make_key(s);
+	rc = start_lens(s, err);
+	return rc ? rc : discover(s, why, err);
+}
+
+void session_blind(struct session *s)
+{
+	mon_free(s->mon);
+	lens_free(s->lens);
+	s->mon = NULL;
+	s->lens = NULL;
+	s->discovered = false;
+}
+
+int session_look(struct session *s, struct refusal *why, struct xerr *err)
+{
+	int rc = tgt_refresh(s->tgt, err);
+
+	session_blind(s);
+	if (!rc)
+		rc = start_lens(s, err);
 	return rc ? rc : discover(s, why, err);
 }
 
@@ -216,7 +283,7 @@ int session_read(struct session *s, struct gpa gpa, void *buf, size_t len_bytes,
 	if (!r)
 		return xerr_set(err, XO_ENOTMAPPED, "guest-physical 0x%llx: not RAM",
 				(unsigned long long)gpa.v);
-	if (r->backend >= 0)
+	if (r->backend >= 0 || s->lens_reads_qemu)
 		return lens_read_phys(s->lens, gpa, buf, len_bytes, err);
 	rc = session_monitor(s, err);
 	return rc ? rc : mon_read(s->mon, gpa, buf, len_bytes, err);
@@ -232,10 +299,28 @@ static json_t *sharers_json(const struct tgt_info *vm)
 	return list;
 }
 
+/* Blocks of RAM that are private to QEMU, each once: one lies in several regions, one by one. */
+static void add_private(json_t *list, const struct tgt_info *vm)
+{
+	for (size_t i = 0; i < vm->nr_regions; i++) {
+		const struct tgt_region *r = &vm->region[i];
+		bool seen = false;
+
+		if (!r->ram || r->backend >= 0)
+			continue;
+		for (size_t k = 0; k < i && !seen; k++)
+			seen = !strcmp(vm->region[k].block, r->block);
+		if (!seen)
+			json_array_append_new(
+				list, json_pack("{s:s,s:b}", "name", r->block, "private", true));
+	}
+}
+
 static json_t *backends_json(const struct tgt_info *vm)
 {
 	json_t *list = json_array();
 
+	add_private(list, vm);
 	for (size_t i = 0; i < vm->nr_backends; i++)
 		json_array_append_new(list, json_pack("{s:s,s:I}", "name", vm->backend[i].name,
 						      "page_bytes",

@@ -14,7 +14,8 @@ struct session {
 	struct tgt *tgt;
 	const struct tgt_info *vm; /* borrowed from @tgt */
 	struct lens *lens;
-	struct mon *mon; /* session_monitor starts it */
+	bool lens_reads_qemu; /* RAM is private to QEMU: it sees the regions without a file too */
+	struct mon *mon;      /* session_monitor starts it */
 	bool discovered;
 	struct lens_kernel kernel;
 	char build_id[41];
@@ -23,10 +24,6 @@ struct session {
 	struct jrow *row; /* of this VM, oldest first */
 	size_t nr_rows;
 	uint64_t opened_ns; /* when this operation began */
-	/* Where a guard holds writers back, QEMU may not answer before they are let go: called
-	 * again and again while something waits for QEMU; NULL without a guard. */
-	int (*pump)(void *arg, struct xerr *err);
-	void *pump_arg;
 };
 
 /**
@@ -36,6 +33,23 @@ struct session {
  */
 int session_open(struct session *s, const struct agent_opts *o, struct refusal *why,
 		 struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * session_recall - as session_open, for a VM that a process of ours was attached to, without asking
+ * QEMU anything (tgt_recall)
+ * @lock_fd, @qmp_fd: its, copied; -1 for none
+ * @root, @levels: the kernel's own page tables
+ * @why: why there is no kernel; all else is there then
+ */
+int session_recall(struct session *s, const struct agent_opts *o, const struct tgt_info *vm,
+		   int lock_fd, int qmp_fd, struct gpa root, uint8_t levels, struct refusal *why,
+		   struct xerr *err) XO_MUST_CHECK;
+
+/** session_look - look for the kernel anew, after a reset. @why: why there is none */
+int session_look(struct session *s, struct refusal *why, struct xerr *err) XO_MUST_CHECK;
+
+/** session_blind - let go of monitor and lens: what they know is of before a reset */
+void session_blind(struct session *s);
 
 /** session_journal - open the journal unless it is, and load this VM's rows as they are now */
 int session_journal(struct session *s, struct xerr *err) XO_MUST_CHECK;

@@ -34,6 +34,9 @@ struct cli_command {
 /** cli_parse - parse @argv after the command's name; exits with CLI_USAGE on a wrong one */
 void cli_parse(const struct cli_command *cmd, int argc, char **argv, struct cli_args *ret);
 
+/** cli_modules - the command that needs no VM; @argv from its name on. Return: the exit code */
+int cli_modules(int argc, char **argv);
+
 /* Readable output of each document. */
 void cli_print_inspect(FILE *out, const json_t *doc);
 void cli_print_apply(FILE *out, const json_t *doc);

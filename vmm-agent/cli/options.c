@@ -5,7 +5,8 @@
 
 #include "vmm-agent/cli/cli.h"
 
-#define MAX_TIMEOUT_S 86400
+#define MAX_TIMEOUT_S  86400
+#define MAX_EVENTS_MIB (1ULL << 20)
 
 enum {
 	OPT_QMP = 256,
@@ -18,7 +19,10 @@ enum {
 	OPT_MODE,
 	OPT_VIOLATION,
 	OPT_EVENTS,
-	OPT_FORBID
+	OPT_EVENTS_LIMIT,
+	OPT_FORBID,
+	OPT_DENY_MSR,
+	OPT_MODULES,
 };
 
 static const struct argp_option options[] = {
@@ -41,8 +45,14 @@ static const struct argp_option guard_options[] = {
 	{"on-violation", OPT_VIOLATION, "discard|pause|kill|nmi", 0,
 	 "what follows an illegal write besides putting it back (default: discard, nothing)", 5},
 	{"events", OPT_EVENTS, "FILE", 0, "append events to FILE (default: standard output)", 5},
+	{"events-limit", OPT_EVENTS_LIMIT, "MIB", 0,
+	 "rename FILE to FILE.1 and begin it anew when it is that long (default: 64; 0: never)", 5},
 	{"forbid", OPT_FORBID, "kprobe|ftrace", 0,
 	 "treat what the kernel does for these as illegal. Repeatable", 5},
+	{"deny-msr", OPT_DENY_MSR, NULL, 0,
+	 "KVM: let the guest not write the MSRs of system calls; no CPU can come online then", 5},
+	{"modules", OPT_MODULES, "FILE", 0,
+	 "only modules on this list load (exopatch modules allow); without it, any", 5},
 	{0},
 };
 
@@ -100,6 +110,20 @@ static void parse_violation(struct argp_state *st, const char *arg, struct agent
 	argp_error(st, "--on-violation: '%s' is none of discard, pause, kill, nmi", arg);
 }
 
+static void parse_limit(struct argp_state *st, const char *arg, uint64_t *ret_bytes)
+{
+	char *end;
+	unsigned long long mib;
+
+	errno = 0;
+	mib = strtoull(arg, &end, 10);
+	if (errno || end == arg || *end || mib > MAX_EVENTS_MIB)
+		argp_error(st, "--events-limit: '%s' is not a number of MiB from 0 to %llu", arg,
+			   MAX_EVENTS_MIB);
+	else
+		*ret_bytes = mib << 20;
+}
+
 static void parse_forbid(struct argp_state *st, const char *arg, struct agent_guard_opts *g)
 {
 	if (!strcmp(arg, "kprobe"))
@@ -124,8 +148,17 @@ static error_t parse_guard(int key, char *arg, struct argp_state *st)
 	case OPT_EVENTS:
 		g->events_path = arg;
 		break;
+	case OPT_EVENTS_LIMIT:
+		parse_limit(st, arg, &g->events_limit_bytes);
+		break;
 	case OPT_FORBID:
 		parse_forbid(st, arg, g);
+		break;
+	case OPT_DENY_MSR:
+		g->deny_msrs = true;
+		break;
+	case OPT_MODULES:
+		g->modules_path = arg;
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -203,6 +236,7 @@ void cli_parse(const struct cli_command *cmd, int argc, char **argv, struct cli_
 	char name[64];
 
 	ret->agent.timeout_ns = AGENT_TIMEOUT_NS;
+	ret->guard.events_limit_bytes = AGENT_EVENTS_LIMIT_BYTES;
 	argp_err_exit_status = CLI_USAGE;
 	argp.args_doc = cmd->optional ? "[status|stop]" : cmd->operand;
 	argp.children = cmd->guards ? children : NULL;

@@ -4,6 +4,8 @@
  * alone, so that both forms say the same; strings from the guest were escaped
  * when they entered it.
  */
+#include <string.h>
+
 #include "vmm-agent/cli/cli.h"
 
 static const char *str(const json_t *o, const char *key)
@@ -43,8 +45,13 @@ static void print_vm(FILE *out, const json_t *vm)
 	fprintf(out, "vCPUs          %lld\n", num(vm, "vcpus"));
 	fprintf(out, "RAM            %.0f MiB", mib(vm, "ram_bytes"));
 	json_array_foreach(json_object_get(vm, "ram_backends"), i, item)
-		fprintf(out, "%s%s (%lld KiB pages)", i ? ", " : " in ", str(item, "name"),
-			num(item, "page_bytes") / 1024);
+	{
+		fprintf(out, "%s%s", i ? ", " : " in ", str(item, "name"));
+		if (json_is_true(json_object_get(item, "private")))
+			fputs(" (private to QEMU)", out);
+		else
+			fprintf(out, " (%lld KiB pages)", num(item, "page_bytes") / 1024);
+	}
 	fputc('\n', out);
 	json_array_foreach(json_object_get(vm, "sharers"), i, item)
 		fprintf(out, "%-14s %s, pid %lld: its writes pass by any protection\n",
@@ -161,18 +168,72 @@ void cli_print_recover(FILE *out, const json_t *doc)
 			str(patch, "found"), str(patch, "state"));
 }
 
+static void print_guard_processes(FILE *out, const json_t *g)
+{
+	if (json_is_null(json_object_get(g, "supervisor_pid")))
+		fputs("processes      NO SUPERVISOR: another is being started\n", out);
+	else
+		fprintf(out,
+			"processes      supervisor %lld, guard %lld, monitor %lld, lens %lld\n",
+			num(g, "supervisor_pid"), num(g, "guard_pid"), num(g, "monitor_pid"),
+			num(g, "lens_pid"));
+	if (num(g, "restarts") || num(g, "supervisor_restarts"))
+		fprintf(out, "restarts       %lld of the guard, %lld of its supervisor\n",
+			num(g, "restarts"), num(g, "supervisor_restarts"));
+}
+
+static void print_registers(FILE *out, const json_t *r)
+{
+	const json_t *name;
+	size_t i;
+
+	fprintf(out, "registers      %zu pinned, looked at %lld times, the last took %.0f us\n",
+		json_array_size(json_object_get(r, "pinned")), num(r, "looks"), real(r, "look_us"));
+	json_array_foreach(json_object_get(r, "not_watched"), i, name)
+		fprintf(out, "NOT WATCHED    %s\n", json_string_value(name));
+}
+
+static void print_gate(FILE *out, const json_t *gate)
+{
+	if (!json_is_true(json_object_get(gate, "on"))) {
+		fputs("modules        any may load: there is no gate (--modules)\n", out);
+		return;
+	}
+	fprintf(out,
+		"modules        %lld on the list: %lld let in, %lld refused, held %.1f ms at "
+		"most\n",
+		num(gate, "modules"), num(gate, "allowed"), num(gate, "refused"),
+		real(gate, "held_max_us") / 1e3);
+}
+
 void cli_print_guard(FILE *out, const json_t *doc)
 {
 	const json_t *g = json_object_get(doc, "guard");
+	bool armed = !strcmp(str(g, "state"), "armed");
 
 	fprintf(out, "guard          %s, %s, for %.0f s\n", str(json_object_get(doc, "vm"), "name"),
 		str(g, "mode"), real(g, "uptime_s"));
-	fprintf(out, "protected      %lld areas\n", num(g, "areas"));
+	if (armed)
+		fprintf(out, "protected      %lld areas, since %s\n", num(g, "areas"),
+			str(g, "armed_since"));
+	else
+		fputs("protected      NOTHING YET: waiting for the guest's kernel to be up\n", out);
 	fprintf(out, "writes         %lld: %lld kept, %lld put back; %lld violations\n",
 		num(g, "writes"), num(g, "kept"), num(g, "put_back"), num(g, "violations"));
+	print_gate(out, json_object_get(doc, "module_gate"));
 	fprintf(out, "audits         %lld, the last %.1f ms, with %lld findings in all\n",
 		num(g, "audits"), real(g, "audit_us") / 1e3, num(g, "findings"));
+	print_registers(out, json_object_get(g, "registers"));
 	fprintf(out, "longest hold   %.2f ms\n", real(g, "held_max_us") / 1e3);
+	fprintf(out, "events         %lld, and %lld more said together with others\n",
+		num(g, "event_seq"), num(g, "folded_events"));
+	print_guard_processes(out, g);
+	if (!json_is_true(json_object_get(g, "connected")))
+		fputs("QEMU           NOT CONNECTED: its monitor does not answer, or is in use\n",
+		      out);
+	if (num(g, "events_waiting_bytes"))
+		fprintf(out, "EVENTS WAIT    %lld bytes: their file is full or blocked\n",
+			num(g, "events_waiting_bytes"));
 	if (num(g, "lost_events"))
 		fprintf(out, "EVENTS LOST    %lld could not be written\n", num(g, "lost_events"));
 }

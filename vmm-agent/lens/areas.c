@@ -82,9 +82,7 @@ static bool was_there(const struct list *l, const struct lens_area *page)
 /* A page of a module's cannot be the kernel's as well. */
 static bool is_fit(const struct list *l, const struct lens_area *a, bool writable)
 {
-	uint64_t left;
-
-	if (!gmem_ptr(l->k->space->mem, a->gpa, &left))
+	if (!gmem_has(l->k->space->mem, a->gpa, XO_PAGE_SIZE))
 		return false;
 	if (l->of_kernel)
 		return !writable;

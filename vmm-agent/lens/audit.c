@@ -70,14 +70,11 @@ static bool is_leaf(uint64_t entry, unsigned int level)
 	return level == 1 || (level <= 3 && (entry & GPTE_LARGE));
 }
 
-static const uint64_t *table_at(const struct audit *a, uint64_t gpa)
+static const uint64_t *table_at(const struct audit *a, uint64_t gpa, uint64_t copy[ENTRIES])
 {
-	uint64_t left;
-	const uint8_t *p = gmem_ptr(a->k->space->mem, (struct gpa){gpa}, &left);
-
-	return p && left >= XO_PAGE_SIZE && !(gpa & XO_PAGE_MASK)
-		       ? (const uint64_t *)(const void *)p
-		       : NULL;
+	return gpa & XO_PAGE_MASK
+		       ? NULL
+		       : gmem_view(a->k->space->mem, (struct gpa){gpa}, XO_PAGE_SIZE, copy);
 }
 
 static uint64_t load(const uint64_t *p)
@@ -255,7 +252,8 @@ struct path {
 static void walk(struct audit *a, uint64_t gpa, struct path at, unsigned int first,
 		 unsigned int stop)
 {
-	const uint64_t *p = table_at(a, gpa);
+	uint64_t copy[ENTRIES];
+	const uint64_t *p = table_at(a, gpa, copy);
 	uint64_t span = span_of(at.level);
 	/* In a user half most pages are the user's: nothing of them matters. */
 	uint64_t mask = GPTE_PRESENT | GPTE_NX | (at.level == 1 && at.user ? GPTE_USER : 0);
@@ -304,7 +302,8 @@ static struct path root_path(const struct audit *a, bool kernel)
 static void walk_others(struct audit *a, uint64_t gpa, uint64_t other, struct path at,
 			unsigned int first)
 {
-	const uint64_t *p = table_at(a, gpa), *q = table_at(a, other);
+	uint64_t copy[ENTRIES], other_copy[ENTRIES];
+	const uint64_t *p = table_at(a, gpa, copy), *q = table_at(a, other, other_copy);
 	uint64_t span = span_of(at.level);
 
 	if (!p || !q || !a->left)

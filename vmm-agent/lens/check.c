@@ -80,10 +80,26 @@ static uint64_t member(const uint8_t *p, size_t bytes, const struct gmember *m, 
 	return v;
 }
 
+/* How much of a task's structure is looked at: most of it is floating-point state. */
+static size_t bytes_used(const struct goffs *o)
+{
+	const struct gmember *const used[] = {
+		&o->task_stack,		&o->task_sp,	     &o->task_nvcsw,	 &o->task_nivcsw,
+		&o->task_start_time,	&o->task_restart_fn, &o->task_ret_stack, &o->task_rethooks,
+		&o->task_pid,		&o->task_on_cpu,     &o->task_cpu,	 &o->task_comm,
+		&o->task_curr_ret_stack};
+	uint64_t end = 0;
+
+	for (size_t i = 0; i < XO_ARRAY_SIZE(used); i++)
+		if (used[i]->known && used[i]->off + LENS_COMM_SIZE > end)
+			end = used[i]->off + LENS_COMM_SIZE;
+	return end < o->task_size.size_bytes ? end : o->task_size.size_bytes;
+}
+
 static int read_state(struct pass *p, uint64_t task, struct state *ret, struct xerr *err)
 {
 	const struct goffs *o = &p->k->off;
-	size_t n = o->task_size.size_bytes;
+	size_t n = bytes_used(o);
 	const uint8_t *t = gspace_ptr(p->k->space, (struct gva){task}, n);
 
 	if (!t || (uintptr_t)t % 8) {

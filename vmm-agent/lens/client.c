@@ -198,11 +198,25 @@ void lclient_settle(char *text, size_t size)
 
 /* ---- the calls ---- */
 
+static struct wire_region wire_region_of(const struct lens_region *r, uint32_t *has_memory)
+{
+	bool file = r->backend != LENS_NO_BACKEND;
+
+	if (!file)
+		*has_memory = 1;
+	return (struct wire_region){.gpa = r->gpa.v,
+				    .len_bytes = r->len_bytes,
+				    .off = file ? r->backend_off : r->hva.v,
+				    .backend = r->backend,
+				    .rom = r->rom};
+}
+
 int lens_start(struct lens **ret, const struct lens_vm *vm, struct xerr *err)
 {
 	_cleanup_free_ struct wire_start *w = calloc(1, sizeof(*w));
 	_cleanup_free_ struct lens *l = calloc(1, sizeof(*l));
 	_cleanup_msg_ struct msg m = {0};
+	int fd[LENS_MAX_BACKENDS + 1];
 	int rc;
 
 	if (!w || !l)
@@ -216,17 +230,15 @@ int lens_start(struct lens **ret, const struct lens_vm *vm, struct xerr *err)
 	w->nr_backends = (uint32_t)vm->nr_backends;
 	w->nr_vcpus = (uint32_t)vm->nr_vcpus;
 	for (size_t i = 0; i < vm->nr_regions; i++)
-		w->region[i] = (struct wire_region){.gpa = vm->region[i].gpa.v,
-						    .len_bytes = vm->region[i].len_bytes,
-						    .backend_off = vm->region[i].backend_off,
-						    .backend = vm->region[i].backend,
-						    .rom = vm->region[i].rom};
+		w->region[i] = wire_region_of(&vm->region[i], &w->has_memory);
 	memcpy(w->vcpu, vm->vcpu, vm->nr_vcpus * sizeof(w->vcpu[0]));
+	memcpy(fd, vm->backend_fd, vm->nr_backends * sizeof(fd[0]));
+	fd[vm->nr_backends] = vm->memory_fd;
 	l->fd = -1;
 	rc = spawn(l, err);
 	if (!rc) {
-		rc = ask_with_fds(l, WIRE_START, w, sizeof(*w), vm->backend_fd, vm->nr_backends, &m,
-				  err);
+		rc = ask_with_fds(l, WIRE_START, w, sizeof(*w), fd, vm->nr_backends + w->has_memory,
+				  &m, err);
 		if (rc)
 			rc = failed(rc, &m, err);
 	}

@@ -15,6 +15,7 @@ int gguard_types_load(struct gguard_types *ret, const struct gkernel *k, struct 
 		{"module", "num_ftrace_callsites", &t.mod_nr_entries, false},
 		{"module", "mkobj.kobj.sd", &t.mod_node, false},
 		{"kernfs_node", "id", &t.node_id, false},
+		{"module", "percpu", &t.mod_percpu, false},
 		{"kprobe", "opcode", &t.kprobe_opcode, false},
 		{"kprobe", "pre_handler", &t.kprobe_pre_handler, false},
 		{"optimized_kprobe", "optinsn.insn", &t.opt_insn, false},

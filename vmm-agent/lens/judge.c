@@ -33,7 +33,9 @@ static const uint8_t ret5[] = {0xc3, 0xcc, 0xcc, 0xcc, 0xcc};
 struct write {
 	struct gjudge *j;
 	const struct lens_area *area;
-	const struct gmodule *module; /* NULL: vmlinux */
+	const struct gmodule
+		*module; /* NULL: vmlinux; else @own: the list is read again meanwhile */
+	struct gmodule own;
 	uint64_t gva;
 	const uint8_t *before, *after;
 	size_t len;
@@ -495,10 +497,12 @@ static bool judge_module(struct write *w)
 	bool mapped = !gspace_walk(w->j->k->space, (struct gva){page}, &now);
 	bool in_place = mapped && now.gpa.v == w->area->gpa.v + (page - w->area->gva.v);
 
-	if (load_modules(w->j))
-		w->module = gmodules_at(&w->j->modules, page);
-	if (w->module && !gareas_is_of(w->area, w->module))
-		w->module = NULL;
+	const struct gmodule *found = load_modules(w->j) ? gmodules_at(&w->j->modules, page) : NULL;
+
+	if (found && gareas_is_of(w->area, found)) {
+		w->own = *found;
+		w->module = &w->own;
+	}
 	if (!in_place || (!w->module && now.write && !now.exec)) {
 		judge_left_page(w);
 		return true;

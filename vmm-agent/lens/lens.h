@@ -24,12 +24,15 @@
 #define LENS_NAME_SIZE	  128 /* KSYM_NAME_LEN is 512 in Linux 6.1; longer names are cut */
 #define LENS_COMM_SIZE	  16  /* TASK_COMM_LEN, include/linux/sched.h */
 
-/** struct lens_region - a RAM or ROM range that has a backend file */
+#define LENS_NO_BACKEND UINT32_MAX
+
+/** struct lens_region - a RAM or ROM range */
 struct lens_region {
 	struct gpa gpa;
 	uint64_t len_bytes;
-	uint32_t backend;
+	uint32_t backend; /* or LENS_NO_BACKEND: private to QEMU, read through memory_fd at hva */
 	uint64_t backend_off;
+	struct hva hva;
 	bool rom;
 };
 
@@ -43,6 +46,7 @@ struct lens_vm {
 	struct lens_region region[LENS_MAX_REGIONS];
 	size_t nr_backends;
 	int backend_fd[LENS_MAX_BACKENDS]; /* open for reading only */
+	int memory_fd; /* /proc/PID/mem, open for reading only; if a region has no backend */
 	size_t nr_vcpus;
 	struct lens_vcpu_hint vcpu[LENS_MAX_VCPUS];
 };

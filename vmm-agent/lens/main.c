@@ -38,7 +38,7 @@ static int start(struct lserver *s)
 	rc = lserver_start(s, msg_span(&m), m.fds, m.head.nr_fds, &err);
 	msg_free(&m);
 	if (!rc)
-		rc = lsandbox_enter(&err);
+		rc = lsandbox_enter(s->mem.cache ? s->mem.fd : -1, &err);
 	(void)!answer(WIRE_START, rc, &none, &err);
 	return rc;
 }

@@ -29,7 +29,7 @@ static int descend(const struct gspace *s, struct gva gva, struct gentry *ret, u
 		int rc;
 
 		e.at.v = table.v + ((gva.v >> shift) & 511) * sizeof(e.value);
-		rc = gmem_u64(s->mem, e.at, &e.value);
+		rc = gmem_entry(s->mem, e.at, &e.value);
 		if (rc)
 			return rc;
 		allow &= e.value;
@@ -155,4 +155,5 @@ void gspace_flush(struct gspace *s)
 {
 	memset(s->small, 0, sizeof(s->small));
 	memset(s->large, 0, sizeof(s->large));
+	gmem_forget(s->mem);
 }

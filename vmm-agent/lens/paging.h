@@ -48,8 +48,8 @@ struct gspace {
 	} small[GSPACE_TLB], large[GSPACE_TLB];
 };
 
-/** gspace_walk - translate, with rights, past the cache. Return: 0, -XO_ENOTMAPPED (not present,
- *  not canonical), -XO_EPAGETABLE (a table lies outside RAM) */
+/** gspace_walk - translate, with rights, past the cache of translations. Return: 0, -XO_ENOTMAPPED
+ * (not present, not canonical), -XO_EPAGETABLE (a table lies outside RAM) */
 int gspace_walk(const struct gspace *s, struct gva gva, struct gpage *ret) XO_MUST_CHECK;
 
 /** gspace_entry - the entry that decides on @gva: the one of level 1, or the first above that is
@@ -63,13 +63,14 @@ int gspace_translate(struct gspace *s, struct gva gva, struct gpa *ret,
 /** gspace_read - copy. Return: 0, -XO_ENOTMAPPED, -XO_EPAGETABLE */
 int gspace_read(struct gspace *s, struct gva gva, void *buf, size_t len_bytes) XO_MUST_CHECK;
 
-/** gspace_ptr - all of [@gva, @gva + @len_bytes) where it is mapped, if in one piece; else NULL */
+/** gspace_ptr - all of [@gva, @gva + @len_bytes) where the lens has it mapped, if in one piece;
+ * else NULL */
 const uint8_t *gspace_ptr(struct gspace *s, struct gva gva, size_t len_bytes);
 
 int gspace_u32(struct gspace *s, struct gva gva, uint32_t *ret) XO_MUST_CHECK;
 int gspace_u64(struct gspace *s, struct gva gva, uint64_t *ret) XO_MUST_CHECK;
 
-/** gspace_flush - forget all translations */
+/** gspace_flush - forget all translations, and what they were read from */
 void gspace_flush(struct gspace *s);
 
 #endif

@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define NOBODY	 65534
-#define MAX_FDS	 4	      /* 0 to 3 */
+#define MAX_FDS	 4	      /* 0 to 3; what is open already stays so */
 #define MAX_DATA (512u << 20) /* private memory; guest RAM is mapped shared */
 
 #if defined(__has_feature)
@@ -71,7 +71,7 @@ static int allow_memory(scmp_filter_ctx ctx)
 	       seccomp_rule_add_array(ctx, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1, no_exec);
 }
 
-static int filter(struct xerr *err)
+static int filter(int memory_fd, struct xerr *err)
 {
 	static const int calls[] = {
 		SCMP_SYS(recvmsg),	SCMP_SYS(sendmsg),     SCMP_SYS(poll),
@@ -94,6 +94,9 @@ static int filter(struct xerr *err)
 	/* qsort asks for the size of RAM and takes no for an answer. */
 	if (!rc)
 		rc = seccomp_rule_add(ctx, SCMP_ACT_ERRNO(ENOSYS), SCMP_SYS(sysinfo), 0);
+	if (!rc && memory_fd >= 0)
+		rc = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, SCMP_SYS(pread64), 1,
+				      SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)memory_fd, 0));
 	if (!rc)
 		rc = seccomp_load(ctx);
 	if (ctx)
@@ -105,7 +108,7 @@ static int filter(struct xerr *err)
 	return 0;
 }
 
-int lsandbox_enter(struct xerr *err)
+int lsandbox_enter(int memory_fd, struct xerr *err)
 {
 	int rc = drop_root(err);
 
@@ -117,5 +120,5 @@ int lsandbox_enter(struct xerr *err)
 		rc = fail(err, "prctl");
 	if (!rc)
 		rc = limit(err);
-	return rc ? rc : filter(err);
+	return rc ? rc : filter(memory_fd, err);
 }

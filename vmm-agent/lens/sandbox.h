@@ -6,7 +6,11 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 
-/** lsandbox_enter - for good. Return: 0, or a code: then nothing hostile may be looked at */
-int lsandbox_enter(struct xerr *err) XO_MUST_CHECK;
+/**
+ * lsandbox_enter - for good
+ * @memory_fd: a descriptor that may still be read from, or -1
+ * Return: 0, or a code: then nothing hostile may be looked at
+ */
+int lsandbox_enter(int memory_fd, struct xerr *err) XO_MUST_CHECK;
 
 #endif

@@ -2,6 +2,7 @@
 #include "vmm-agent/lens/server.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,15 @@ static int add(struct xbuf *reply, const void *p, size_t len_bytes, struct xerr 
 	return rc ? xerr_set(err, rc, "lens: answer: %s", xo_code_text(rc)) : 0;
 }
 
+static int add_region(struct gmem *m, const struct wire_region *r, const int *fds)
+{
+	const struct gpa gpa = {r->gpa};
+
+	if (r->backend == LENS_NO_BACKEND)
+		return gmem_add_remote(m, gpa, r->len_bytes, (struct hva){r->off});
+	return gmem_map(m, gpa, r->len_bytes, fds[r->backend], r->off);
+}
+
 int lserver_start(struct lserver *s, struct span body, const int *fds, size_t nr_fds,
 		  struct xerr *err)
 {
@@ -35,16 +45,23 @@ int lserver_start(struct lserver *s, struct span body, const int *fds, size_t nr
 		return bad(err, "start: wrong length");
 	memcpy(&w, body.p, sizeof(w));
 	if (w.nr_regions > LENS_MAX_REGIONS || w.nr_vcpus > LENS_MAX_VCPUS ||
-	    w.nr_backends > LENS_MAX_BACKENDS || w.nr_backends != nr_fds)
+	    w.nr_backends > LENS_MAX_BACKENDS || w.has_memory > 1 ||
+	    w.nr_backends + w.has_memory != nr_fds)
 		return bad(err, "start: wrong counts");
+	if (w.has_memory) {
+		int fd = fcntl(fds[w.nr_backends], F_DUPFD_CLOEXEC, 0);
+		int rc = fd < 0 ? -errno : gmem_attach(&s->mem, fd);
+
+		if (rc)
+			return xerr_set(err, rc, "lens: QEMU's memory: %s", xo_code_text(rc));
+	}
 	for (uint32_t i = 0; i < w.nr_regions; i++) {
 		const struct wire_region *r = &w.region[i];
 		int rc;
 
-		if (r->backend >= nr_fds)
+		if (r->backend >= w.nr_backends && r->backend != LENS_NO_BACKEND)
 			return bad(err, "start: no such backend");
-		rc = gmem_map(&s->mem, (struct gpa){r->gpa}, r->len_bytes, fds[r->backend],
-			      r->backend_off);
+		rc = add_region(&s->mem, r, fds);
 		if (rc)
 			return xerr_set(err, rc, "lens: guest RAM at %#llx cannot be mapped: %s",
 					(unsigned long long)r->gpa, xo_code_text(rc));
@@ -422,14 +439,15 @@ static int do_check(struct lserver *s, struct span body, struct xbuf *reply, str
 		return bad(err, "check: wrong length");
 	memcpy(regs, body.p, nr * sizeof(regs[0]));
 	memset(busy, 0, sizeof(busy));
+	gmem_freeze(&s->mem);
 	rc = gcheck_run(&s->check, &s->kernel, regs, nr, busy, &nr_busy, &stats, err);
 	if (!rc)
 		rc = add(reply, &stats, sizeof(stats), err);
 	return rc ? rc : add(reply, busy, nr_busy * sizeof(busy[0]), err);
 }
 
-int lserver_handle(struct lserver *s, uint32_t op, struct span body, struct xbuf *reply,
-		   struct xerr *err)
+static int handle(struct lserver *s, uint32_t op, struct span body, struct xbuf *reply,
+		  struct xerr *err)
 {
 	if (op == WIRE_DISCOVER)
 		return do_discover(s, body, reply, err);
@@ -462,9 +480,23 @@ int lserver_handle(struct lserver *s, uint32_t op, struct span body, struct xbuf
 	}
 }
 
+int lserver_handle(struct lserver *s, uint32_t op, struct span body, struct xbuf *reply,
+		   struct xerr *err)
+{
+	int rc = handle(s, op, body, reply, err);
+
+	/* What was read of memory that is no more says nothing, whatever it looked like. */
+	if (rc != -XO_EPROTO && gmem_gone(&s->mem)) {
+		*err = (struct xerr){0};
+		return xerr_set(err, XO_ETARGETGONE, "QEMU has ended");
+	}
+	return rc;
+}
+
 void lserver_free(struct lserver *s)
 {
 	forget(s);
+	gmem_free(&s->mem);
 	free(s->space);
 	s->space = NULL;
 }

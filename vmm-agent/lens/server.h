@@ -22,7 +22,8 @@ struct lserver {
 	bool found; /* kernel and modules are valid */
 };
 
-/** lserver_start - take WIRE_START: map the backends. @fds: @nr_fds, stay the caller's */
+/** lserver_start - take WIRE_START: map the backends, keep a copy of the descriptor of QEMU's
+ *  memory. @fds: @nr_fds, stay the caller's */
 int lserver_start(struct lserver *s, struct span body, const int *fds, size_t nr_fds,
 		  struct xerr *err) XO_MUST_CHECK;
 

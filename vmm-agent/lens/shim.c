@@ -66,11 +66,10 @@ static bool pages_ok(const struct gkernel *k, uint64_t addr, uint64_t bytes, boo
 {
 	for (uint64_t off = 0; off < bytes; off += XO_PAGE_SIZE) {
 		struct gpage page;
-		uint64_t left;
 
 		if (gspace_walk(k->space, (struct gva){addr + off}, &page) || page.write ||
 		    page.user || page.exec != exec || seen->nr == NR_PAGES ||
-		    !gmem_ptr(k->space->mem, page.gpa, &left) || left < XO_PAGE_SIZE)
+		    !gmem_has(k->space->mem, page.gpa, XO_PAGE_SIZE))
 			return false;
 		for (size_t i = 0; i < seen->nr; i++)
 			if (seen->gpa[i] == page.gpa.v)

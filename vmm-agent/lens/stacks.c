@@ -123,6 +123,7 @@ static int scan(struct gspace *s, const struct granges *g, uint64_t from, uint64
 	from &= ~UINT64_C(7);
 	while (from < to) {
 		uint64_t n = XO_PAGE_SIZE - (from & XO_PAGE_MASK);
+		uint64_t copy[XO_PAGE_SIZE / sizeof(uint64_t)];
 		const uint8_t *p;
 		struct gpa gpa;
 		uint64_t left;
@@ -132,8 +133,8 @@ static int scan(struct gspace *s, const struct granges *g, uint64_t from, uint64
 			return rc;
 		if (n > to - from)
 			n = to - from;
-		p = gmem_ptr(s->mem, gpa, &left);
-		if (!p || left < n)
+		p = gmem_view(s->mem, gpa, n, copy);
+		if (!p)
 			return -XO_EPAGETABLE;
 		scan_piece(p, n / sizeof(uint64_t), from, g, o, stacks, nr, f);
 		from += n;

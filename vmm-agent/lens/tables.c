@@ -36,14 +36,11 @@ static uint64_t relevant(uint64_t entry, unsigned int level)
 	return entry & (BITS | (level > 1 ? GPTE_LARGE : 0));
 }
 
-static const uint64_t *table_at(const struct gkernel *k, uint64_t gpa)
+static const uint64_t *table_at(const struct gkernel *k, uint64_t gpa,
+				uint64_t copy[GTABLE_ENTRIES])
 {
-	uint64_t left;
-	const uint8_t *p = gmem_ptr(k->space->mem, (struct gpa){gpa}, &left);
-
-	return p && left >= XO_PAGE_SIZE && !(gpa & XO_PAGE_MASK)
-		       ? (const uint64_t *)(const void *)p
-		       : NULL;
+	return gpa & XO_PAGE_MASK ? NULL
+				  : gmem_view(k->space->mem, (struct gpa){gpa}, XO_PAGE_SIZE, copy);
 }
 
 static uint64_t load(const uint64_t *p)
@@ -57,7 +54,8 @@ static uint64_t load(const uint64_t *p)
 static int pin(struct xbuf *all, const struct gkernel *k, uint64_t gpa, uint64_t from,
 	       unsigned int level, uint64_t gva, uint64_t start, uint64_t last)
 {
-	const uint64_t *p = table_at(k, gpa);
+	uint64_t copy[GTABLE_ENTRIES];
+	const uint64_t *p = table_at(k, gpa, copy);
 	uint64_t span = span_of(level);
 	struct gtable t = {.gpa = gpa, .gva = gva, .from = from, .level = (uint8_t)level};
 	int rc;
@@ -198,7 +196,8 @@ static bool leaf_is_fine(enum part part, uint64_t was, uint64_t is, unsigned int
 static void check_split(struct check *c, unsigned int level, uint64_t gva, uint64_t was,
 			uint64_t is)
 {
-	const uint64_t *p = table_at(c->k, is & GPTE_ADDR);
+	uint64_t copy[GTABLE_ENTRIES];
+	const uint64_t *p = table_at(c->k, is & GPTE_ADDR, copy);
 	uint64_t span = span_of(level - 1);
 
 	for (unsigned int i = 0; p && i < GTABLE_ENTRIES; i++) {
@@ -219,7 +218,8 @@ static void check_split(struct check *c, unsigned int level, uint64_t gva, uint6
 /* A table that was not there: nothing below it may be executable. */
 static void check_new_table(struct check *c, unsigned int level, uint64_t gva, uint64_t is)
 {
-	const uint64_t *p = table_at(c->k, is & GPTE_ADDR);
+	uint64_t copy[GTABLE_ENTRIES];
+	const uint64_t *p = table_at(c->k, is & GPTE_ADDR, copy);
 
 	for (unsigned int i = 0; p && i < GTABLE_ENTRIES; i++) {
 		uint64_t e = load(p + i), at = gva + i * span_of(level - 1);
@@ -294,6 +294,11 @@ static bool is_in_use(const struct gkernel *k, const struct gtable *t)
 		!is_leaf(entry, t->level + 1u) && (entry & GPTE_ADDR) == t->gpa);
 }
 
+static bool differs(const struct gtable *t, unsigned int i, uint64_t is)
+{
+	return is != t->entry[i] && relevant(is, t->level) != relevant(t->entry[i], t->level);
+}
+
 int gtables_check(const struct gtables *t, const struct gjudge *j, struct gfound *ret,
 		  struct xerr *err)
 {
@@ -306,13 +311,17 @@ int gtables_check(const struct gtables *t, const struct gjudge *j, struct gfound
 	ret->nr = 0;
 	for (size_t n = 0; n < t->nr; n++) {
 		const struct gtable *one = &t->table[n];
-		const uint64_t *p = is_in_use(j->k, one) ? table_at(j->k, one->gpa) : NULL;
+		uint64_t copy[GTABLE_ENTRIES];
+		const uint64_t *p = is_in_use(j->k, one) ? table_at(j->k, one->gpa, copy) : NULL;
 
 		for (unsigned int i = one->first; p && i <= one->last; i++) {
 			uint64_t is = load(p + i);
 
-			if (is != one->entry[i] &&
-			    relevant(is, one->level) != relevant(one->entry[i], one->level))
+			/* A copy of a table is not promised to be one of whole entries. */
+			if (differs(one, i, is) &&
+			    !gmem_u64(j->k->space->mem, (struct gpa){one->gpa + i * sizeof(is)},
+				      &is) &&
+			    differs(one, i, is))
 				check_entry(&c, one, i, is);
 		}
 	}

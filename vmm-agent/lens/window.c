@@ -26,6 +26,7 @@ int gwindow_page(const struct gkernel *k, struct lens_window_page *p, struct xer
 {
 	uint64_t n = (p->gpa.v - WINDOW_GPA) / XO_PAGE_SIZE;
 	uint64_t table, entry_gva, left;
+	uint8_t copy[XO_PAGE_SIZE];
 	const uint8_t *page;
 	struct gentry e;
 	struct gpa pte;
@@ -57,9 +58,8 @@ int gwindow_page(const struct gkernel *k, struct lens_window_page *p, struct xer
 		p->pte_new = e.value;
 		p->usable = true;
 	}
-	/* A page without a backend file cannot be looked at from here: none of it counts as free.
-	 */
-	page = gmem_ptr(k->space->mem, p->gpa, &left);
-	p->free_off = page && left >= XO_PAGE_SIZE ? first_free(page) : (uint32_t)XO_PAGE_SIZE;
+	/* A page that cannot be looked at from here: none of it counts as free. */
+	page = gmem_view(k->space->mem, p->gpa, XO_PAGE_SIZE, copy);
+	p->free_off = page ? first_free(page) : (uint32_t)XO_PAGE_SIZE;
 	return 0;
 }

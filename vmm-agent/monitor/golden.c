@@ -9,11 +9,12 @@
 #include "base/util.h"
 
 #define MAGIC	0x6e65646c6f67786fu /* "oxgolden" */
-#define VERSION 1
+#define VERSION 2
 
 struct slot {
 	uint64_t gpa;
-	uint64_t hva; /* 0: the slot is free */
+	uint64_t hva;	  /* 0: the slot is free */
+	uint64_t version; /* another one for every change of the copy; none comes twice */
 };
 
 struct golden_head {
@@ -21,7 +22,8 @@ struct golden_head {
 	uint32_t version;
 	uint32_t nr_slots; /* that were ever used; those after are free */
 	uint32_t keeping;  /* slot + 1 while a page is being made golden */
-	uint32_t stepping;
+	uint32_t zero;
+	uint64_t last_version;
 	struct slot slot[MON_GUARD_MAX_PAGES];
 };
 
@@ -122,6 +124,11 @@ int32_t golden_find(const struct golden *g, struct hva hva)
 	return at < g->nr && hva_at(g, at) == hva.v ? (int32_t)g->order[at] : -1;
 }
 
+static void changed(struct golden *g, uint32_t slot)
+{
+	g->head->slot[slot].version = ++g->head->last_version;
+}
+
 /* The copy is there before the slot is, in case this process dies in between. */
 int32_t golden_add(struct golden *g, struct gpa gpa, struct hva hva, const uint8_t *bytes)
 {
@@ -134,6 +141,7 @@ int32_t golden_add(struct golden *g, struct gpa gpa, struct hva hva, const uint8
 		return -XO_ELIMIT;
 	memcpy(golden_page(g, slot), bytes, XO_PAGE_SIZE);
 	h->slot[slot].gpa = gpa.v;
+	changed(g, slot);
 	if (slot == h->nr_slots)
 		h->nr_slots++;
 	__atomic_store_n(&h->slot[slot].hva, hva.v, __ATOMIC_RELEASE);
@@ -188,22 +196,20 @@ void golden_keep(struct golden *g, uint32_t slot, const uint8_t *bytes)
 {
 	__atomic_store_n(&g->head->keeping, slot + 1, __ATOMIC_SEQ_CST);
 	memcpy(golden_page(g, slot), bytes, XO_PAGE_SIZE);
+	changed(g, slot);
 	__atomic_store_n(&g->head->keeping, 0, __ATOMIC_SEQ_CST);
+}
+
+void golden_write(struct golden *g, uint32_t slot, uint64_t off, const uint8_t *bytes,
+		  size_t len_bytes)
+{
+	memcpy(golden_page(g, slot) + off, bytes, len_bytes);
+	changed(g, slot);
 }
 
 int32_t golden_torn(const struct golden *g)
 {
 	return (int32_t)g->head->keeping - 1;
-}
-
-void golden_stepping(struct golden *g, bool on)
-{
-	__atomic_store_n(&g->head->stepping, on, __ATOMIC_SEQ_CST);
-}
-
-bool golden_was_stepping(const struct golden *g)
-{
-	return g->head->stepping != 0;
 }
 
 bool golden_diff(const uint8_t *a, const uint8_t *b, uint32_t *ret_off, uint32_t *ret_len_bytes)
@@ -220,4 +226,44 @@ bool golden_diff(const uint8_t *a, const uint8_t *b, uint32_t *ret_off, uint32_t
 	*ret_off = first;
 	*ret_len_bytes = end - first;
 	return true;
+}
+
+int golden_view_map(struct golden_view *v, int fd, struct xerr *err)
+{
+	struct stat st;
+	void *p;
+
+	if (fstat(fd, &st) || (uint64_t)st.st_size != golden_file_bytes())
+		return xerr_set(err, XO_EMALFORMED, "golden copies: the file has a wrong size");
+	p = mmap(NULL, golden_file_bytes(), PROT_READ, MAP_SHARED, fd, 0);
+	if (p == MAP_FAILED)
+		return xerr_set(err, errno, "golden copies: %s", strerrordesc_np(errno));
+	v->head = p;
+	return 0;
+}
+
+void golden_view_unmap(struct golden_view *v)
+{
+	if (v->head)
+		(void)munmap((void *)(uintptr_t)v->head, golden_file_bytes());
+	v->head = NULL;
+}
+
+uint32_t golden_view_slots(const struct golden_view *v)
+{
+	uint32_t nr = __atomic_load_n(&v->head->nr_slots, __ATOMIC_ACQUIRE);
+
+	return nr < MON_GUARD_MAX_PAGES ? nr : MON_GUARD_MAX_PAGES;
+}
+
+const uint8_t *golden_view_page(const struct golden_view *v, uint32_t slot, struct gpa *ret_gpa,
+				uint64_t *ret_version)
+{
+	const struct slot *s = &v->head->slot[slot];
+
+	if (!__atomic_load_n(&s->hva, __ATOMIC_ACQUIRE))
+		return NULL;
+	ret_gpa->v = s->gpa;
+	*ret_version = s->version;
+	return (const uint8_t *)v->head + data_off() + slot * XO_PAGE_SIZE;
 }

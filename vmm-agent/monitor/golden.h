@@ -53,16 +53,37 @@ size_t golden_run(const struct golden *g, size_t at);
  */
 void golden_keep(struct golden *g, uint32_t slot, const uint8_t *bytes);
 
+/** golden_write - some bytes of a copy become others */
+void golden_write(struct golden *g, uint32_t slot, uint64_t off, const uint8_t *bytes,
+		  size_t len_bytes);
+
 /** golden_torn - the slot that was being kept when the guard before died, or -1 */
 int32_t golden_torn(const struct golden *g);
-
-/** golden_stepping - note that a vCPU may be in single-step mode; read by the next guard */
-void golden_stepping(struct golden *g, bool on);
-bool golden_was_stepping(const struct golden *g);
 
 /** golden_diff - where two pages differ. Return: whether they do; first byte, and length to the
  * last
  */
 bool golden_diff(const uint8_t *a, const uint8_t *b, uint32_t *ret_off, uint32_t *ret_len_bytes);
+
+/*
+ * The file as the monitor's client reads it, which knows when the monitor does not write: it does
+ * so only when told to, or for a verdict.
+ */
+
+/** struct golden_view - zero-initialise, golden_view_unmap when done */
+struct golden_view {
+	const struct golden_head *head;
+};
+
+int golden_view_map(struct golden_view *v, int fd, struct xerr *err) XO_MUST_CHECK;
+void golden_view_unmap(struct golden_view *v);
+
+/** golden_view_slots - how many there are, used or free */
+uint32_t golden_view_slots(const struct golden_view *v);
+
+/** golden_view_page - the copy in @slot, or NULL if that is free
+ *  @ret_version: is another one whenever the copy, or what it is a copy of, is another one */
+const uint8_t *golden_view_page(const struct golden_view *v, uint32_t slot, struct gpa *ret_gpa,
+				uint64_t *ret_version);
 
 #endif

@@ -103,6 +103,44 @@ int mon_guard_stats(struct mon *m, struct mon_guard_stats *ret, struct xerr *err
  */
 int mon_guard_audit(struct mon *m, uint64_t *ret_lost, struct xerr *err) XO_MUST_CHECK;
 
+/* ---- a monitor that outlives its client ---- */
+
+/** struct mon_handle - what is needed to go on with a monitor whose guard is open; the descriptors
+ *  keep it alive as long as anybody has them */
+struct mon_handle {
+	int fd, events;
+	pid_t pid;
+};
+
+/** enum mon_phase - what a monitor is at */
+enum mon_phase { MON_FREE, MON_HELD, MON_JUDGING };
+
+/** mon_handle - of a monitor whose guard is open; the descriptors stay @m's */
+struct mon_handle mon_handle(const struct mon *m);
+
+/**
+ * mon_take_over - go on with the monitor of a client that died
+ * @h:	       its descriptors are copied
+ * @ret_phase: it may hold the guest for the dead client (mon_release lets go), or for a write that
+ *	       was to be judged: mon_guard_next tells that write once more
+ * Return: 0; -XO_EPEERDIED if it is gone too, ... The program is no child of ours, mon_free ends it
+ */
+int mon_take_over(struct mon **ret, const struct mon_handle *h, size_t nr_vcpus,
+		  enum mon_phase *ret_phase, struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * mon_guard_shut - the monitor died: shut the page that it may have left open
+ * Takes a millisecond. Not while there is a monitor: it would be in the way of what that does.
+ */
+void mon_guard_shut(const struct mon_guard_fds *fds);
+
+/**
+ * mon_guard_lift - without asking the monitor: un-protect everything, and keep the golden copies
+ * That monitor is of no use any more; another one's mon_guard_adopt protects again and reports
+ * what differs.
+ */
+void mon_guard_lift(const struct mon_guard_fds *fds);
+
 /** mon_guard_close - un-protect everything; closing the last copy of @fds.uffd ends it for good.
  *  -EAGAIN: a write waits for its verdict, nothing was done */
 int mon_guard_close(struct mon *m, struct xerr *err) XO_MUST_CHECK;

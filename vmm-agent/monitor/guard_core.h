@@ -12,6 +12,7 @@
 #include "vmm-agent/monitor/inject.h"
 #include "vmm-agent/monitor/kvmregs.h"
 #include "vmm-agent/monitor/plan.h"
+#include "vmm-agent/monitor/stub.h"
 #include "vmm-agent/monitor/uffd.h"
 #include "vmm-agent/monitor/vm.h"
 
@@ -34,6 +35,8 @@ struct guard {
 	const struct kvm_fds *kvm;
 	struct hva insn;
 
+	struct hva vdso_end; /* of QEMU */
+	struct hva stub;     /* KVM: where stub.c's code is in it */
 	bool open;
 	bool ready; /* false until what a guard before protected is adopted */
 	int uffd;
@@ -47,6 +50,7 @@ struct guard {
 	struct finding *finding; /* MON_GUARD_MAX_PAGES + 2 of them */
 	bool holding;		 /* a hold of the guard's own */
 	bool judging;		 /* the client has an event: finding[next_finding - 1] */
+	bool refusing;		 /* the client does not answer: everything is put back */
 	bool failing;		 /* the last hold failed, and the client knows */
 	uint64_t retry_ns;	 /* not before then */
 	uint64_t judging_since_ns;
@@ -59,8 +63,8 @@ struct guard {
 /** guard_setup - @g zeroed: nothing is open. guard_close at the end */
 void guard_setup(struct guard *g, struct vm *vm, struct hold *hold, const struct kvm_fds *kvm);
 
-/** guard_open_pagemap - before the sandbox: QEMU's pagemap, for guard_audit. Return: 0 or -errno */
-int guard_open_pagemap(struct guard *g) XO_MUST_CHECK;
+/** guard_prepare - before the sandbox: QEMU's pagemap and vDSO. Return: 0 or -errno */
+int guard_prepare(struct guard *g) XO_MUST_CHECK;
 
 /**
  * guard_start - take over @events and @golden; make a userfaultfd through @dev_fd, or take @uffd
@@ -113,6 +117,13 @@ int guard_pump(struct guard *g) XO_MUST_CHECK;
 /** guard_judge - the client's verdict; goes on to the next write or lets go */
 int guard_judge(struct guard *g, bool keep, uint64_t *ret_held_ns, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_again - mark the place at the event socket; tell what is being judged once more */
+void guard_again(struct guard *g);
+
+/** guard_refuse - instead of a verdict: put back what was to be judged, and what is found from now
+ *  on; let go */
+void guard_refuse(struct guard *g);
+
 /** guard_hold - for the client: as hold_all. -EAGAIN if a writer cannot stop before its verdict */
 int guard_hold(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
@@ -132,10 +143,6 @@ bool guard_absorb(struct guard *g, pid_t tid, struct hva *ret_page);
  * Return: whether any does
  */
 bool guard_store(struct guard *g, const struct uffd_event *w);
-
-/** guard_unstep - end single-stepping that a guard before left on; under a hold. Return: 0 or code
- */
-int guard_unstep(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_vcpu - index of the vCPU whose thread is @tid, or -1 */
 int guard_vcpu(const struct guard *g, pid_t tid);

@@ -179,6 +179,11 @@ static bool report(struct guard *g)
 	golden = golden_page(&g->golden, f->slot);
 	if (!now || !golden_diff(golden, now, &off, &e.len_bytes))
 		return false;
+	if (g->refusing) {
+		(void)!guard_put_back(g, f->slot);
+		g->stats.nr_put_back++;
+		return false;
+	}
 	memcpy(g->judged, now, XO_PAGE_SIZE);
 	memcpy(e.before, golden, XO_PAGE_SIZE);
 	memcpy(e.after, now, XO_PAGE_SIZE);
@@ -214,8 +219,6 @@ static bool next_writer(struct guard *g, struct uffd_event *ret)
 
 static void let_go(struct guard *g)
 {
-	if (golden_was_stepping(&g->golden))
-		(void)!guard_unstep(g, NULL);
 	forget_vcpus(g, false);
 	g->holding = false;
 	/* If QEMU has ended, the server sees that by itself. */
@@ -240,6 +243,16 @@ static void go_on(struct guard *g)
 			g->stats.nr_empty++;
 	}
 	let_go(g);
+}
+
+void guard_again(struct guard *g)
+{
+	(void)!msg_send(g->events, MON_OP_GUARD_AGAIN, 0, NULL, 0, NULL, 0);
+	if (!g->judging)
+		return;
+	g->next_finding--;
+	g->judging = false;
+	go_on(g);
 }
 
 int guard_pump(struct guard *g)
@@ -293,4 +306,13 @@ int guard_judge(struct guard *g, bool keep, uint64_t *ret_held_ns, struct xerr *
 	*ret_held_ns = xo_now_ns() - asked_ns;
 	return rc ? xerr_set(err, rc, "golden bytes could not be put back: %s", xo_code_text(rc))
 		  : 0;
+}
+
+void guard_refuse(struct guard *g)
+{
+	uint64_t held_ns;
+
+	g->refusing = true;
+	if (g->judging)
+		(void)!guard_judge(g, false, &held_ns, NULL);
 }

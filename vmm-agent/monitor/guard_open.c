@@ -22,13 +22,14 @@ void guard_setup(struct guard *g, struct vm *vm, struct hold *hold, const struct
 	};
 }
 
-int guard_open_pagemap(struct guard *g)
+int guard_prepare(struct guard *g)
 {
+	struct hva vdso;
 	char path[64];
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)g->vm->desc.pid);
 	g->pagemap = open(path, O_RDONLY | O_CLOEXEC);
-	return g->pagemap < 0 ? -errno : 0;
+	return g->pagemap < 0 ? -errno : inject_vdso(g->vm->desc.pid, &vdso, &g->vdso_end);
 }
 
 /* It belongs to the address space that makes it, so a held vCPU thread makes it. */
@@ -88,23 +89,47 @@ static int make_uffd(struct guard *g, int dev_fd, struct xerr *err)
 	return rc ? rc : -XO_EGUARD;
 }
 
+/* By QEMU's main thread: a vCPU may be waiting for a verdict that a guard before did not live to
+ * give, and cannot stop. */
+static int bring_stub(struct guard *g, struct xerr *err)
+{
+	struct thread *t = &g->device.thread[0];
+	bool there = false;
+	int rc = stub_find(&g->hold->thread[0], g->vm, g->vdso_end, &g->stub, &there, err);
+
+	if (rc || there)
+		return rc;
+	*t = (struct thread){.tid = g->vm->desc.pid, .status_fd = -1};
+	g->device.nr = 1;
+	rc = hold_all(&g->device, err);
+	if (rc)
+		return rc;
+	rc = stub_bring(t, g->stub);
+	(void)hold_release(&g->device, NULL);
+	return rc ? xerr_set(err, rc, "QEMU (pid %d): its vDSO cannot be written: %s",
+			     (int)g->vm->desc.pid, xo_code_text(rc))
+		  : 0;
+}
+
 int guard_start(struct guard *g, int dev_fd, int events, int golden, int uffd, struct xerr *err)
 {
 	int rc;
 
 	g->events = events;
 	g->uffd = uffd;
+	g->device.pid = g->vm->desc.pid;
 	g->finding = calloc(MON_GUARD_MAX_PAGES + 2, sizeof(g->finding[0]));
 	rc = g->finding ? golden_map(&g->golden, golden, uffd < 0, err)
 			: xerr_set(err, ENOMEM, "guard: out of memory");
 	(void)close(golden);
 	if (!rc && uffd < 0)
 		rc = make_uffd(g, dev_fd, err);
+	if (!rc && g->vm->desc.accel == MON_KVM)
+		rc = bring_stub(g, err);
 	if (rc) {
 		guard_close(g);
 		return rc;
 	}
-	g->device.pid = g->vm->desc.pid;
 	g->stats = (struct mon_guard_stats){.nr_pages = g->golden.nr};
 	g->nr_waiting = g->nr_findings = g->next_finding = 0;
 	g->ready = uffd < 0;

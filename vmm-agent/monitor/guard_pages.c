@@ -211,8 +211,6 @@ int guard_adopt(struct guard *g, struct xerr *err)
 {
 	int rc = each_run(g, shut_run, err);
 
-	if (!rc && golden_was_stepping(&g->golden))
-		rc = guard_unstep(g, err);
 	if (rc)
 		return rc;
 	mend(g);
@@ -223,7 +221,15 @@ int guard_adopt(struct guard *g, struct xerr *err)
 	return each_run(g, wake_run, err);
 }
 
-/* Pages of one run that have lost their protection are shut again. Return: how many, or a code */
+/* A page that is being judged is in the list already. */
+static void suspect_unless_judging(struct guard *g, uint32_t slot)
+{
+	if (!g->judging)
+		(void)guard_suspect(g, slot, 0);
+}
+
+/* Pages of one run that have lost their protection are shut again, and then compared.
+ * Return: how many, or a code */
 static int64_t audit_chunk(struct guard *g, size_t at, size_t nr)
 {
 	struct hva start = golden_hva(&g->golden, g->golden.order[at]);
@@ -243,6 +249,7 @@ static int64_t audit_chunk(struct guard *g, size_t at, size_t nr)
 		rc = uffd_protect(g->uffd, hva, XO_PAGE_SIZE);
 		if (rc)
 			return rc;
+		suspect_unless_judging(g, g->golden.order[at + i]);
 		lost++;
 	}
 	return lost;
@@ -252,6 +259,10 @@ int guard_audit(struct guard *g, uint64_t *ret_lost, struct xerr *err)
 {
 	uint64_t lost = 0;
 
+	/* Discarded pages and other people's mappings change bytes without a fault. What is
+	 * discarded after it was compared here is found below, with its protection gone. */
+	for (size_t i = 0; i < g->golden.nr; i++)
+		suspect_unless_judging(g, g->golden.order[i]);
 	for (size_t i = 0, n; i < g->golden.nr; i += n) {
 		int64_t one;
 
@@ -262,10 +273,6 @@ int guard_audit(struct guard *g, uint64_t *ret_lost, struct xerr *err)
 			return xerr_set(err, (int)one, "guard: audit: %s", xo_code_text((int)one));
 		lost += (uint64_t)one;
 	}
-	/* Discarded pages and other people's mappings change bytes without a fault. A page that is
-	 * being judged is in the list already. */
-	for (size_t i = 0; i < g->golden.nr && !g->judging; i++)
-		(void)guard_suspect(g, g->golden.order[i], 0);
 	*ret_lost = lost;
 	return 0;
 }
@@ -361,8 +368,8 @@ int guard_commit_end(struct guard *g, const struct plan *p, bool through_qemu, b
 		int32_t slot = slot_of(g, r);
 
 		if (slot >= 0)
-			memcpy(golden_page(&g->golden, (uint32_t)slot) + (r->gpa.v & XO_PAGE_MASK),
-			       r->replacement, r->len_bytes);
+			golden_write(&g->golden, (uint32_t)slot, r->gpa.v & XO_PAGE_MASK,
+				     r->replacement, r->len_bytes);
 	}
 	/* A device may have written while they were open. */
 	for (size_t i = 0; g->open && i < p->nr; i++) {

@@ -29,7 +29,6 @@
 #define KERNEL_NS	2000000 /* for a writer that cannot be stopped */
 #define KERNEL_PAUSE_NS 50000
 #define MAX_TRIES	8 /* signals that may get in the way of one step */
-#define INSN_BYTES	2 /* of `syscall` */
 #define SYSCALL_STOP(s) (!((s) >> 16) && WSTOPSIG(s) == (SIGTRAP | 0x80))
 
 struct store {
@@ -99,13 +98,10 @@ static int wait_stop(struct store *s, uint64_t deadline_ns)
 static int resume(struct store *s, enum __ptrace_request request)
 {
 	struct thread *t = s->thread;
-	int rc;
+	int rc = hold_resume(t, request);
 
-	if (t->signal)
-		t->swallowed |= UINT64_C(1) << t->signal;
-	t->signal = 0;
-	if (ptrace(request, t->tid, NULL, NULL))
-		return errno == ESRCH ? -XO_ETARGETGONE : -errno;
+	if (rc)
+		return rc;
 	rc = wait_stop(s, xo_now_ns() + STEP_NS);
 	if (rc == -XO_ETIMEOUT || rc == -EAGAIN) {
 		(void)ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL);
@@ -156,124 +152,52 @@ static void step_user(struct store *s)
 	(void)ptrace(PTRACE_SETSIGMASK, s->tid, sizeof(mask), &mask);
 }
 
-static int set_debug(struct inject *in, int fd, const struct vm *vm, uint32_t control)
+/* One visit. The thread may stop on its way for signals, or since a halted vCPU was told to. */
+static int run_stub(struct store *s, struct stub_visit *v)
 {
-	const struct kvm_guest_debug debug = {.control = control};
-	const uint64_t args[6] = {(uint64_t)fd, KVM_SET_GUEST_DEBUG, in->scratch.v};
-	int64_t result = 0;
-	int rc = vm_poke(vm, in->scratch, &debug, sizeof(debug));
+	int rc = stub_begin(v);
 
-	if (!rc)
-		rc = inject_call(in, SYS_ioctl, args, &result);
-	return rc ? rc : (int)result;
-}
-
-/* Make the call that the thread has just returned from once more. */
-static int repeat_call(struct store *s, int64_t *ret)
-{
-	struct thread *t = s->thread;
-	struct user_regs_struct r = t->own;
-	int stops = 0;
-
-	r.rip -= INSN_BYTES;
-	r.rax = r.orig_rax;
-	r.orig_rax = UINT64_MAX;
-	t->injected = true;
-	if (ptrace(PTRACE_SETREGS, t->tid, NULL, &r))
-		return errno == ESRCH ? -XO_ETARGETGONE : -errno;
-	for (int i = 0; i < 2 * MAX_TRIES && stops < 2; i++) {
-		int rc = resume(s, PTRACE_SYSCALL);
-
+	if (rc)
+		return rc;
+	fault_pass(FAULT_guard_stepping);
+	for (int i = 0; i < MAX_TRIES; i++) {
+		rc = resume(s, PTRACE_CONT);
 		if (rc < 0)
 			return rc;
-		stops += SYSCALL_STOP(rc);
+		if (stub_ended(v))
+			return stub_end(v);
 	}
-	if (stops < 2)
-		return -XO_EHOLD;
-	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &r))
-		return errno == ESRCH ? -XO_ETARGETGONE : -errno;
-	*ret = (int64_t)r.rax;
-	return 0;
+	return -XO_EHOLD;
 }
 
-/* KVM_RUN with the vCPU in single-step mode, until it has made its step. */
-static int run_once(struct store *s, struct hva run_hva)
-{
-	const struct vm *vm = s->g->vm;
-	struct hva immediate = {run_hva.v + offsetof(struct kvm_run, immediate_exit)};
-	struct hva reason = {run_hva.v + offsetof(struct kvm_run, exit_reason)};
-	const uint8_t zero = 0;
-	uint64_t deadline_ns = xo_now_ns() + STEP_NS;
-	uint32_t exit_reason = 0;
-	uint8_t kicked = 0;
-	int64_t result = -EINTR;
-	int rc = vm_peek(vm, immediate, &kicked, 1);
-
-	if (!rc && kicked)
-		rc = vm_poke(vm, immediate, &zero, 1);
-	/* A halted vCPU does not come back by itself, only when resume() asks it to stop. */
-	for (int i = 0; i < MAX_TRIES && !rc && result == -EINTR && !changed(s); i++) {
-		rc = repeat_call(s, &result);
-		if (xo_now_ns() >= deadline_ns)
-			break;
-	}
-	if (!rc && kicked)
-		rc = vm_poke(vm, immediate, &kicked, 1);
-	if (!rc && result == 0)
-		rc = vm_peek(vm, reason, &exit_reason, sizeof(exit_reason));
-	if (!rc && result == 0 && exit_reason != KVM_EXIT_DEBUG)
-		s->thread->own.rax = 0; /* QEMU's business */
-	return rc;
-}
-
-/* Undone before anything else happens: a guard that died meanwhile would leave the vCPU stepping.
+/*
+ * KVM_RUN with the vCPU in single-step mode. The mode is ended in the same visit, by the thread
+ * itself. A signal may cut the call short; then it is made again.
  */
 static void step_vcpu(struct store *s, size_t vcpu)
 {
-	struct guard *g = s->g;
-	struct inject in = {.hold = s->hold, .thread = s->thread, .insn = g->insn};
-	int fd = g->kvm->fd[vcpu];
-	int rc = inject_begin(&in);
+	const struct kvm_guest_debug on = {
+		.control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ};
+	const struct guard *g = s->g;
+	struct stub_visit v = {
+		.hold = s->hold,
+		.thread = s->thread,
+		.vm = g->vm,
+		.code = g->stub,
+		.fd = g->kvm->fd[vcpu],
+		.run = g->kvm->run[vcpu],
+		.nr = 3,
+		.call = {{.request = KVM_SET_GUEST_DEBUG, .in_data = true},
+			 {.request = KVM_RUN},
+			 {.request = KVM_SET_GUEST_DEBUG, .argument = sizeof(on), .in_data = true}},
+		.data_bytes = 2 * sizeof(on),
+	};
+	uint64_t deadline_ns = xo_now_ns() + STEP_NS;
 
-	if (rc)
-		return;
-	golden_stepping(&g->golden, true);
-	rc = set_debug(&in, fd, g->vm,
-		       KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_SINGLESTEP | KVM_GUESTDBG_BLOCKIRQ);
-	if (!rc)
-		(void)!run_once(s, g->kvm->run[vcpu]);
-	/* If the thread did not come back in time, the end of the hold looks after its mode. */
-	if (s->thread->state == THREAD_HELD && !set_debug(&in, fd, g->vm, 0))
-		golden_stepping(&g->golden, false);
-	(void)!inject_end(&in);
-}
-
-int guard_unstep(struct guard *g, struct xerr *err)
-{
-	bool held = g->hold->held;
-	int rc = held ? 0 : hold_all(g->hold, err);
-	size_t nr = g->vm->desc.accel == MON_KVM ? g->kvm->nr : 0;
-
-	for (size_t i = 0; i < nr && !rc; i++) {
-		struct inject in = {
-			.hold = g->hold, .thread = &g->hold->thread[i], .insn = g->insn};
-		int undone;
-
-		if (in.thread->state != THREAD_HELD) {
-			rc = -XO_EHOLD;
-			break;
-		}
-		rc = inject_begin(&in);
-		if (!rc)
-			rc = set_debug(&in, g->kvm->fd[i], g->vm, 0);
-		undone = inject_end(&in);
-		rc = rc ? rc : undone;
-	}
-	if (!rc)
-		golden_stepping(&g->golden, false);
-	if (!held && g->hold->held)
-		(void)!hold_release(g->hold, NULL);
-	return rc ? xerr_set(err, rc, "single-step mode of a vCPU: %s", xo_code_text(rc)) : 0;
+	memcpy(v.data, &on, sizeof(on));
+	for (int i = 0; i < MAX_TRIES && !changed(s); i++)
+		if (run_stub(s, &v) || v.call[1].result != -EINTR || xo_now_ns() >= deadline_ns)
+			return;
 }
 
 /* Whether the held thread has just been cut out of KVM_RUN. */
@@ -289,7 +213,7 @@ static void step_writer(struct store *s)
 	int vcpu = guard_vcpu(s->g, s->tid);
 	struct user_regs_struct r;
 
-	if (ptrace(PTRACE_GETREGS, s->tid, NULL, &r))
+	if (hold_regs(s->thread, &r))
 		return;
 	if ((int64_t)r.orig_rax < 0)
 		step_user(s);
@@ -332,8 +256,7 @@ static void kernel_writer(struct store *s)
 		struct thread *t = &g->hold->thread[i];
 		struct user_regs_struct r;
 
-		if (t->state != THREAD_HELD || ptrace(PTRACE_GETREGS, t->tid, NULL, &r) ||
-		    !in_kvm_run(g, (int)i, &r))
+		if (t->state != THREAD_HELD || hold_regs(t, &r) || !in_kvm_run(g, (int)i, &r))
 			continue;
 		s->hold = g->hold;
 		s->thread = t;

@@ -150,11 +150,31 @@ int hold_wait(struct thread *t, uint64_t deadline_ns)
 	}
 }
 
+int hold_regs(struct thread *t, struct user_regs_struct *ret)
+{
+	if (t->injected || t->stub != STUB_NONE) {
+		*ret = t->own;
+		return 0;
+	}
+	return ptrace(PTRACE_GETREGS, t->tid, NULL, ret) ? -1 : 0;
+}
+
+int hold_resume(struct thread *t, enum __ptrace_request how)
+{
+	if (t->signal)
+		t->swallowed |= UINT64_C(1) << (t->signal - 1);
+	t->signal = 0;
+	if (!ptrace(how, t->tid, NULL, NULL))
+		return 0;
+	return errno == ESRCH ? -XO_ETARGETGONE : -errno;
+}
+
 /* Let go of a stopped thread. One that is dying cannot be detached, but must be reaped. */
 static void let_go(struct hold *h, struct thread *t)
 {
 	if (t->injected && !ptrace(PTRACE_SETREGS, t->tid, NULL, &t->own))
 		t->injected = false;
+	t->stub = STUB_NONE;
 	for (int sig = 1; t->swallowed && sig <= 64; sig++)
 		if (t->swallowed & UINT64_C(1) << (sig - 1))
 			(void)syscall(SYS_tgkill, h->pid, t->tid, sig);

@@ -7,6 +7,7 @@
 #ifndef EXOPATCH_MONITOR_HOLD_H
 #define EXOPATCH_MONITOR_HOLD_H
 
+#include <sys/ptrace.h>
 #include <sys/types.h>
 #include <sys/user.h>
 
@@ -20,6 +21,13 @@ enum thread_state {
 	THREAD_LEAVING, /* to be let go as soon as it stops, or reaped if it ends */
 };
 
+/* Whether a thread is inside the code of stub.c, which puts its registers back by itself. */
+enum thread_stub {
+	STUB_NONE,
+	STUB_RUNS,
+	STUB_DONE, /* it stands at the end of it */
+};
+
 /** struct thread - one vCPU thread */
 struct thread {
 	pid_t tid;
@@ -27,7 +35,8 @@ struct thread {
 	int status_fd;	    /* /proc/PID/task/TID/status */
 	int signal;	    /* it is stopped on this signal, which DETACH passes on; or 0 */
 	uint64_t swallowed; /* bit N - 1: signal N, held back by a visit, sent again at the end */
-	bool injected;	    /* its registers are not its own: @own are */
+	bool injected;	    /* its registers are not its own: @own are, and have to be put back */
+	enum thread_stub stub; /* likewise @own, if not STUB_NONE, but nobody has to */
 	struct user_regs_struct own;
 };
 
@@ -95,6 +104,13 @@ size_t hold_settle(struct hold *h);
 /** hold_wait - wait until @t stops, at most until @deadline_ns; for inject.c.
  *  Return: the wait status, -XO_ETARGETGONE, -XO_ETIMEOUT, or -errno */
 int hold_wait(struct thread *t, uint64_t deadline_ns) XO_MUST_CHECK;
+
+/** hold_regs - the registers of held @t, wherever it stands. Return: 0, or -1 with errno set */
+int hold_regs(struct thread *t, struct user_regs_struct *ret) XO_MUST_CHECK;
+
+/** hold_resume - let held @t run to its next stop, holding back a signal that it is stopped on.
+ *  Return: 0, -XO_ETARGETGONE, or -errno */
+int hold_resume(struct thread *t, enum __ptrace_request how) XO_MUST_CHECK;
 
 /** hold_timer - tick from @after_ms on, so that waits wake up to look at the clock; 0: stop it */
 void hold_timer(unsigned int after_ms);

@@ -23,7 +23,7 @@
 #define ERESTARTSYS	      512
 #define ERESTART_RESTARTBLOCK 516
 
-static int find_vdso(pid_t pid, uint64_t *start, uint64_t *end)
+int inject_vdso(pid_t pid, struct hva *start, struct hva *end)
 {
 	_cleanup_fclose_ FILE *f = NULL;
 	char line[512];
@@ -35,7 +35,7 @@ static int find_vdso(pid_t pid, uint64_t *start, uint64_t *end)
 	while (fgets(line, sizeof(line), f)) {
 		if (!strstr(line, "[vdso]"))
 			continue;
-		return sscanf(line, "%" SCNx64 "-%" SCNx64, start, end) == 2 ? 0 : -EINVAL;
+		return sscanf(line, "%" SCNx64 "-%" SCNx64, &start->v, &end->v) == 2 ? 0 : -EINVAL;
 	}
 	return -ENOENT;
 }
@@ -45,23 +45,23 @@ int inject_find(pid_t pid, struct hva *ret, struct xerr *err)
 	static const uint8_t syscall_insn[] = {0x0f, 0x05};
 	_cleanup_free_ uint8_t *buf = NULL;
 	struct iovec local, remote;
-	uint64_t start = 0;
-	uint64_t end = 0;
+	struct hva start = {0};
+	struct hva end = {0};
 	uint8_t *hit;
 	ssize_t n;
-	int rc = find_vdso(pid, &start, &end);
+	int rc = inject_vdso(pid, &start, &end);
 
 	if (rc)
 		return xerr_set(err, rc == -EACCES ? XO_EPRIVILEGE : XO_ETARGETGONE,
 				"QEMU (pid %d): its vDSO was not found: %s", (int)pid,
 				strerrordesc_np(-rc));
-	if (end <= start || end - start > MAX_VDSO_BYTES)
+	if (end.v <= start.v || end.v - start.v > MAX_VDSO_BYTES)
 		return xerr_set(err, XO_EHOLD, "QEMU (pid %d): its vDSO has a bad size", (int)pid);
-	buf = malloc(end - start);
+	buf = malloc(end.v - start.v);
 	if (!buf)
 		return xerr_set(err, ENOMEM, "QEMU (pid %d): out of memory", (int)pid);
-	local = (struct iovec){buf, end - start};
-	remote = (struct iovec){(void *)(uintptr_t)start, end - start};
+	local = (struct iovec){buf, end.v - start.v};
+	remote = (struct iovec){(void *)(uintptr_t)start.v, end.v - start.v};
 	n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
 	if (n < 0)
 		return xerr_set(err, errno == ESRCH ? XO_ETARGETGONE : XO_EPRIVILEGE,
@@ -71,7 +71,7 @@ int inject_find(pid_t pid, struct hva *ret, struct xerr *err)
 	if (!hit)
 		return xerr_set(err, XO_EHOLD, "QEMU (pid %d): no system call in its vDSO",
 				(int)pid);
-	ret->v = start + (uint64_t)(hit - buf);
+	ret->v = start.v + (uint64_t)(hit - buf);
 	return 0;
 }
 
@@ -88,7 +88,9 @@ int inject_begin(struct inject *in)
 {
 	struct thread *t = in->thread;
 
-	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &t->own))
+	if (t->stub == STUB_RUNS)
+		return -XO_EHOLD;
+	if (hold_regs(t, &t->own))
 		return errno == ESRCH ? -XO_ETARGETGONE : -errno;
 	in->restart = must_restart(&t->own);
 	in->scratch.v = (t->own.rsp - RED_ZONE_BYTES - INJECT_SCRATCH_BYTES) & ~UINT64_C(63);
@@ -103,11 +105,9 @@ static int step(struct thread *t, enum __ptrace_request request, bool want_sysca
 	for (int i = 0; i < MAX_STOPS; i++) {
 		int rc;
 
-		if (ptrace(request, t->tid, NULL, NULL))
-			return errno == ESRCH ? -XO_ETARGETGONE : -errno;
-		if (t->signal)
-			t->swallowed |= UINT64_C(1) << (t->signal - 1);
-		t->signal = 0;
+		rc = hold_resume(t, request);
+		if (rc)
+			return rc;
 		rc = hold_wait(t, deadline_ns);
 		if (rc == -XO_ETIMEOUT) {
 			(void)ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL);
@@ -163,6 +163,7 @@ int inject_end(struct inject *in)
 	if (ptrace(PTRACE_SETREGS, t->tid, NULL, &t->own))
 		return errno == ESRCH ? -XO_ETARGETGONE : -errno;
 	t->injected = false;
+	t->stub = STUB_NONE;
 	if (in->restart) {
 		if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL))
 			return errno == ESRCH ? -XO_ETARGETGONE : -errno;

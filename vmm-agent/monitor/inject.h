@@ -21,6 +21,9 @@ struct inject {
 	bool restart;	    /* it was held within a system call that must be restarted */
 };
 
+/** inject_vdso - where the vDSO of @pid is. Return: 0 or -errno */
+int inject_vdso(pid_t pid, struct hva *start, struct hva *end) XO_MUST_CHECK;
+
 /** inject_find - look for a `syscall` instruction in the vDSO of @pid. Return: 0 or a code */
 int inject_find(pid_t pid, struct hva *ret, struct xerr *err) XO_MUST_CHECK;
 

@@ -12,6 +12,7 @@
 #define MSR_KERNEL_GS_BASE 0xc0000102u /* arch/x86/include/asm/msr-index.h */
 
 #define VCPU_PREFIX "anon_inode:kvm-vcpu:"
+#define VM_NAME	    "anon_inode:kvm-vm"
 
 struct found {
 	unsigned int id; /* KVM's vCPU id: the APIC id, in the order of vCPU indexes */
@@ -43,6 +44,14 @@ static bool vcpu_id(int dir, const char *name, unsigned int *ret)
 	return *end == '\0' && v <= UINT32_MAX;
 }
 
+static bool is_vm(int dir, const char *name)
+{
+	char link[64];
+	ssize_t n = readlinkat(dir, name, link, sizeof(link));
+
+	return n == sizeof(VM_NAME) - 1 && !memcmp(link, VM_NAME, sizeof(VM_NAME) - 1);
+}
+
 /* Where QEMU maps them: lines of /proc/PID/maps that end with the same names. */
 static int find_runs(pid_t pid, const struct found *found, struct kvm_fds *ret)
 {
@@ -70,6 +79,7 @@ int kvmregs_find(pid_t pid, struct kvm_fds *ret)
 	struct dirent *e;
 	char path[64];
 	size_t nr = 0;
+	int vm = -1;
 	DIR *d;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
@@ -77,13 +87,15 @@ int kvmregs_find(pid_t pid, struct kvm_fds *ret)
 	if (!d)
 		return -errno;
 	while (nr < MON_MAX_VCPUS && (e = readdir(d))) {
+		if (is_vm(dirfd(d), e->d_name))
+			vm = (int)strtol(e->d_name, NULL, 10);
 		if (!vcpu_id(dirfd(d), e->d_name, &found[nr].id))
 			continue;
 		found[nr++].fd = (int)strtol(e->d_name, NULL, 10);
 	}
 	(void)closedir(d);
 	qsort(found, nr, sizeof(found[0]), by_id);
-	*ret = (struct kvm_fds){.nr = nr};
+	*ret = (struct kvm_fds){.nr = nr, .vm = vm};
 	for (size_t i = 0; i < nr; i++)
 		ret->fd[i] = found[i].fd;
 	return find_runs(pid, found, ret);

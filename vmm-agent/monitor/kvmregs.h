@@ -10,6 +10,7 @@
 /** struct kvm_fds - QEMU's descriptors of its vCPUs, by vCPU index */
 struct kvm_fds {
 	size_t nr;
+	int vm; /* of the virtual machine; -1 if not found */
 	int fd[MON_MAX_VCPUS];
 	struct hva run[MON_MAX_VCPUS]; /* struct kvm_run of each, as QEMU maps it; 0 if not found */
 };

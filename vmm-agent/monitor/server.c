@@ -15,7 +15,9 @@
 #include "base/util.h"
 #include "vmm-agent/monitor/guard_core.h"
 #include "vmm-agent/monitor/kvmregs.h"
+#include "vmm-agent/monitor/msrfilter.h"
 #include "vmm-agent/monitor/sandbox.h"
+#include "vmm-agent/monitor/sysregs_core.h"
 #include "vmm-agent/monitor/tcg.h"
 #include "vmm-agent/monitor/vm.h"
 #include "vmm-agent/monitor/wire.h"
@@ -33,7 +35,9 @@ struct answer {
 	struct mon_times times;
 	struct mon_guard_stats stats;
 	uint64_t number;
+	uint32_t bits;
 	struct mon_regs regs[MON_MAX_VCPUS];
+	struct mon_sysregs sysregs[MON_MAX_VCPUS];
 	uint8_t bytes[MON_MAX_READ];
 };
 
@@ -47,6 +51,7 @@ struct server {
 	struct plan plan;
 	struct tcg tcg;
 	struct guard guard;
+	struct sysregs sysregs;
 	bool gone_told;
 	uint64_t held_since_ns;
 	struct answer answer;
@@ -87,10 +92,16 @@ static int op_start(struct server *s, struct msg *req, struct answer *a)
 	}
 	if (!rc) {
 		s->guard.insn = s->syscall_insn;
-		rc = guard_open_pagemap(&s->guard);
+		rc = guard_prepare(&s->guard);
 		if (rc)
-			xerr_set(&a->err, rc, "QEMU (pid %d): its pagemap: %s", (int)s->vm.desc.pid,
-				 strerrordesc_np(-rc));
+			xerr_set(&a->err, rc, "QEMU (pid %d): its pagemap and vDSO: %s",
+				 (int)s->vm.desc.pid, strerrordesc_np(-rc));
+	}
+	if (!rc) {
+		rc = sysregs_prepare(&s->sysregs, &s->vm);
+		if (rc)
+			xerr_set(&a->err, rc, "QEMU (pid %d): its mappings: %s",
+				 (int)s->vm.desc.pid, strerrordesc_np(-rc));
 	}
 	if (!rc)
 		rc = sandbox_enter(&a->err);
@@ -322,10 +333,62 @@ static int op_guard_audit(struct server *s, struct msg *req, struct answer *a)
 	return guard_audit(&s->guard, &a->number, &a->err);
 }
 
+/* For the client that follows one that died. */
+static int op_guard_again(struct server *s, struct msg *req, struct answer *a)
+{
+	(void)req;
+	a->number = s->guard.judging ? MON_JUDGING : is_held(s) ? MON_HELD : MON_FREE;
+	guard_again(&s->guard);
+	a->body = &a->number;
+	a->len_bytes = sizeof(a->number);
+	return 0;
+}
+
 static int op_guard_close(struct server *s, struct msg *req, struct answer *a)
 {
 	(void)req;
 	return guard_end(&s->guard, &a->err);
+}
+
+static int op_sysregs_find(struct server *s, struct msg *req, struct answer *a)
+{
+	size_t len = s->vm.desc.nr_vcpus * sizeof(a->sysregs[0]);
+
+	if (req->head.len_bytes != len || !span_copy(msg_span(req), 0, a->sysregs, len))
+		return -XO_EPROTO;
+	a->body = &a->bits;
+	a->len_bytes = sizeof(a->bits);
+	return sysregs_find(&s->sysregs, &s->guard, a->sysregs, &a->bits, &a->err);
+}
+
+static int op_sysregs(struct server *s, struct msg *req, struct answer *a)
+{
+	struct wire_sysregs w;
+
+	if (!span_copy(msg_span(req), 0, &w, sizeof(w)) || w.msrs > 1)
+		return -XO_EPROTO;
+	a->body = a->sysregs;
+	a->len_bytes = s->vm.desc.nr_vcpus * sizeof(a->sysregs[0]);
+	return sysregs_read(&s->sysregs, &s->guard, w.msrs != 0, a->sysregs, &a->err);
+}
+
+static int op_sysregs_set(struct server *s, struct msg *req, struct answer *a)
+{
+	struct wire_sysregs_set w;
+
+	if (!span_copy(msg_span(req), 0, &w, sizeof(w)) || w.zero || w.to.state ||
+	    w.to.have & ~MON_REG_ALL || w.vcpu >= s->vm.desc.nr_vcpus || is_tcg(s))
+		return -XO_EPROTO;
+	return sysregs_set(&s->sysregs, &s->guard, w.vcpu, &w.to, &a->err);
+}
+
+static int op_deny_msrs(struct server *s, struct msg *req, struct answer *a)
+{
+	struct wire_deny_msrs w;
+
+	if (!span_copy(msg_span(req), 0, &w, sizeof(w)) || w.deny > 1 || is_tcg(s))
+		return -XO_EPROTO;
+	return msrfilter_set(&s->guard, w.deny != 0, &a->err);
 }
 
 /* FREE and HELD are the client's own doing; JUDGING begins by itself, so that a request for FREE
@@ -352,7 +415,12 @@ static const struct {
 	[MON_OP_GUARD_VERDICT] = {JUDGING | GUARDED, op_guard_verdict},
 	[MON_OP_GUARD_STATS] = {FREE | HELD | JUDGING | GUARDED, op_guard_stats},
 	[MON_OP_GUARD_AUDIT] = {FREE | HELD | JUDGING | GUARDED, op_guard_audit},
+	[MON_OP_GUARD_AGAIN] = {FREE | HELD | JUDGING | GUARDED, op_guard_again},
 	[MON_OP_GUARD_CLOSE] = {FREE | GUARDED, op_guard_close},
+	[MON_OP_SYSREGS_FIND] = {FREE | GUARDED, op_sysregs_find},
+	[MON_OP_DENY_MSRS] = {FREE | GUARDED, op_deny_msrs},
+	[MON_OP_SYSREGS_SET] = {FREE | GUARDED, op_sysregs_set},
+	[MON_OP_SYSREGS] = {FREE | HELD | JUDGING | GUARDED, op_sysregs},
 };
 
 /* A breach of the protocol is returned; anything else is the caller's answer. */
@@ -441,8 +509,10 @@ static int loop(struct server *s)
 
 		if (poll(p, XO_ARRAY_SIZE(p), ms) < 0 && errno != EINTR)
 			return -errno;
-		if (is_held(s) && !patience_ms(s))
+		if (is_held(s) && !patience_ms(s)) {
+			guard_refuse(&s->guard);
 			return -XO_ETIMEOUT;
+		}
 		if (p[2].revents) {
 			guard_gone(&s->guard);
 			s->gone_told = true;
@@ -478,6 +548,7 @@ int server_run(int fd)
 	(void)hold_settle(&s->hold);
 	tcg_close(&s->tcg);
 	plan_clear(&s->plan);
+	sysregs_free(&s->sysregs);
 	hold_close(&s->hold);
 	vm_close(&s->vm);
 	return rc;

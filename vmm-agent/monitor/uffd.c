@@ -49,10 +49,12 @@ int uffd_register(int fd, struct hva start, uint64_t len_bytes, struct xerr *err
 				": it has a userfaultfd already (background snapshot, post-copy "
 				"migration, or another guard); try again when that has ended",
 				start.v);
-	return xerr_set(err, XO_EGUARD,
-			"QEMU's memory at %#" PRIx64
-			": cannot be protected: %s; huge pages only as a whole",
-			start.v, strerrordesc_np(errno));
+	return xerr_set(
+		err, XO_EGUARD,
+		"QEMU's memory at %#" PRIx64
+		": cannot be protected: %s; huge pages can only be as a whole, private mappings of "
+		"files on disk not at all",
+		start.v, strerrordesc_np(errno));
 }
 
 int uffd_unregister(int fd, struct hva start, uint64_t len_bytes)

@@ -9,7 +9,7 @@
 #define EXOPATCH_MONITOR_WIRE_H
 
 #include "base/span.h"
-#include "vmm-agent/monitor/guard.h"
+#include "vmm-agent/monitor/sysregs.h"
 
 #define MON_SOCKET_FD	 3
 #define MON_WIRE_VERSION 1
@@ -38,6 +38,13 @@ enum mon_op {
 	MON_OP_GUARD_CLOSE,   /* empty */
 	MON_OP_GUARD_EVENT,   /* at the other socket, never asked for: struct mon_write_event, or a
 				 status and struct wire_error */
+	MON_OP_GUARD_AGAIN,   /* empty; answer: uint64_t, enum mon_phase. A record so named comes at
+				 the other socket, then the write that is judged, once more */
+
+	MON_OP_SYSREGS_FIND, /* struct mon_sysregs[]; answer: uint32_t, bits */
+	MON_OP_SYSREGS,	     /* struct wire_sysregs; answer: struct mon_sysregs[] */
+	MON_OP_SYSREGS_SET,  /* struct wire_sysregs_set */
+	MON_OP_DENY_MSRS,    /* struct wire_deny_msrs */
 	MON_OP_END,
 };
 
@@ -88,6 +95,20 @@ struct wire_read {
 struct wire_guard_open {
 	int32_t dev_fd;
 	uint32_t has_uffd;
+};
+
+struct wire_sysregs {
+	uint32_t msrs;
+};
+
+struct wire_deny_msrs {
+	uint32_t deny;
+};
+
+struct wire_sysregs_set {
+	uint32_t vcpu;
+	uint32_t zero;
+	struct mon_sysregs to;
 };
 
 struct wire_verdict {

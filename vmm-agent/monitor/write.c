@@ -6,6 +6,15 @@
 #define WORD_BYTES  8u
 #define CACHE_BYTES 64u
 
+/* So that QEMU has the page when it is written; it may be in swap. */
+static void peek_ahead(const struct vm *vm, const struct plan_rec *r)
+{
+	const struct mon_region *region = &vm->desc.region[r->region];
+	uint8_t byte;
+
+	(void)!vm_peek(vm, (struct hva){region->hva.v + (r->gpa.v - region->gpa.v)}, &byte, 1);
+}
+
 void write_prepare(struct plan *p, const struct vm *vm)
 {
 	for (size_t i = 0; i < p->nr; i++) {
@@ -15,6 +24,8 @@ void write_prepare(struct plan *p, const struct vm *vm)
 		r->map = map;
 		if (map)
 			vm_prefault(map);
+		else
+			peek_ahead(vm, r);
 	}
 }
 

@@ -134,7 +134,7 @@ static int find_process(struct tgt *t, struct xerr *err)
 	return proc_start_time(info->pid, &info->start_time, err);
 }
 
-static int read_vcpus(struct tgt *t, struct refusal *why, struct xerr *err)
+int facts_vcpus(struct tgt *t, struct refusal *why, struct xerr *err)
 {
 	_cleanup_json_ json_t *cpus = NULL;
 	const json_t *cpu;
@@ -226,6 +226,10 @@ static int read_registers(struct tgt *t, struct xerr *err)
 		v->cr3 = regs[r].cr3;
 		v->cr4 = regs[r].cr4;
 		v->efer = regs[r].efer;
+		v->tr_base = regs[r].tr_base;
+		v->gdt_base = regs[r].gdt_base;
+		v->gdt_limit = regs[r].gdt_limit;
+		v->idt_base = regs[r].idt_base;
 	}
 	return 0;
 }
@@ -241,7 +245,7 @@ int facts_read(struct tgt *t, struct refusal *why, struct xerr *err)
 	if (!rc)
 		rc = read_state(t, why, err);
 	if (!rc)
-		rc = read_vcpus(t, why, err);
+		rc = facts_vcpus(t, why, err);
 	if (!rc && !strcmp(t->info.arch, ARCH))
 		rc = read_registers(t, err);
 	return rc;
@@ -275,5 +279,39 @@ int facts_migrating(struct tgt *t, bool *ret, struct xerr *err)
 	*ret = status != NULL;
 	for (size_t i = 0; status && i < XO_ARRAY_SIZE(idle); i++)
 		*ret = *ret && strcmp(status, idle[i]) != 0;
+	return 0;
+}
+
+int facts_state(struct tgt *t, struct xerr *err)
+{
+	return read_state(t, NULL, err);
+}
+
+/* Capabilities (qapi/migration.json) with which QEMU makes a userfaultfd for itself. */
+static bool is_uffd_capability(const json_t *c)
+{
+	const char *name = json_string_value(json_object_get(c, "capability"));
+
+	return name && json_is_true(json_object_get(c, "state")) &&
+	       (!strcmp(name, "background-snapshot") || !strcmp(name, "postcopy-ram"));
+}
+
+int facts_migration(struct tgt *t, struct tgt_migration *ret, struct xerr *err)
+{
+	_cleanup_json_ json_t *j = NULL, *list = NULL;
+	struct tgt_migration m = {0};
+	const json_t *item;
+	const char *status;
+	size_t i;
+	int rc = qchan_call(t->chan, "query-migrate", -1, &j, err, NULL);
+
+	if (!rc)
+		rc = qchan_call(t->chan, "query-migrate-capabilities", -1, &list, err, NULL);
+	if (rc)
+		return rc;
+	status = json_string_value(json_object_get(j, "status"));
+	m.failed = status && !strcmp(status, "failed");
+	json_array_foreach(list, i, item) m.wants_uffd |= is_uffd_capability(item);
+	*ret = m;
 	return 0;
 }

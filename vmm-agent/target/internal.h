@@ -12,9 +12,12 @@ struct tgt {
 	uint64_t cpu_index[TGT_MAX_VCPUS]; /* QEMU's number of each vCPU */
 	dev_t map_dev[TGT_MAX_BACKENDS];   /* each backend's device as /proc/PID/maps shows it */
 	int lock_fd;
-	bool gdb_stale; /* found at attach */
-	bool gdb_open;	/* ours */
-	bool uffd_open; /* QEMU has our /dev/userfaultfd, in this set of descriptors: */
+	int (*idle)(void *arg, struct xerr *err);
+	void *idle_arg;
+	bool recognised; /* the channel is to the process of @info */
+	bool gdb_stale;	 /* found at attach */
+	bool gdb_open;	 /* ours */
+	bool uffd_open;	 /* QEMU has our /dev/userfaultfd, in this set of descriptors: */
 	int64_t uffd_set;
 };
 
@@ -23,6 +26,9 @@ struct tgt {
  * @why: reasons these facts give against patching
  */
 int facts_read(struct tgt *t, struct refusal *why, struct xerr *err) XO_MUST_CHECK;
+
+/** facts_vcpus - threads of the vCPUs, and the process they belong to */
+int facts_vcpus(struct tgt *t, struct refusal *why, struct xerr *err) XO_MUST_CHECK;
 
 /** facts_refresh - run state and control registers anew. -XO_ETARGETGONE if the VM ended */
 int facts_refresh(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
@@ -33,6 +39,11 @@ int process_prove(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 
 /** facts_migrating - as tgt_migrating */
 int facts_migrating(struct tgt *t, bool *ret, struct xerr *err) XO_MUST_CHECK;
+
+/** facts_state - as tgt_refresh_state
+ *  facts_migration - as tgt_migration */
+int facts_state(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+int facts_migration(struct tgt *t, struct tgt_migration *ret, struct xerr *err) XO_MUST_CHECK;
 
 /** layout_read - regions and backends of guest memory */
 int layout_read(struct tgt *t, struct refusal *why, struct xerr *err) XO_MUST_CHECK;

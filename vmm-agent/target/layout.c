@@ -129,25 +129,9 @@ static int backend_of(struct layout *l, const struct mapping *map, struct xerr *
 	return (int)info->nr_backends++;
 }
 
-static void refuse_private(struct layout *l, const char *block)
-{
-	if (l->t->info.via_libvirt)
-		refusal_add(l->why, XO_ENOTSHARED,
-			    "%s is private to QEMU; give the domain <memoryBacking><source "
-			    "type='memfd'/><access mode='shared'/></memoryBacking> and start it "
-			    "anew",
-			    block);
-	else
-		refusal_add(l->why, XO_ENOTSHARED,
-			    "%s is private to QEMU; give its memory backend share=on, or without "
-			    "one: -object memory-backend-memfd,id=ram,size=SIZE,share=on -machine "
-			    "memory-backend=ram",
-			    block);
-}
-
 static bool continues(const struct tgt_region *before, const struct tgt_region *r)
 {
-	return before->backend == r->backend && before->rom == r->rom &&
+	return before->backend == r->backend && before->rom == r->rom && before->ram == r->ram &&
 	       before->gpa.v + before->len_bytes == r->gpa.v &&
 	       before->hva.v + before->len_bytes == r->hva.v &&
 	       (r->backend < 0 || before->backend_off + before->len_bytes == r->backend_off) &&
@@ -188,17 +172,17 @@ static int add_range(struct layout *l, const struct mtree_range *range, struct x
 		r.len_bytes = map->end - r.hva.v < left ? map->end - r.hva.v : left;
 		memcpy(r.block, range->block, sizeof(r.block));
 		r.backend = -1;
-		/* What QEMU may not write through a file, root must not write for it. */
+		r.ram = ram;
+		/* What QEMU may not write through a file, root must not write for it. And what is
+		 * written to a private mapping of a file is not in the file. */
 		if (map->shared && map->writable && map->ino) {
 			r.backend = backend_of(l, map, err);
 			if (r.backend < 0)
 				return r.backend;
 			r.backend_off = map->file_off + (r.hva.v - map->start);
-		} else if (ram && map->shared && map->ino) {
-			refusal_add(l->why, XO_ENOTSHARED, "%s is mapped read-only by QEMU",
+		} else if (ram && !map->writable) {
+			refusal_add(l->why, XO_ERAMREADONLY, "%s is mapped read-only by QEMU",
 				    range->block);
-		} else if (ram) {
-			refuse_private(l, range->block);
 		}
 		rc = add_region(&l->t->info, &r, err);
 		done += r.len_bytes;

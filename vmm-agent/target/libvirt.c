@@ -2,6 +2,9 @@
 #include "vmm-agent/target/libvirt.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <sys/eventfd.h>
+
 #include <libvirt/libvirt-qemu.h>
 #include <libvirt/virterror.h>
 
@@ -12,7 +15,18 @@ struct lv {
 	struct qchan chan;
 	virConnectPtr conn;
 	virDomainPtr dom;
+	/* Events come to a connection of their own, whose loop a thread runs. */
+	virConnectPtr event_conn;
+	virDomainPtr event_dom;
+	int callback; /* or -1 */
+	int timer;    /* or -1 */
+	int event_fd;
+	atomic_bool ending;
+	bool looping;
+	pthread_t loop;
 };
+
+#define LOOP_TURN_MS 200
 
 /* libvirt prints its errors to stderr unless told otherwise; ours travel in struct xerr. */
 static void say_nothing(void *data, virErrorPtr error)
@@ -89,10 +103,100 @@ static int lv_call(struct qchan *c, const json_t *request, int fd, json_t **ret_
 	return *ret_reply ? 0 : xerr_set(err, XO_ENOTQEMU, "%s: the reply is no JSON", name);
 }
 
+static void on_event(virConnectPtr conn, virDomainPtr dom, const char *event, long long s,
+		     unsigned int us, const char *details, void *opaque)
+{
+	struct lv *lv = opaque;
+
+	(void)conn;
+	(void)dom;
+	(void)s;
+	(void)us;
+	(void)details;
+	qchan_event(&lv->chan, event);
+	(void)!eventfd_write(lv->event_fd, 1);
+}
+
+/* Only so that the loop comes round to see that it is to end. */
+static void on_timer(int timer, void *opaque)
+{
+	(void)timer;
+	(void)opaque;
+}
+
+static void *run_loop(void *arg)
+{
+	struct lv *lv = arg;
+
+	while (!atomic_load(&lv->ending) && !virEventRunDefaultImpl())
+		;
+	return NULL;
+}
+
+static int lv_watch(struct qchan *c, int *ret_fd, struct xerr *err)
+{
+	struct lv *lv = (struct lv *)c;
+	char *uri = virConnectGetURI(lv->conn);
+	char uuid[VIR_UUID_STRING_BUFLEN] = "";
+
+	*ret_fd = lv->event_fd;
+	if (lv->looping || virDomainGetUUIDString(lv->dom, uuid)) {
+		free(uri);
+		return lv->looping ? 0 : lv_error(err, "libvirt events");
+	}
+	/* A connection takes events only if the loop was there before it. */
+	if (virEventRegisterDefaultImpl() >= 0)
+		lv->event_conn = virConnectOpen(uri);
+	free(uri);
+	if (lv->event_conn)
+		lv->event_dom = virDomainLookupByUUIDString(lv->event_conn, uuid);
+	lv->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	*ret_fd = lv->event_fd;
+	if (lv->event_dom && lv->event_fd >= 0)
+		lv->callback = virConnectDomainQemuMonitorEventRegister(
+			lv->event_conn, lv->event_dom, NULL, on_event, lv, NULL, 0);
+	if (lv->callback < 0)
+		return lv_error(err, "libvirt events");
+	lv->timer = virEventAddTimeout(LOOP_TURN_MS, on_timer, NULL, NULL);
+	if (lv->timer < 0 || pthread_create(&lv->loop, NULL, run_loop, lv))
+		return xerr_set(err, XO_ELIBVIRT, "libvirt events: no loop for them");
+	lv->looping = true;
+	return 0;
+}
+
+static int lv_poll(struct qchan *c, struct xerr *err)
+{
+	struct lv *lv = (struct lv *)c;
+	eventfd_t nr;
+
+	(void)err;
+	if (lv->event_fd >= 0)
+		(void)!eventfd_read(lv->event_fd, &nr);
+	return 0;
+}
+
+static void end_events(struct lv *lv)
+{
+	atomic_store(&lv->ending, true);
+	if (lv->looping)
+		pthread_join(lv->loop, NULL);
+	if (lv->timer >= 0)
+		(void)virEventRemoveTimeout(lv->timer);
+	if (lv->callback >= 0)
+		(void)virConnectDomainQemuMonitorEventDeregister(lv->event_conn, lv->callback);
+	if (lv->event_dom)
+		virDomainFree(lv->event_dom);
+	if (lv->event_conn)
+		virConnectClose(lv->event_conn);
+	if (lv->event_fd >= 0)
+		close(lv->event_fd);
+}
+
 static void lv_free(struct qchan *c)
 {
 	struct lv *lv = (struct lv *)c;
 
+	end_events(lv);
 	if (lv->dom)
 		virDomainFree(lv->dom);
 	if (lv->conn)
@@ -100,7 +204,8 @@ static void lv_free(struct qchan *c)
 	free(lv);
 }
 
-static const struct qchan_ops ops = {.call = lv_call, .free = lv_free};
+static const struct qchan_ops ops = {
+	.call = lv_call, .watch = lv_watch, .poll = lv_poll, .free = lv_free};
 
 /* "qemu+ssh://host/system" is another machine's; its process ids mean nothing here. */
 static int check_local(virConnectPtr conn, struct xerr *err)
@@ -148,6 +253,7 @@ int lv_open(const char *domain, const char *uri, struct qchan **ret, struct xerr
 	if (!lv)
 		return xerr_set(err, ENOMEM, "out of memory");
 	lv->chan.ops = &ops;
+	lv->callback = lv->timer = lv->event_fd = -1;
 	virSetErrorFunc(NULL, say_nothing);
 	lv->conn = virConnectOpen(uri);
 	if (!lv->conn)

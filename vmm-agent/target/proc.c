@@ -89,6 +89,16 @@ int proc_maps(pid_t pid, struct procmaps *ret, struct xerr *err)
 	return rc ? rc : procmaps_parse(xbuf_span(&buf), ret, err);
 }
 
+int proc_open_memory(pid_t pid, struct xerr *err)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd < 0 ? proc_error(pid, "memory", errno, err) : fd;
+}
+
 static bool leads_to(const char *path, dev_t dev, ino_t ino)
 {
 	struct stat st;

@@ -35,6 +35,10 @@ int proc_backing_path(pid_t pid, const struct mapping *map, char *ret, size_t si
 /** proc_has_file - whether @pid has a descriptor of file @dev, @ino. Return: likewise */
 int proc_has_file(pid_t pid, dev_t dev, ino_t ino, bool *ret, struct xerr *err) XO_MUST_CHECK;
 
+/** proc_open_memory - /proc/@pid/mem for reading; it stays the memory of the process that has the
+ * id now. Return: a descriptor, or likewise */
+int proc_open_memory(pid_t pid, struct xerr *err) XO_MUST_CHECK;
+
 /**
  * proc_open_file - open what @path leads to, if it is the regular file @dev and @ino
  * @path:  QEMU may make it lead elsewhere at any moment: the file is pinned, then looked at, then

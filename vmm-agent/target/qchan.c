@@ -2,10 +2,82 @@
 #include "vmm-agent/target/qchan.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include "base/util.h"
+#include "vmm-agent/target/target.h"
+
+void qchan_event(struct qchan *c, const char *name)
+{
+	static const struct {
+		const char *name;
+		enum tgt_event event;
+	} known[] = {
+		{"RESET", TGT_EVENT_RESET},
+		{"STOP", TGT_EVENT_STOP},
+		{"RESUME", TGT_EVENT_RESUME},
+		{"MIGRATION", TGT_EVENT_MIGRATION},
+	};
+
+	for (size_t i = 0; i < XO_ARRAY_SIZE(known); i++)
+		if (!strcmp(name, known[i].name))
+			atomic_fetch_or(&c->events, known[i].event);
+}
+
+struct aside {
+	int (*fn)(void *arg, struct xerr *err);
+	void *arg;
+	struct xerr err;
+	int rc;
+	atomic_bool done;
+};
+
+static void *run_aside(void *arg)
+{
+	struct aside *a = arg;
+
+	a->rc = a->fn(a->arg, &a->err);
+	atomic_store(&a->done, true);
+	return NULL;
+}
+
+int qchan_aside(struct qchan *c, int (*fn)(void *arg, struct xerr *err), void *arg,
+		struct xerr *err)
+{
+	struct aside a = {.fn = fn, .arg = arg};
+	struct xerr idle = {0};
+	pthread_t thread;
+	int rc = 0;
+
+	if (!c->idle)
+		return fn(arg, err);
+	if (pthread_create(&thread, NULL, run_aside, &a))
+		return xerr_set(err, EAGAIN, "no thread to talk to QEMU with");
+	while (!atomic_load(&a.done) && !rc)
+		rc = c->idle(c->idle_arg, &idle);
+	if (rc && c->ops && c->ops->cancel)
+		c->ops->cancel(c);
+	pthread_join(thread, NULL);
+	if (rc)
+		return xerr_set(err, rc, "%s", idle.text);
+	return a.rc ? xerr_set(err, a.rc, "%s", a.err.text) : 0;
+}
+
+struct request {
+	struct qchan *c;
+	const json_t *request;
+	int fd;
+	json_t **reply;
+};
+
+static int run_request(void *arg, struct xerr *err)
+{
+	struct request *r = arg;
+
+	return r->c->ops->call(r->c, r->request, r->fd, r->reply, err);
+}
 
 /* QEMU's own words for a refused command, made fit for a message. */
 static int refused(const char *name, const json_t *error, struct xerr *err)
@@ -28,10 +100,13 @@ static int call(struct qchan *c, const char *name, json_t *args, int fd, json_t 
 	json_t *value;
 	int rc;
 
+	if (!c)
+		return xerr_set(err, XO_ETIMEOUT, "%s: there is no connection to QEMU at present",
+				name);
 	request = json_pack("{s:s, s:O*}", "execute", name, "arguments", args);
 	if (!request)
 		return xerr_set(err, ENOMEM, "%s: out of memory", name);
-	rc = c->ops->call(c, request, fd, &reply, err);
+	rc = qchan_aside(c, run_request, &(struct request){c, request, fd, &reply}, err);
 	if (rc)
 		return rc;
 	error = json_object_get(reply, "error");

@@ -8,6 +8,7 @@
 #define EXOPATCH_TARGET_QCHAN_H
 
 #include <jansson.h>
+#include <stdatomic.h>
 
 #include "base/cleanup.h"
 #include "base/err.h"
@@ -22,6 +23,12 @@ struct qchan_ops {
 	 */
 	int (*call)(struct qchan *c, const json_t *request, int fd, json_t **ret_reply,
 		    struct xerr *err);
+	/* Have a call that another thread waits in fail at once; NULL: it ends by its time-out. */
+	void (*cancel)(struct qchan *c);
+	/* Begin to take events. *@ret_fd: readable when some may have come */
+	int (*watch)(struct qchan *c, int *ret_fd, struct xerr *err);
+	/* Take what has come without waiting. Return: 0, -XO_ETARGETGONE, ... */
+	int (*poll)(struct qchan *c, struct xerr *err);
 	void (*free)(struct qchan *c);
 };
 
@@ -29,7 +36,20 @@ struct qchan_ops {
 struct qchan {
 	const struct qchan_ops *ops;
 	char uuid[37]; /* of the VM, where somebody more trusted than QEMU knows it; else "" */
+	/* Called again and again, for about a millisecond each, while a reply is waited for; NULL:
+	 * nothing else to do meanwhile. A failure ends the wait. */
+	int (*idle)(void *arg, struct xerr *err);
+	void *idle_arg;
+	atomic_uint events; /* enum tgt_event, that came and were not asked for yet */
 };
+
+/** qchan_event - note an event by its name in QMP; those that nobody needs are dropped */
+void qchan_event(struct qchan *c, const char *name);
+
+/** qchan_aside - run @fn(@arg) while calling @c's idle function; @c may be new.
+ *  Return: what @fn does, or what the idle function failed with */
+int qchan_aside(struct qchan *c, int (*fn)(void *arg, struct xerr *err), void *arg,
+		struct xerr *err) XO_MUST_CHECK;
 
 /**
  * qchan_call - run the QMP command @name

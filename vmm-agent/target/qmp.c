@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -12,11 +13,19 @@
 #include "base/util.h"
 
 #define READ_CHUNK_BYTES 65536
+#define BUSY_PAUSE_NS	 1000000
+#define CANCEL_MS	 20 /* a call that is given up ends as fast as that */
 
 struct qmp {
 	struct qchan chan;
 	int fd;
-	struct xbuf in; /* received, not yet consumed */
+	pthread_mutex_t lock; /* held by who reads */
+	struct xbuf in;	      /* received, not yet consumed */
+	atomic_bool cancelled;
+	/* Another process has used the connection: what it did not read comes first, perhaps from
+	 * the middle of a message on, and replies to it are told by their id. */
+	bool adopted, torn;
+	unsigned int id;
 };
 
 /*
@@ -61,16 +70,21 @@ json_t *qmp_parse(struct span message)
 }
 
 /* Wait for @events until the deadline. Return: 0, -XO_ETIMEOUT, or -errno */
-static int wait_for(int fd, short events, uint64_t deadline_ns)
+static int wait_for(struct qmp *q, short events, uint64_t deadline_ns)
 {
 	for (;;) {
-		struct pollfd p = {.fd = fd, .events = events};
+		struct pollfd p = {.fd = q->fd, .events = events};
 		uint64_t now = xo_now_ns();
 		int rc;
 
 		if (now >= deadline_ns)
 			return -XO_ETIMEOUT;
-		rc = poll(&p, 1, (int)((deadline_ns - now) / 1000000 + 1));
+		if (atomic_load(&q->cancelled))
+			return -ECANCELED;
+		rc = deadline_ns - now < CANCEL_MS * UINT64_C(1000000)
+			     ? (int)((deadline_ns - now) / 1000000 + 1)
+			     : CANCEL_MS;
+		rc = poll(&p, 1, rc);
 		if (rc > 0)
 			return 0;
 		if (rc < 0 && errno != EINTR)
@@ -85,7 +99,7 @@ static int receive(struct qmp *q, uint64_t deadline_ns)
 	ssize_t n;
 	int rc;
 
-	rc = wait_for(q->fd, POLLIN, deadline_ns);
+	rc = wait_for(q, POLLIN, deadline_ns);
 	if (!rc)
 		rc = xbuf_reserve(&q->in, READ_CHUNK_BYTES, &room);
 	if (rc)
@@ -117,6 +131,10 @@ static int next_message(struct qmp *q, uint64_t deadline_ns, json_t **ret)
 	*ret = qmp_parse(SPAN(q->in.data, len));
 	memmove(q->in.data, q->in.data + len, q->in.len_bytes - len);
 	q->in.len_bytes -= len;
+	if (!*ret && q->torn) {
+		q->torn = false;
+		*ret = json_object();
+	}
 	return *ret ? 0 : -XO_ENOTQEMU;
 }
 
@@ -152,7 +170,7 @@ static int send_all(struct qmp *q, const char *text, size_t len_bytes, int fd, u
 		int rc = 0;
 
 		if (n == -EAGAIN)
-			rc = wait_for(q->fd, POLLOUT, deadline_ns);
+			rc = wait_for(q, POLLOUT, deadline_ns);
 		else if (n == -EPIPE || n == -ECONNRESET)
 			rc = -XO_ETARGETGONE;
 		else if (n < 0 && n != -EINTR)
@@ -168,6 +186,30 @@ static int send_all(struct qmp *q, const char *text, size_t len_bytes, int fd, u
 	return 0;
 }
 
+/* Of the request that was sent last. */
+static json_int_t own_id(const struct qmp *q)
+{
+	return (json_int_t)getpid() << 32 | q->id;
+}
+
+/* Return: whether @m is an event */
+static bool take_event(struct qmp *q, const json_t *m)
+{
+	const json_t *event = json_object_get(m, "event");
+
+	if (json_is_string(event))
+		qchan_event(&q->chan, json_string_value(event));
+	return event != NULL;
+}
+
+/* Return: whether @m answers another process, or is the rest of what that one read */
+static bool is_others(const struct qmp *q, const json_t *m)
+{
+	const json_t *id = json_object_get(m, "id");
+
+	return q->adopted && (!json_is_integer(id) || json_integer_value(id) != own_id(q));
+}
+
 static int exchange(struct qmp *q, const char *text, int fd, json_t **ret)
 {
 	uint64_t deadline_ns = xo_now_ns() + QMP_REPLY_TIMEOUT_MS * UINT64_C(1000000);
@@ -178,7 +220,7 @@ static int exchange(struct qmp *q, const char *text, int fd, json_t **ret)
 		_cleanup_json_ json_t *m = NULL;
 
 		rc = next_message(q, deadline_ns, &m);
-		if (!rc && !json_object_get(m, "event")) {
+		if (!rc && !take_event(q, m) && !is_others(q, m)) {
 			*ret = XO_TAKE_PTR(m);
 			return 0;
 		}
@@ -190,19 +232,76 @@ static int qmp_call(struct qchan *c, const json_t *request, int fd, json_t **ret
 		    struct xerr *err)
 {
 	struct qmp *q = (struct qmp *)c;
-	_cleanup_free_ char *text = json_dumps(request, JSON_COMPACT);
+	_cleanup_json_ json_t *own = json_copy((json_t *)(uintptr_t)request);
 	const char *name = json_string_value(json_object_get(request, "execute"));
+	_cleanup_free_ char *text = NULL;
 	int rc;
 
+	q->id++;
+	if (q->adopted && own)
+		json_object_set_new(own, "id", json_integer(own_id(q)));
+	text = own ? json_dumps(own, JSON_COMPACT) : NULL;
 	if (!text)
 		return xerr_set(err, ENOMEM, "%s: out of memory", name);
+	pthread_mutex_lock(&q->lock);
 	rc = exchange(q, text, fd, ret_reply);
+	pthread_mutex_unlock(&q->lock);
 	if (rc == -XO_ETARGETGONE)
 		return xerr_set(err, XO_ETARGETGONE, "%s: QEMU closed its QMP socket", name);
 	if (rc == -XO_ETIMEOUT)
 		return xerr_set(err, XO_ETIMEOUT, "%s: no answer from QEMU in %d ms", name,
 				QMP_REPLY_TIMEOUT_MS);
 	return rc ? xerr_set(err, rc, "%s: %s", name, xo_code_text(rc)) : 0;
+}
+
+static void qmp_cancel(struct qchan *c)
+{
+	atomic_store(&((struct qmp *)c)->cancelled, true);
+}
+
+static int qmp_watch(struct qchan *c, int *ret_fd, struct xerr *err)
+{
+	(void)err;
+	*ret_fd = ((struct qmp *)c)->fd;
+	return 0;
+}
+
+/* Events that are here already; a message of any other kind would be a reply to nothing. */
+static int drain(struct qmp *q)
+{
+	struct pollfd p = {.fd = q->fd, .events = POLLIN};
+	uint64_t deadline_ns = xo_now_ns() + QMP_REPLY_TIMEOUT_MS * UINT64_C(1000000);
+	size_t len;
+
+	while (qmp_split(xbuf_span(&q->in), &len) || poll(&p, 1, 0) > 0) {
+		_cleanup_json_ json_t *m = NULL;
+		int rc = 0;
+
+		if (!qmp_split(xbuf_span(&q->in), &len))
+			rc = receive(q, deadline_ns);
+		if (!rc && qmp_split(xbuf_span(&q->in), &len))
+			rc = next_message(q, deadline_ns, &m);
+		if (rc)
+			return rc;
+		if (m && !take_event(q, m) && !q->adopted)
+			return -XO_ENOTQEMU;
+	}
+	return 0;
+}
+
+/* While a reply is waited for, the thread that does takes the events; give it time to. */
+static int qmp_poll(struct qchan *c, struct xerr *err)
+{
+	struct qmp *q = (struct qmp *)c;
+	int rc;
+
+	if (pthread_mutex_trylock(&q->lock)) {
+		xo_sleep_ns(BUSY_PAUSE_NS);
+		return 0;
+	}
+	rc = drain(q);
+	pthread_mutex_unlock(&q->lock);
+	return rc ? xerr_set(err, rc, "QMP events: %s", xo_code_text(rc)) : 0;
 }
 
 static void qmp_free(struct qchan *c)
@@ -212,10 +311,15 @@ static void qmp_free(struct qchan *c)
 	if (q->fd >= 0)
 		close(q->fd);
 	xbuf_free(&q->in);
+	pthread_mutex_destroy(&q->lock);
 	free(q);
 }
 
-static const struct qchan_ops ops = {.call = qmp_call, .free = qmp_free};
+static const struct qchan_ops ops = {.call = qmp_call,
+				     .cancel = qmp_cancel,
+				     .watch = qmp_watch,
+				     .poll = qmp_poll,
+				     .free = qmp_free};
 
 /* Connecting through a descriptor of the socket's inode lifts the limit on the path's length. */
 static int connect_socket(const char *path, int *ret, struct xerr *err)
@@ -275,16 +379,37 @@ static int greet(struct qmp *q, const char *path, struct xerr *err)
 	return rc ? xerr_set(err, rc, "%s: %s", path, xo_code_text(rc)) : 0;
 }
 
-int qmp_open(const char *path, struct qchan **ret, struct xerr *err)
+static struct qmp *make(int fd)
 {
 	struct qmp *q = calloc(1, sizeof(*q));
+
+	if (!q)
+		return NULL;
+	q->chan.ops = &ops;
+	q->fd = fd;
+	pthread_mutex_init(&q->lock, NULL);
+	q->in = XBUF(QMP_MAX_MESSAGE_BYTES);
+	return q;
+}
+
+int qmp_adopt(int fd, struct qchan **ret, struct xerr *err)
+{
+	struct qmp *q = make(fd);
+
+	if (!q)
+		return xerr_set(err, ENOMEM, "out of memory");
+	q->adopted = q->torn = true;
+	*ret = &q->chan;
+	return 0;
+}
+
+int qmp_open(const char *path, struct qchan **ret, struct xerr *err)
+{
+	struct qmp *q = make(-1);
 	int rc;
 
 	if (!q)
 		return xerr_set(err, ENOMEM, "out of memory");
-	q->chan.ops = &ops;
-	q->fd = -1;
-	q->in = XBUF(QMP_MAX_MESSAGE_BYTES);
 	rc = connect_socket(path, &q->fd, err);
 	if (!rc)
 		rc = greet(q, path, err);

@@ -22,6 +22,9 @@
  */
 int qmp_open(const char *path, struct qchan **ret, struct xerr *err) XO_MUST_CHECK;
 
+/** qmp_adopt - go on with the connection @fd of a process that died; owned by @ret on success */
+int qmp_adopt(int fd, struct qchan **ret, struct xerr *err) XO_MUST_CHECK;
+
 /**
  * qmp_split - find the first message in received bytes, compact or pretty-printed
  * @in: hostile bytes

@@ -17,6 +17,32 @@ static bool take_cr(struct span line, struct control_regs *r)
 	       text_skip(&line, " CR4=") && text_hex(&line, &r->cr4) && !line.len_bytes;
 }
 
+/* "GDT=     fffffe0000001000 0000007f", "TR =0040 fffffe0000003000 00004087 00008900 DPL=0 ..." */
+static bool take_base(struct span line, const char *label, uint64_t *ret_base, uint64_t *ret_limit)
+{
+	uint64_t selector;
+
+	if (!text_skip(&line, label))
+		return false;
+	if (!text_skip(&line, "     ") && (!text_hex(&line, &selector) || !text_skip(&line, " ")))
+		return false;
+	return text_hex(&line, ret_base) && text_skip(&line, " ") && text_hex(&line, ret_limit);
+}
+
+static void take_table(struct span line, struct control_regs *r)
+{
+	uint64_t base, limit;
+
+	if (take_base(line, "TR =", &base, &limit)) {
+		r->tr_base = base;
+	} else if (take_base(line, "IDT=", &base, &limit)) {
+		r->idt_base = base;
+	} else if (take_base(line, "GDT=", &base, &limit)) {
+		r->gdt_base = base;
+		r->gdt_limit = limit;
+	}
+}
+
 static bool take_number(struct span line, const char *label, uint64_t *ret,
 			bool (*take)(struct span *, uint64_t *))
 {
@@ -43,6 +69,8 @@ int registers_parse(struct span text, struct control_regs *ret, size_t max, size
 			have |= HAVE_CR;
 		} else if (take_number(line, "EFER=", &ret[nr - 1].efer, text_hex)) {
 			have |= HAVE_EFER;
+		} else {
+			take_table(line, &ret[nr - 1]);
 		}
 	}
 	if (!nr || have != HAVE_ALL)

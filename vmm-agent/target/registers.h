@@ -14,6 +14,8 @@
 struct control_regs {
 	uint64_t cpu_index; /* QEMU's number of it */
 	uint64_t cr0, cr3, cr4, efer;
+	/* 0 where the text does not tell */
+	uint64_t tr_base, gdt_base, gdt_limit, idt_base;
 };
 
 /**

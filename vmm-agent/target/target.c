@@ -10,14 +10,13 @@
 #include "vmm-agent/target/proc.h"
 #include "vmm-agent/target/qmp.h"
 
-static int open_channel(struct tgt *t, const struct tgt_spec *spec, struct xerr *err)
+static int open_channel(const struct tgt_spec *spec, struct qchan **ret, struct xerr *err)
 {
 	if (!spec->qmp_path == !spec->domain)
 		return xerr_set(err, XO_EUSAGE, "give either a QMP socket or a libvirt domain");
 	if (spec->qmp_path)
-		return qmp_open(spec->qmp_path, &t->chan, err);
-	t->info.via_libvirt = true;
-	return lv_open(spec->domain, spec->connect_uri, &t->chan, err);
+		return qmp_open(spec->qmp_path, ret, err);
+	return lv_open(spec->domain, spec->connect_uri, ret, err);
 }
 
 /* flock belongs to the open file, and this one is nobody's but ours. */
@@ -25,9 +24,12 @@ static int take_lock(struct tgt *t, struct refusal *why, struct xerr *err)
 {
 	int fd;
 
-	if (!t->info.nr_backends)
+	if (!t->info.nr_regions)
 		return 0;
-	fd = tgt_backend_open(t, 0, false, err);
+	/* The first region is RAM from address 0 on, which comes and goes with the VM. */
+	fd = t->info.region[0].backend < 0
+		     ? tgt_memory_open(t, err)
+		     : tgt_backend_open(t, (size_t)t->info.region[0].backend, false, err);
 	if (fd < 0)
 		return fd;
 	t->lock_fd = fd;
@@ -76,15 +78,178 @@ int tgt_attach(struct tgt **ret, const struct tgt_spec *spec, struct refusal *wh
 	if (!t)
 		return xerr_set(err, ENOMEM, "out of memory");
 	t->lock_fd = -1;
-	rc = open_channel(t, spec, err);
+	rc = open_channel(spec, &t->chan, err);
+	t->info.via_libvirt = spec->domain != NULL;
 	if (!rc)
 		rc = examine(t, why, err);
 	if (rc) {
 		tgt_free(t);
 		return rc;
 	}
+	t->recognised = true;
 	*ret = t;
 	return 0;
+}
+
+static int copy_fd(int fd)
+{
+	return fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+}
+
+int tgt_recall(struct tgt **ret, const struct tgt_info *info, int lock_fd, int qmp_fd,
+	       struct xerr *err)
+{
+	uint64_t start_time = 0;
+	struct tgt *t;
+	int rc = proc_start_time(info->pid, &start_time, err);
+
+	if (!rc && start_time != info->start_time)
+		rc = xerr_set(err, XO_ETARGETGONE, "QEMU process %d: ended", (int)info->pid);
+	if (rc)
+		return rc;
+	t = calloc(1, sizeof(*t));
+	if (!t)
+		return xerr_set(err, ENOMEM, "out of memory");
+	t->info = *info;
+	t->lock_fd = copy_fd(lock_fd);
+	qmp_fd = copy_fd(qmp_fd);
+	if (qmp_fd >= 0)
+		rc = qmp_adopt(qmp_fd, &t->chan, err);
+	if (rc) {
+		close(qmp_fd);
+		tgt_free(t);
+		return rc;
+	}
+	*ret = t;
+	return 0;
+}
+
+struct connecting {
+	const struct tgt_spec *spec;
+	struct qchan *chan;
+};
+
+static int connect_aside(void *arg, struct xerr *err)
+{
+	struct connecting *c = arg;
+
+	return open_channel(c->spec, &c->chan, err);
+}
+
+/* The same process with the same vCPU threads? What was its own stub is stale now. */
+static int recognise(struct tgt *t, struct xerr *err)
+{
+	_cleanup_refusal_ struct refusal why = {0};
+	struct tgt_info before = t->info;
+	int rc = facts_vcpus(t, &why, err);
+
+	for (size_t i = 0; !rc && i < before.nr_vcpus; i++)
+		if (t->info.vcpu[i].tid != before.vcpu[i].tid)
+			rc = -XO_ENOTQEMU;
+	if (!rc && (t->info.nr_vcpus != before.nr_vcpus || t->info.pid != before.pid ||
+		    t->info.start_time != before.start_time))
+		rc = -XO_ENOTQEMU;
+	if (rc == -XO_ENOTQEMU)
+		xerr_set(err, rc, "QEMU process %d: the monitor now speaks for another one",
+			 (int)before.pid);
+	if (!rc)
+		rc = process_prove(t, err);
+	return rc ? rc : debugger_check(t, &why, err);
+}
+
+int tgt_connect(struct tgt *t, const struct tgt_spec *spec, struct xerr *err)
+{
+	struct qchan aside = {.idle = t->idle, .idle_arg = t->idle_arg};
+	struct connecting c = {.spec = spec};
+	struct tgt_info before = t->info;
+	int rc;
+
+	if (t->chan && t->recognised)
+		return 0;
+	rc = t->chan ? 0 : qchan_aside(&aside, connect_aside, &c, err);
+	if (!t->chan)
+		t->chan = c.chan;
+	tgt_idle(t, t->idle, t->idle_arg);
+	if (!rc)
+		rc = recognise(t, err);
+	t->recognised = !rc;
+	if (!rc)
+		return 0;
+	tgt_disconnect(t);
+	t->info = before;
+	return rc;
+}
+
+bool tgt_connected(const struct tgt *t)
+{
+	return t->chan && t->recognised;
+}
+
+void tgt_disconnect(struct tgt *t)
+{
+	qchan_free(t->chan);
+	t->chan = NULL;
+	t->recognised = false;
+}
+
+int tgt_refresh_state(struct tgt *t, struct xerr *err)
+{
+	return facts_state(t, err);
+}
+
+int tgt_migration(struct tgt *t, struct tgt_migration *ret, struct xerr *err)
+{
+	return facts_migration(t, ret, err);
+}
+
+void tgt_idle(struct tgt *t, int (*fn)(void *arg, struct xerr *err), void *arg)
+{
+	t->idle = fn;
+	t->idle_arg = arg;
+	if (t->chan) {
+		t->chan->idle = fn;
+		t->chan->idle_arg = arg;
+	}
+}
+
+int tgt_watch(struct tgt *t, int *ret_fd, struct xerr *err)
+{
+	if (!t->chan)
+		return xerr_set(err, XO_ETIMEOUT, "there is no connection to QEMU at present");
+	return t->chan->ops->watch(t->chan, ret_fd, err);
+}
+
+int tgt_events(struct tgt *t, unsigned int *ret, struct xerr *err)
+{
+	int rc;
+
+	*ret = 0;
+	if (!t->chan)
+		return 0;
+	rc = t->chan->ops->poll(t->chan, err);
+	*ret = atomic_exchange(&t->chan->events, 0);
+	return rc;
+}
+
+int tgt_reread(struct tgt *t, struct refusal *why, struct xerr *err)
+{
+	t->info.nr_regions = t->info.nr_backends = 0;
+	t->info.ram_bytes = 0;
+	return layout_read(t, why, err);
+}
+
+int tgt_lock_fd(const struct tgt *t)
+{
+	return t->lock_fd;
+}
+
+int tgt_qmp_fd(const struct tgt *t)
+{
+	int fd = -1;
+
+	if (!t->chan || t->info.via_libvirt || t->chan->ops->watch(t->chan, &fd, NULL))
+		return -1;
+	return fd;
 }
 
 const struct tgt_info *tgt_info(const struct tgt *t)
@@ -121,6 +286,20 @@ int tgt_backend_open(struct tgt *t, size_t i, bool writable, struct xerr *err)
 		return xerr_set(err, XO_EPRIVILEGE, "%s: %s; run as root", b->proc_path,
 				strerrordesc_np(-fd));
 	return fd;
+}
+
+int tgt_memory_open(struct tgt *t, struct xerr *err)
+{
+	_cleanup_close_ int fd = proc_open_memory(t->info.pid, err);
+	uint64_t start_time;
+	int rc = fd < 0 ? fd : proc_start_time(t->info.pid, &start_time, err);
+
+	if (rc)
+		return rc;
+	/* What was opened belongs to the process that has the id now, and it still has it. */
+	if (start_time != t->info.start_time)
+		return xerr_set(err, XO_ETARGETGONE, "QEMU process %d: ended", (int)t->info.pid);
+	return XO_TAKE_FD(fd);
 }
 
 int tgt_resume(struct tgt *t, struct xerr *err)

@@ -43,16 +43,19 @@ struct tgt_region {
 	struct gpa gpa;
 	uint64_t len_bytes;
 	struct hva hva;
-	int backend; /* index, or -1: private to QEMU (ROM blocks) */
+	int backend; /* index, or -1: private to QEMU */
 	uint64_t backend_off;
 	bool rom;
+	bool ram;	/* guest RAM: of a memory backend, not a device's or a ROM of its own */
 	char block[64]; /* RAM block, "pc.ram", "pc.rom", escaped */
 };
 
 /** struct tgt_vcpu - one vCPU */
 struct tgt_vcpu {
 	pid_t tid;
-	uint64_t cr0, cr3, cr4, efer; /* when last asked: `info registers` */
+	/* When last asked: `info registers`. */
+	uint64_t cr0, cr3, cr4, efer;
+	uint64_t tr_base, gdt_base, gdt_limit, idt_base; /* 0: QEMU does not tell */
 };
 
 /** struct tgt_sharer - somebody else who maps or reaches guest RAM past the vCPUs */
@@ -92,7 +95,8 @@ struct tgt;
  * @why: filled with all reasons when the answer is a refusal; the target is then still
  *       returned with what could be learnt, for `inspect`, unless *@ret is NULL
  * Return: 0 (look at @why too), or a negative code if not even that much was possible
- * The lock is flock(2) on the RAM backend: it ends with the process and leaves no trace.
+ * The lock is flock(2) on the first RAM backend, or where RAM is private on QEMU's /proc/PID/mem:
+ * it ends with the process and leaves no trace.
  */
 int tgt_attach(struct tgt **ret, const struct tgt_spec *spec, struct refusal *why,
 	       struct xerr *err) XO_MUST_CHECK;
@@ -111,6 +115,10 @@ int tgt_migrating(struct tgt *t, bool *ret, struct xerr *err) XO_MUST_CHECK;
 
 /** tgt_backend_open - a new descriptor of backend @i, owned by the caller. Return: fd or code */
 int tgt_backend_open(struct tgt *t, size_t i, bool writable, struct xerr *err) XO_MUST_CHECK;
+
+/** tgt_memory_open - QEMU's own memory, read-only, for regions without a backend: all of it can be
+ *  read there, at their hva. Owned by the caller. Return: fd or code */
+int tgt_memory_open(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 
 /*
  * TCG: one visit of QEMU's gdb stub. tgt_gdb_open makes the socket pair and gives one end to
@@ -140,6 +148,82 @@ int tgt_resume(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 int tgt_stop(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 int tgt_quit(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 int tgt_nmi(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+
+/** enum tgt_event - what QEMU says without being asked; a set of bits */
+enum tgt_event {
+	TGT_EVENT_RESET = 1, /* said before a vCPU executes anything after the reset */
+	TGT_EVENT_STOP = 2,
+	TGT_EVENT_RESUME = 4,
+	TGT_EVENT_MIGRATION = 8,
+};
+
+/**
+ * tgt_watch - begin to take events
+ * @ret_fd: readable when some may have come; stays the target's. Other calls take them in too, so
+ *          ask after each
+ */
+int tgt_watch(struct tgt *t, int *ret_fd, struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * tgt_events - what came since the last call, without waiting
+ * @ret: a set of enum tgt_event, the order is lost
+ * Return: 0, -XO_ETARGETGONE if QEMU closed the connection, ...
+ * From a QMP socket an event is here before anything that QEMU did after it; through libvirt it
+ * comes some milliseconds later.
+ */
+int tgt_events(struct tgt *t, unsigned int *ret, struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * tgt_idle - what to do while QEMU is waited for: it may not answer before a writer that the caller
+ * holds back is served
+ * @fn: takes about a millisecond and is called again and again, in the caller's own thread; a
+ *      failure ends the wait. It must not call QEMU. NULL: just wait
+ */
+void tgt_idle(struct tgt *t, int (*fn)(void *arg, struct xerr *err), void *arg);
+
+/**
+ * tgt_recall - a target that another process of ours had attached to, without asking QEMU anything
+ * @info:    as it had it
+ * @lock_fd: its lock (tgt_lock_fd), -1 for none; a copy is made
+ * @qmp_fd:  its connection (tgt_qmp_fd), -1 for none; likewise
+ * Return: 0, -XO_ETARGETGONE
+ * Without a connection tgt_connect has to follow before any call that asks QEMU; until then they
+ * fail with -XO_ETIMEOUT.
+ */
+int tgt_recall(struct tgt **ret, const struct tgt_info *info, int lock_fd, int qmp_fd,
+	       struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * tgt_connect - connect to QEMU anew; @spec as for tgt_attach
+ * Return: 0, also if connected; -XO_ENOTQEMU if it is not the VM of before, ...
+ */
+int tgt_connect(struct tgt *t, const struct tgt_spec *spec, struct xerr *err) XO_MUST_CHECK;
+bool tgt_connected(const struct tgt *t);
+
+/** tgt_disconnect - close the connection; tgt_connect makes another */
+void tgt_disconnect(struct tgt *t);
+
+/** tgt_refresh_state - as tgt_refresh, the run state only: no vCPU is asked */
+int tgt_refresh_state(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+
+/** struct tgt_migration - the last, or the one that goes on */
+struct tgt_migration {
+	bool failed;
+	bool wants_uffd; /* it needs a userfaultfd of QEMU's own: background-snapshot, postcopy-ram
+			  */
+};
+
+int tgt_migration(struct tgt *t, struct tgt_migration *ret, struct xerr *err) XO_MUST_CHECK;
+
+/** tgt_reread - read the memory's layout anew, after a reset. @why: as tgt_attach */
+int tgt_reread(struct tgt *t, struct refusal *why, struct xerr *err) XO_MUST_CHECK;
+
+/** tgt_lock_fd - the descriptor whose flock is the lock on the VM, or -1; stays the target's */
+int tgt_lock_fd(const struct tgt *t);
+
+/** tgt_qmp_fd - the connection to QEMU, where it is a QMP socket of our own, or -1; the target's.
+ *  Events that nobody reads wait there: a process that has a copy loses none */
+int tgt_qmp_fd(const struct tgt *t);
 
 /** tgt_free - detach; nothing of ours stays in QEMU. NULL is fine */
 void tgt_free(struct tgt *t);

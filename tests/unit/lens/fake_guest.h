@@ -12,6 +12,7 @@
 
 #include <bpf/btf.h>
 #include <elf.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -651,6 +652,22 @@ static inline void fake_server(struct lserver *s, const struct fake *f)
 	*s = (struct lserver){.mem = f->mem, .nr_vcpus = 1};
 	s->vcpu[0] = (struct lens_vcpu_hint){
 		.cr0 = 0x80050033, .cr3 = fake_phys(FAKE_PGD), .cr4 = 0x20, .efer = 0xd01};
+}
+
+/* As if its RAM were private to QEMU: no mapping, only what can be read of this process. */
+static inline void fake_server_private(struct lserver *s, const struct fake *f)
+{
+	int fd = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
+
+	fake_server(s, f);
+	if (fd < 0 || gmem_attach(&s->mem, fd))
+		abort();
+	for (size_t i = 0; i < s->mem.nr; i++) {
+		struct gmem_region *r = &s->mem.region[i];
+
+		r->hva = (uint64_t)(uintptr_t)r->p;
+		r->p = NULL;
+	}
 }
 
 #endif

@@ -24,13 +24,24 @@ static int ask(struct fixture *x, uint32_t op, const void *body, size_t len)
 	return lserver_handle(&x->server, op, SPAN(body, len), &x->reply, &x->err);
 }
 
+/* Each test is run with RAM that is mapped, and with RAM that is read from QEMU. */
+static bool private_ram;
+
+static void serve(struct fixture *x)
+{
+	if (private_ram)
+		fake_server_private(&x->server, &x->guest);
+	else
+		fake_server(&x->server, &x->guest);
+}
+
 static int set_up(void **state)
 {
 	static struct fixture x;
 
 	x = (struct fixture){0};
 	fake_make(&x.guest, true);
-	fake_server(&x.server, &x.guest);
+	serve(&x);
 	assert_int_equal(ask(&x, WIRE_DISCOVER, NULL, 0), 0);
 	*state = &x;
 	return 0;
@@ -742,5 +753,8 @@ int main(void)
 		TEST(test_areas_left_out), TEST(test_moved),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	int failed = cmocka_run_group_tests_name("mapped", tests, NULL, NULL);
+
+	private_ram = true;
+	return failed + cmocka_run_group_tests_name("private", tests, NULL, NULL);
 }

@@ -9,10 +9,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "tests/lib/fake_qmp.h"
 #include "vmm-agent/target/qmp.h"
+#include "vmm-agent/target/target.h"
 
 static const struct fake_answer answers[] = {
 	{"query-name", "{\"name\": \"vm\"}"},	       {"getfd", "{}"}, {"quit", NULL},
@@ -121,8 +123,66 @@ static void events_are_skipped(void **state)
 	assert_int_equal(qchan_call(c, "query-name", -1, &value, NULL, NULL), 0);
 	assert_string_equal(json_string_value(json_object_get(value, "name")), "vm");
 	json_decref(value);
+	/* ... and remembered. */
+	assert_int_equal(atomic_load(&c->events), TGT_EVENT_STOP | TGT_EVENT_RESUME);
 	qchan_free(c);
 	fake_qmp_free(f);
+}
+
+/* A connection whose process died: the rest of a message, an event, an answer to the dead one. */
+static void adopted_connections_are_cleaned_up(void **state)
+{
+	static const char before[] = "\"x\": 1}}\r\n{\"event\": \"RESET\"}\r\n"
+				     "{\"return\": {\"name\": \"old\"}, \"id\": 77}\r\n";
+	struct qchan *c = NULL;
+	int sv[2], fd = -1;
+
+	(void)state;
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	assert_int_equal(write(sv[1], before, sizeof(before) - 1), sizeof(before) - 1);
+	assert_int_equal(qmp_adopt(sv[0], &c, NULL), 0);
+	assert_int_equal(c->ops->watch(c, &fd, NULL), 0);
+	assert_int_equal(fd, sv[0]);
+	assert_int_equal(c->ops->poll(c, NULL), 0);
+	assert_int_equal(atomic_load(&c->events), TGT_EVENT_RESET);
+	close(sv[1]);
+	assert_int_equal(c->ops->poll(c, NULL), -XO_ETARGETGONE);
+	qchan_free(c);
+}
+
+static int idle_calls;
+
+static int idle(void *arg, struct xerr *err)
+{
+	int *limit = arg;
+
+	xo_sleep_ns(1000000);
+	return ++idle_calls > *limit ? xerr_set(err, XO_EHOLD, "no more") : 0;
+}
+
+/* Who waits for QEMU can do something else meanwhile, and give up. */
+static void waiting_is_not_idle(void **state)
+{
+	struct fake_qmp *f = fake_qmp_start(&(struct fake_opts){.answers = all});
+	struct qchan *c = open_fake(f);
+	struct xerr err = {0};
+	int sv[2], limit = 1000;
+
+	(void)state;
+	c->idle = idle;
+	c->idle_arg = &limit;
+	assert_int_equal(qchan_call(c, "query-name", -1, NULL, NULL, NULL), 0);
+	qchan_free(c);
+	fake_qmp_free(f);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	assert_int_equal(qmp_adopt(sv[0], &c, NULL), 0);
+	c->idle = idle;
+	c->idle_arg = &limit;
+	idle_calls = 990;
+	assert_int_equal(qchan_call(c, "query-name", -1, NULL, &err, NULL), -XO_EHOLD);
+	assert_string_equal(err.text, "no more");
+	qchan_free(c);
+	close(sv[1]);
 }
 
 static void hang_up_is_the_targets_end(void **state)
@@ -228,6 +288,8 @@ int main(void)
 		cmocka_unit_test(call_and_answer),
 		cmocka_unit_test(descriptor_is_passed),
 		cmocka_unit_test(events_are_skipped),
+		cmocka_unit_test(adopted_connections_are_cleaned_up),
+		cmocka_unit_test(waiting_is_not_idle),
 		cmocka_unit_test(hang_up_is_the_targets_end),
 		cmocka_unit_test(broken_answers_are_errors),
 		cmocka_unit_test(endless_answer_is_cut),

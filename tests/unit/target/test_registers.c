@@ -43,6 +43,11 @@ static void two_vcpus_in_long_mode(void **state)
 	assert_int_equal(r[0].cr4, 0x6b0);
 	assert_int_equal(r[1].cr4, 0x6a0);
 	assert_int_equal(r[1].efer, 0xd01);
+	assert_int_equal(r[0].tr_base, 0xfffffe0000003000);
+	assert_int_equal(r[0].gdt_base, 0xfffffe0000001000);
+	assert_int_equal(r[1].gdt_base, 0xfffffe000003c000);
+	assert_int_equal(r[1].gdt_limit, 0x7f);
+	assert_int_equal(r[1].idt_base, 0xfffffe0000000000);
 }
 
 static void reset_state(void **state)
@@ -53,6 +58,8 @@ static void reset_state(void **state)
 	assert_int_equal(parse_file("one-reset", r, ROOM), 1);
 	assert_int_equal(r[0].cr0, 0x60000010);
 	assert_int_equal(r[0].efer, 0);
+	assert_int_equal(r[0].tr_base, 0);
+	assert_int_equal(r[0].gdt_limit, 0xffff);
 }
 
 static void more_vcpus_than_room_are_left_out(void **state)
@@ -63,6 +70,20 @@ static void more_vcpus_than_room_are_left_out(void **state)
 	assert_int_equal(parse_file("kvm-four", r, ROOM), 4);
 	assert_int_equal(r[3].cpu_index, 3);
 	assert_int_equal(parse_file("kvm-four", r, 2), 2);
+}
+
+static void tables_that_are_not_told_are_zero(void **state)
+{
+	static const char text[] = "CPU#0\nGDT=     xyz 7f\nTR =00\nIDT=1\n"
+				   "CR0=1 CR2=1 CR3=1 CR4=1\nEFER=1\n";
+	struct control_regs r[ROOM];
+	size_t nr;
+
+	(void)state;
+	assert_int_equal(parse(text, r, &nr), 0);
+	assert_int_equal(r[0].gdt_base, 0);
+	assert_int_equal(r[0].tr_base, 0);
+	assert_int_equal(r[0].idt_base, 0);
 }
 
 static void bad_dumps_are_refused(void **state)
@@ -91,6 +112,7 @@ int main(void)
 		cmocka_unit_test(two_vcpus_in_long_mode),
 		cmocka_unit_test(reset_state),
 		cmocka_unit_test(more_vcpus_than_room_are_left_out),
+		cmocka_unit_test(tables_that_are_not_told_are_zero),
 		cmocka_unit_test(bad_dumps_are_refused),
 	};
 

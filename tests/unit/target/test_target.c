@@ -188,7 +188,7 @@ static void all_reasons_at_once(void **state)
 	assert_true(refused_for(&v.why, XO_ECONFIDENTIAL));
 	assert_true(refused_for(&v.why, XO_ESHUTOFF));
 	assert_true(refused_for(&v.why, XO_EDEBUGGER));
-	assert_true(refused_for(&v.why, XO_ENOTSHARED));
+	assert_true(refused_for(&v.why, XO_ERAMREADONLY));
 	leave(&v);
 }
 
@@ -247,19 +247,59 @@ static void range_over_several_mappings(void **state)
 			     MAP_FAILED);
 }
 
-static void partly_private_ram_is_refused(void **state)
+/* RAM in a private mapping is not what its file has: it is reached through QEMU. */
+static void partly_private_ram(void **state)
 {
+	const struct tgt_info *f;
+	struct xerr err = {0};
 	struct visit v = {0};
+	uint8_t byte;
+	int fd;
 
 	(void)state;
-	assert_ptr_not_equal(
-		mmap(host.ram + PAGE, PAGE, PROT_READ, MAP_PRIVATE | MAP_FIXED, host.memfd, PAGE),
-		MAP_FAILED);
+	assert_ptr_not_equal(mmap(host.ram + PAGE, PAGE, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_FIXED, host.memfd, PAGE),
+			     MAP_FAILED);
+	host.ram[PAGE] = 0x5a;
 	assert_int_equal(attach(&v, NULL), 0);
-	assert_int_equal(v.why.nr, 1);
-	assert_true(refused_for(&v.why, XO_ENOTSHARED));
-	assert_int_equal(tgt_info(v.t)->region[1].backend, -1);
+	assert_int_equal(v.why.nr, 0);
+	f = tgt_info(v.t);
+	assert_int_equal(f->region[0].backend, 0);
+	assert_int_equal(f->region[1].backend, -1);
+	assert_true(f->region[1].ram);
+	assert_int_equal(f->ram_bytes, PAGES * PAGE);
+	fd = tgt_memory_open(v.t, &err);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, &byte, 1, (off_t)f->region[1].hva.v), 1);
+	assert_int_equal(byte, 0x5a);
+	assert_int_equal(pwrite(fd, &byte, 1, (off_t)f->region[1].hva.v), -1);
+	close(fd);
 	leave(&v);
+	assert_ptr_not_equal(mmap(host.ram, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_FIXED, host.memfd, 0),
+			     MAP_FAILED);
+}
+
+/* It has no file that could be locked. */
+static void private_ram_is_locked_too(void **state)
+{
+	struct visit first = {0}, second = {0};
+
+	(void)state;
+	assert_ptr_not_equal(mmap(host.ram, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_FIXED, host.memfd, 0),
+			     MAP_FAILED);
+	assert_int_equal(attach(&first, NULL), 0);
+	assert_int_equal(first.why.nr, 0);
+	assert_int_equal(tgt_info(first.t)->nr_backends, 0);
+	assert_int_equal(attach(&second, NULL), 0);
+	assert_int_equal(second.why.nr, 1);
+	assert_true(refused_for(&second.why, XO_ELOCKED));
+	leave(&second);
+	leave(&first);
+	assert_int_equal(attach(&second, NULL), 0);
+	assert_int_equal(second.why.nr, 0);
+	leave(&second);
 	assert_ptr_not_equal(mmap(host.ram, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE,
 				  MAP_SHARED | MAP_FIXED, host.memfd, 0),
 			     MAP_FAILED);
@@ -274,7 +314,7 @@ static void read_only_ram_is_refused(void **state)
 	assert_int_equal(mprotect(host.ram, (size_t)PAGES * PAGE, PROT_READ), 0);
 	assert_int_equal(attach(&v, NULL), 0);
 	assert_int_equal(mprotect(host.ram, (size_t)PAGES * PAGE, PROT_READ | PROT_WRITE), 0);
-	assert_true(refused_for(&v.why, XO_ENOTSHARED));
+	assert_true(refused_for(&v.why, XO_ERAMREADONLY));
 	assert_int_equal(tgt_info(v.t)->nr_backends, 0);
 	leave(&v);
 }
@@ -452,7 +492,8 @@ int main(void)
 		cmocka_unit_test(all_reasons_at_once),
 		cmocka_unit_test(run_states),
 		cmocka_unit_test(range_over_several_mappings),
-		cmocka_unit_test(partly_private_ram_is_refused),
+		cmocka_unit_test(partly_private_ram),
+		cmocka_unit_test(private_ram_is_locked_too),
 		cmocka_unit_test(read_only_ram_is_refused),
 		cmocka_unit_test(swapped_descriptor_is_not_opened),
 		cmocka_unit_test(addresses_are_checked),

@@ -19,8 +19,7 @@ static struct guarding *boot(struct guarding *g)
 {
 	const struct bare_opts opts = {.ring0 = g == &ring0, .nr_cpus = 2};
 
-	if (!bare_kvm_usable())
-		skip();
+	bare_need_kvm();
 	if (!g->guest)
 		guarding_start(g, &opts);
 	return g;
@@ -56,6 +55,12 @@ BOTH(case_requests_while_judging)
 BOTH(case_release)
 BOTH(case_discarded_page)
 BOTH(case_killed_anywhere)
+BOTH(case_killed_any_moment)
+static void case_silent_client_directly(void **state)
+{
+	(void)state;
+	case_silent_client(boot(&ring3));
+}
 BOTH(case_private)
 BOTH(case_close)
 BOTH(case_qemu_ends)
@@ -106,7 +111,7 @@ static void test_registers_of_the_writer(void **state)
 
 #define TESTS(name) cmocka_unit_test(name##_directly), cmocka_unit_test(name##_emulated)
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		TESTS(case_put_back),
@@ -122,11 +127,15 @@ int main(void)
 		TESTS(commit),
 		cmocka_unit_test(test_registers_of_the_writer),
 		TESTS(case_killed_anywhere),
+		TESTS(case_killed_any_moment),
+		cmocka_unit_test(case_silent_client_directly),
 		TESTS(case_private),
 		TESTS(case_close),
 		TESTS(case_qemu_ends),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	use_built_programs();
 	return cmocka_run_group_tests(tests, NULL, stop);
 }

@@ -1,0 +1,351 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * The guard's processes are killed, at rest and amid what they do: writers wait, nothing that is
+ * refused gets through, the guard comes back by itself, and every event has its number.
+ * docs/guard.md, "Who dies, and what follows".
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "base/fault.h"
+#include "base/util.h"
+#include "tests/lib/guardrun.h"
+#include "tests/lib/patching.h"
+
+#define BACK_MS                                                                                    \
+	100 /* what a guard may take to come back, where nobody else needs the processor           \
+	     */
+#define PATIENT_MS 15000 /* ... and where others do */
+#define PAUSE_MS   80	 /* at a fault point, in each of the attack's stores */
+#define ATTACK	   "/attacks/load text_vmap_alias; rmmod text_vmap_alias"
+
+/* status 0: the attack had no effect */
+#define UNHARMED "cat /proc/execdomains >/dev/null"
+
+static struct guest *g;
+static struct guardrun *guard;
+static char cmdline[256];
+
+static void begin(const char *const env[])
+{
+	if (!g)
+		assert_int_equal(
+			guest_boot(&g, &(struct guest_opts){.package = GUEST_6_1, .vcpus = 1}), 0);
+	guard = guardrun_start_with(g, "enforce", NULL, env);
+	assert_non_null(guard);
+}
+
+static int end(void **state)
+{
+	(void)state;
+	guardrun_drop(guard);
+	guard = NULL;
+	guest_free(g);
+	g = NULL;
+	return 0;
+}
+
+static void stop(void)
+{
+	struct guardrun *r = guard;
+
+	guard = NULL;
+	assert_int_equal(guardrun_stop(r), 0);
+}
+
+static void finish(void)
+{
+	assert_int_equal(guardrun_missing(guard), 0);
+	stop();
+	assert_true(guest_dmesg_clean(g));
+}
+
+static uint64_t real_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
+static pid_t pid_of(const char *who)
+{
+	char key[32];
+	json_int_t pid;
+
+	snprintf(key, sizeof(key), "%s_pid", who);
+	pid = guardrun_number(guard, key);
+	assert_true(pid > 1);
+	return (pid_t)pid;
+}
+
+/* Kill it. Return: milliseconds until the event that says so much is mended */
+static double kill_one(pid_t pid, const char *event_kind)
+{
+	uint64_t start_ns = real_now_ns();
+	json_t *event;
+	double ms;
+
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	event = guardrun_find(guard, event_kind, PATIENT_MS);
+	assert_non_null(event);
+	ms = (double)(guardrun_time_ns(event) - start_ns) / 1e6;
+	json_decref(event);
+	return ms;
+}
+
+/* It guards: an attack is refused, and said. */
+static void guards(void)
+{
+	assert_int_equal(guest_run(g, ATTACK, 0, NULL, NULL), 0);
+	assert_true(guardrun_saw(guard, "violation", PATIENT_MS));
+	assert_int_equal(guest_run(g, UNHARMED, 0, NULL, NULL), 0);
+}
+
+/* How long it takes just now to attach to the VM and find its kernel. */
+static double look_ms(void)
+{
+	_cleanup_exo_ struct exo e = {0};
+	uint64_t start_ns;
+
+	assert_int_equal(guest_boot(&g, &(struct guest_opts){.package = GUEST_6_1, .vcpus = 1}), 0);
+	start_ns = xo_now_ns();
+	assert_int_equal(EXO(&e, g, "inspect"), 0);
+	return (double)(xo_now_ns() - start_ns) / 1e6;
+}
+
+static void killed_at_rest(void **state)
+{
+	static const char *const victims[] = {"guard", "monitor", "lens"};
+	double best = 1e9, busy, ms;
+
+	(void)state;
+	busy = look_ms();
+	begin(NULL);
+	for (size_t i = 0; i < XO_ARRAY_SIZE(victims); i++) {
+		ms = kill_one(pid_of(victims[i]), "guard-restarted");
+		print_message("%s killed: back after %.0f ms\n", victims[i], ms);
+		best = ms < best ? ms : best;
+		guards();
+	}
+	assert_int_equal(guardrun_number(guard, "restarts"), 3);
+	/* On a busy host: no longer than one look takes. */
+	print_message("one look at the VM takes %.0f ms\n", busy);
+	assert_true(best <= BACK_MS || best <= busy);
+	finish();
+}
+
+static void killed_supervisors(void **state)
+{
+	double ms;
+
+	(void)state;
+	begin(NULL);
+	for (int i = 0; i < 2; i++) {
+		ms = kill_one(pid_of("supervisor"), "supervisor-restarted");
+		print_message("supervisor killed: another after %.0f ms\n", ms);
+		guards();
+		/* The new one does what the old one did. */
+		ms = kill_one(pid_of("guard"), "guard-restarted");
+		print_message("guard killed: back after %.0f ms\n", ms);
+		guards();
+	}
+	assert_int_equal(guardrun_number(guard, "supervisor_restarts"), 2);
+	assert_int_equal(guardrun_missing(guard), 0);
+	/* The process that was started is no more, but "guard stop" reaches those that are. */
+	assert_true(exo_done(g, "guard", "stop"));
+	assert_true(guardrun_saw(guard, "guard-off", PATIENT_MS));
+	assert_true(guest_dmesg_clean(g));
+}
+
+/* One process dies at one point of a mediated write. The others go on as docs/guard.md says. */
+static void killed_amid(const char *who, enum fault point)
+{
+	char fault[64];
+	const char *const env[] = {fault, NULL};
+	pid_t pid;
+
+	snprintf(fault, sizeof(fault), "EXOPATCH_FAULT=%s=pause:%d", fault_name(point), PAUSE_MS);
+	begin(env);
+	pid = pid_of(who);
+	assert_int_equal(
+		guest_run(g, "(" ATTACK "; echo >/tmp/done) >/dev/null 2>&1 &", 0, NULL, NULL), 0);
+	/* The first of six stores is judged; the next is under way. */
+	assert_true(guardrun_saw(guard, "violation", PATIENT_MS));
+	xo_sleep_ns(PAUSE_MS / 2 * UINT64_C(1000000));
+	print_message("%s killed at %s: back after %.0f ms\n", who, fault_name(point),
+		      kill_one(pid, "guard-restarted"));
+	assert_int_equal(guest_run(g, "until [ -e /tmp/done ]; do usleep 50000; done; rm /tmp/done",
+				   PATIENT_MS, NULL, NULL),
+			 0);
+	assert_int_equal(guest_run(g, UNHARMED, 0, NULL, NULL), 0);
+	assert_true(guardrun_number(guard, "violations") > 0);
+	finish();
+}
+
+static const enum fault amid[] = {FAULT_guard_event_read, FAULT_guard_held, FAULT_guard_open_page,
+				  FAULT_guard_stepped,	  FAULT_guard_shut, FAULT_guard_judged};
+
+static void guard_killed_amid_an_event(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < XO_ARRAY_SIZE(amid); i++)
+		killed_amid("guard", amid[i]);
+}
+
+static void monitor_killed_amid_an_event(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < XO_ARRAY_SIZE(amid); i++)
+		killed_amid("monitor", amid[i]);
+}
+
+/* It judges again and again; so it dies amid that sooner or later. */
+static void lens_killed_amid_events(void **state)
+{
+	(void)state;
+	killed_amid("lens", FAULT_guard_shut);
+	killed_amid("lens", FAULT_guard_judged);
+}
+
+static void guard_killed_amid_apply_at(enum fault point)
+{
+	_cleanup_exo_ struct exo e = {0}, status = {0};
+	char fault[64];
+	const char *const env[] = {fault, NULL};
+	pid_t pid, child;
+
+	snprintf(fault, sizeof(fault), "EXOPATCH_FAULT=%s=pause:2000", fault_name(point));
+	begin(env);
+	pid = pid_of("guard");
+	child = fork();
+	if (child == 0) {
+		xo_sleep_ns(1000000000);
+		kill(pid, SIGKILL);
+		_exit(0);
+	}
+	assert_int_equal(EXO(&e, g, "apply", cmdline), 0);
+	(void)waitpid(child, NULL, 0);
+	assert_true(guardrun_saw(guard, "guard-restarted", PATIENT_MS));
+	assert_true(guest_is_running(g) || guardrun_saw(guard, "recovered", PATIENT_MS));
+	xo_sleep_ns(300000000);
+	assert_int_equal(EXO(&status, g, "status"), 0);
+	assert_int_equal(status.rc, 0);
+	print_message("guard killed at %s: apply says %d, the patch is %s\n", fault_name(point),
+		      e.rc, exo_str(&status, "patches", "0", "state", NULL));
+	assert_true(guest_is_running(g));
+	if (!strcmp(exo_str(&status, "patches", "0", "state", NULL), "active"))
+		assert_true(exo_done(g, "revert", "cmdline"));
+	finish();
+}
+
+static void guard_killed_amid_apply(void **state)
+{
+	(void)state;
+	guard_killed_amid_apply_at(FAULT_agent_held);
+	guard_killed_amid_apply_at(FAULT_agent_committed);
+}
+
+/* A monitor that dies of every write: no spinning, nothing through, and it can be ended. */
+static void crash_loop(void **state)
+{
+	const char *const env[] = {"EXOPATCH_FAULT=guard_held=kill", NULL};
+	_cleanup_exo_ struct exo status = {0};
+	json_int_t deaths = 0;
+
+	(void)state;
+	begin(env);
+	assert_int_equal(guest_run(g, "(" ATTACK ") >/dev/null 2>&1 &", 0, NULL, NULL), 0);
+	while (deaths < 8) {
+		json_t *event = guardrun_find(guard, "crash-loop", PATIENT_MS);
+
+		assert_non_null(event);
+		deaths = json_integer_value(json_object_get(event, "deaths"));
+		json_decref(event);
+	}
+	/* 1.6 s until the next try: the supervisor answers for the guard. */
+	xo_sleep_ns(800000000);
+	assert_int_equal(EXO(&status, g, "guard", "status"), 0);
+	assert_int_equal(status.rc, 1);
+	assert_string_equal(exo_str(&status, "error", "code", NULL), "peer-died");
+	assert_int_equal(guardrun_missing(guard), 0);
+	stop();
+}
+
+/* Both die: what they held is gone, the guest goes on, and the next guard says so. */
+static void both_killed(void **state)
+{
+	pid_t supervisor, one;
+
+	(void)state;
+	begin(NULL);
+	supervisor = pid_of("supervisor");
+	one = pid_of("guard");
+	assert_int_equal(kill(supervisor, SIGSTOP), 0);
+	assert_int_equal(kill(one, SIGKILL), 0);
+	assert_int_equal(kill(supervisor, SIGKILL), 0);
+	guardrun_drop(guard);
+	guard = NULL;
+	assert_int_equal(guest_run(g, UNHARMED, 0, NULL, NULL), 0);
+	guard = guardrun_start_with(g, "enforce", NULL, NULL);
+	assert_non_null(guard);
+	guards();
+	finish();
+}
+
+static void told_to_end(void **state)
+{
+	int status;
+
+	(void)state;
+	begin(NULL);
+	assert_int_equal(kill(guardrun_pid(guard), SIGTERM), 0);
+	status = guardrun_wait(guard, PATIENT_MS);
+	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+	assert_true(guardrun_saw(guard, "guard-off", PATIENT_MS));
+	assert_int_equal(guardrun_missing(guard), 0);
+	assert_true(guest_dmesg_clean(g));
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	if (patching_setup())
+		return -1;
+	return patch_build(GUEST_6_1, "cmdline", "cmdline", NULL, cmdline, sizeof(cmdline));
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	patching_teardown();
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(killed_at_rest, end),
+		cmocka_unit_test_teardown(killed_supervisors, end),
+		cmocka_unit_test_teardown(guard_killed_amid_an_event, end),
+		cmocka_unit_test_teardown(monitor_killed_amid_an_event, end),
+		cmocka_unit_test_teardown(lens_killed_amid_events, end),
+		cmocka_unit_test_teardown(guard_killed_amid_apply, end),
+		cmocka_unit_test_teardown(crash_loop, end),
+		cmocka_unit_test_teardown(both_killed, end),
+		cmocka_unit_test_teardown(told_to_end, end),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+/*
+ * What befalls a VM from outside while it is guarded: stop, reset, reboot, snapshots, migration.
+ * docs/guard.md, "What ends it".
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "base/util.h"
+#include "tests/lib/guardrun.h"
+#include "tests/lib/patching.h"
+
+#define PATIENT_MS 20000
+#define ATTACK	   "/attacks/load text_vmap_alias; rmmod text_vmap_alias"
+#define UNHARMED   "cat /proc/execdomains >/dev/null"
+
+static struct guest *g;
+static struct guardrun *guard;
+static char disk[160], drive[256];
+
+static void boot(void)
+{
+	const char *const extra[] = {"-action", "reboot=reset", "-drive", drive, NULL};
+
+	assert_int_equal(guest_boot(&g, &(struct guest_opts){.package = GUEST_6_1,
+							     .vcpus = 1,
+							     .mem_mib = 256,
+							     .extra = extra}),
+			 0);
+}
+
+static void begin(void)
+{
+	boot();
+	guard = guardrun_start(g, "enforce", NULL);
+	assert_non_null(guard);
+}
+
+static int end(void **state)
+{
+	(void)state;
+	guardrun_drop(guard);
+	guard = NULL;
+	guest_free(g);
+	g = NULL;
+	return 0;
+}
+
+static void stop(void)
+{
+	struct guardrun *r = guard;
+
+	guard = NULL;
+	assert_int_equal(guardrun_stop(r), 0);
+}
+
+static void finish(void)
+{
+	assert_int_equal(guardrun_missing(guard), 0);
+	stop();
+	assert_true(guest_dmesg_clean(g));
+}
+
+static void guards(void)
+{
+	assert_int_equal(guest_run(g, ATTACK, 0, NULL, NULL), 0);
+	assert_true(guardrun_saw(guard, "violation", PATIENT_MS));
+	assert_int_equal(guest_run(g, UNHARMED, 0, NULL, NULL), 0);
+}
+
+/* The next event that is of @kind; nothing is refused or found before it. */
+static void quietly(const char *kind)
+{
+	uint64_t end_ns = xo_now_ns() + PATIENT_MS * UINT64_C(1000000);
+	json_t *event;
+
+	while ((event = guardrun_next(guard, end_ns))) {
+		bool is = !strcmp(guardrun_says(event, "kind"), kind);
+		const char *verdict = guardrun_says(event, "verdict");
+
+		if (*verdict && strcmp(verdict, "kept") != 0)
+			fail_msg("%s: %s", guardrun_says(event, "kind"),
+				 guardrun_says(event, "reason"));
+		json_decref(event);
+		if (is)
+			return;
+	}
+	fail_msg("no %s", kind);
+}
+
+static void stopped(void **state)
+{
+	(void)state;
+	begin();
+	assert_int_equal(guest_pause(g), 0);
+	quietly("guest-stopped");
+	xo_sleep_ns(1200000000); /* audits go on */
+	assert_int_equal(guest_resume(g), 0);
+	quietly("guest-running");
+	guards();
+	finish();
+}
+
+static double boots(void)
+{
+	uint64_t start_ns = xo_now_ns();
+
+	assert_int_equal(guest_wait_boot(g), 0);
+	return (double)(xo_now_ns() - start_ns) / 1e9;
+}
+
+static void reset(void **state)
+{
+	double unguarded, guarded;
+
+	(void)state;
+	boot();
+	assert_int_equal(guest_qmp(g, "system_reset", NULL, NULL), 0);
+	unguarded = boots();
+	guard = guardrun_start(g, "enforce", NULL);
+	assert_non_null(guard);
+	assert_int_equal(guest_qmp(g, "system_reset", NULL, NULL), 0);
+	quietly("guest-reset");
+	guarded = boots();
+	print_message("reset: up after %.1f s without a guard, %.1f s with\n", unguarded, guarded);
+	assert_true(guarded < 5 * unguarded + 10);
+	quietly("guard-on");
+	assert_int_equal(guardrun_number(guard, "violations"), 0);
+	guards();
+	finish();
+}
+
+/* The guest's own doing; the kernel comes back elsewhere. */
+static void rebooted(void **state)
+{
+	_cleanup_exo_ struct exo before = {0}, after = {0};
+
+	(void)state;
+	begin();
+	assert_int_equal(EXO(&before, g, "inspect"), 0);
+	assert_int_equal(guest_run(g, "(sleep 0.2; reboot -f) >/dev/null 2>&1 &", 0, NULL, NULL),
+			 0);
+	quietly("guest-reset");
+	(void)boots();
+	quietly("guard-on");
+	assert_int_equal(EXO(&after, g, "inspect"), 0);
+	assert_int_equal(after.rc, 0);
+	print_message("kernel at %s, then at %s\n", exo_str(&before, "kernel", "base", NULL),
+		      exo_str(&after, "kernel", "base", NULL));
+	guards();
+	finish();
+}
+
+/* While no guard is there to see it, and the supervisor does not get to start one. */
+static void reset_unseen(void **state)
+{
+	pid_t supervisor, one;
+
+	(void)state;
+	begin();
+	supervisor = guardrun_pid(guard);
+	one = (pid_t)guardrun_number(guard, "guard_pid");
+	assert_true(one > 1);
+	assert_int_equal(kill(supervisor, SIGSTOP), 0);
+	assert_int_equal(kill(one, SIGKILL), 0);
+	assert_int_equal(guest_qmp(g, "system_reset", NULL, NULL), 0);
+	xo_sleep_ns(300000000);
+	assert_int_equal(kill(supervisor, SIGCONT), 0);
+	assert_true(guardrun_saw(guard, "guard-restarted", PATIENT_MS));
+	quietly("guest-reset");
+	(void)boots();
+	quietly("guard-on");
+	guards();
+	finish();
+}
+
+/* A snapshot inside the disk image: the guest goes on from then, guarded. */
+static void snapshot(void **state)
+{
+	_cleanup_free_ char *saved = NULL, *loaded = NULL;
+
+	(void)state;
+	begin();
+	saved = guest_hmp(g, "savevm one");
+	assert_non_null(saved);
+	assert_string_equal(saved, "");
+	assert_int_equal(guest_run(g, UNHARMED, 0, NULL, NULL), 0);
+	guards();
+	(void)guardrun_settle(guard, 1500);
+	loaded = guest_hmp(g, "loadvm one");
+	assert_non_null(loaded);
+	assert_string_equal(loaded, "");
+	quietly("guest-restored");
+	guards();
+	finish();
+}
+
+static void migrate(const char *uri)
+{
+	assert_int_equal(guest_qmp(g, "migrate", json_pack("{s:s}", "uri", uri), NULL), 0);
+}
+
+static void capability(const char *name, bool on)
+{
+	assert_int_equal(guest_qmp(g, "migrate-set-capabilities",
+				   json_pack("{s:[{s:s,s:b}]}", "capabilities", "capability", name,
+					     "state", (int)on),
+				   NULL),
+			 0);
+}
+
+/* Wait for the end of it. Return: whether it was completed */
+static bool migrated(void)
+{
+	for (int i = 0; i < PATIENT_MS / 50; i++) {
+		_cleanup_free_ char *status = NULL;
+		json_t *answer = NULL;
+		const char *text;
+
+		assert_int_equal(guest_qmp(g, "query-migrate", NULL, &answer), 0);
+		text = json_string_value(json_object_get(answer, "status"));
+		status = strdup(text ? text : "");
+		json_decref(answer);
+		if (!strcmp(status, "completed") || !strcmp(status, "failed"))
+			return *status == 'c';
+		xo_sleep_ns(50000000);
+	}
+	return false;
+}
+
+/* The guest runs elsewhere: there is nothing to guard here any more. */
+static void migrated_away(void **state)
+{
+	json_t *event;
+	int status;
+
+	(void)state;
+	begin();
+	migrate("exec:cat >/dev/null");
+	assert_true(migrated());
+	event = guardrun_find(guard, "guard-off", PATIENT_MS);
+	assert_non_null(event);
+	assert_non_null(strstr(guardrun_says(event, "reason"), "moved to another host"));
+	json_decref(event);
+	status = guardrun_wait(guard, PATIENT_MS);
+	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
+}
+
+/*
+ * QEMU wants a userfaultfd of its own: it cannot have one beside ours, and we none beside its. It
+ * only ever does for memory that is private to it.
+ */
+static void background_snapshot(void **state)
+{
+	const struct guest_opts opts = {
+		.package = GUEST_6_1, .vcpus = 1, .mem_mib = 256, .private_ram = true};
+	_cleanup_exo_ struct exo private = {0}, e = {0};
+
+	(void)state;
+	assert_int_equal(guest_boot(&g, &opts), 0);
+	assert_int_equal(EXO(&private, g, "inspect"), 0);
+	if (!json_is_true(json_object_get(private.doc, "eligible"))) {
+		print_message("skipped: RAM that is private to QEMU cannot be guarded\n");
+		skip();
+	}
+	guard = guardrun_start(g, "enforce", NULL);
+	assert_non_null(guard);
+	capability("background-snapshot", true);
+	migrate("exec:cat >/dev/null");
+	assert_false(migrated());
+	assert_true(guardrun_saw(guard, "userfaultfd-wanted", PATIENT_MS));
+	guards();
+	stop();
+	/* As slow as can be, so that it goes on while we try. */
+	assert_int_equal(guest_qmp(g, "migrate-set-parameters",
+				   json_pack("{s:i}", "max-bandwidth", 4096), NULL),
+			 0);
+	migrate("exec:cat >/dev/null");
+	xo_sleep_ns(500000000);
+	assert_int_equal(EXO(&e, g, "guard"), 0);
+	assert_int_equal(e.rc, 1);
+	print_message("guard beside a background snapshot: %s\n",
+		      exo_str(&e, "error", "detail", NULL));
+	assert_non_null(strstr(exo_str(&e, "error", "detail", NULL), "try again"));
+	assert_int_equal(guest_qmp(g, "migrate_cancel", NULL, NULL), 0);
+	xo_sleep_ns(500000000);
+	capability("background-snapshot", false);
+	guard = guardrun_start(g, "enforce", NULL);
+	assert_non_null(guard);
+	guards();
+	finish();
+}
+
+static int setup(void **state)
+{
+	_cleanup_run_ struct run_result r = {0};
+	const char *const make[] = {"qemu-img", "create", "-q", "-f", "qcow2", disk, "1G", NULL};
+
+	(void)state;
+	if (patching_setup())
+		return -1;
+	snprintf(disk, sizeof(disk), "%s/disk", patching_dir());
+	snprintf(drive, sizeof(drive), "if=none,format=qcow2,file=%s", disk);
+	return run_program(make, NULL, PATIENT_MS, &r) || r.rc;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	patching_teardown();
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_teardown(stopped, end),
+		cmocka_unit_test_teardown(reset, end),
+		cmocka_unit_test_teardown(rebooted, end),
+		cmocka_unit_test_teardown(reset_unseen, end),
+		cmocka_unit_test_teardown(snapshot, end),
+		cmocka_unit_test_teardown(migrated_away, end),
+		cmocka_unit_test_teardown(background_snapshot, end),
+	};
+
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
+	return cmocka_run_group_tests(tests, setup, teardown);
+}

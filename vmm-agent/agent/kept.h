@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The guard's memory: what outlives a guard, so that the next one goes on from
+ * it without asking anybody. In a memfd that supervisor and guard both map; a
+ * build only ever meets its own. Plain data without pointers.
+ */
+#ifndef EXOPATCH_AGENT_KEPT_H
+#define EXOPATCH_AGENT_KEPT_H
+
+#include "vmm-agent/agent/events.h"
+#include "vmm-agent/agent/guard_regs.h"
+#include "vmm-agent/lens/guard.h"
+#include "vmm-agent/target/target.h"
+
+/** struct kept_process - with the time it started, an identity; pid 0: none */
+struct kept_process {
+	pid_t pid;
+	uint64_t start_time;
+};
+
+/** struct guard_count - what the guard has seen, since it began to guard this VM */
+struct guard_count {
+	uint64_t events, kept, put_back, reported, violations, findings;
+	uint64_t table_checks, audits, table_check_ns, audit_ns, held_max_ns;
+};
+
+#define GUARD_MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED) /* with the homes of patches */
+
+struct guard_kept {
+	/* the supervisor's */
+	pid_t supervisor, guard;
+	uint32_t restarts;    /* guards that followed one that died */
+	uint32_t rapid;	      /* in a row, each of which lived but a short time */
+	uint32_t supervisors; /* supervisors that followed one that died */
+	uint64_t died_ns;     /* when the last guard did */
+
+	/* the guard's */
+	bool begun; /* it has guarded: what goes wrong now is for the next one to mend */
+	bool armed; /* pages are protected; @vm, @root and @area tell which and how */
+	struct kept_process monitor;
+	uint32_t judging;    /* guards that have begun to judge the write that is held now */
+	uint64_t started_ns; /* the first guard */
+	int64_t armed_since; /* CLOCK_REALTIME, seconds */
+	struct tgt_info vm;
+	struct gpa root; /* of the kernel's own page tables */
+	uint8_t paging_levels;
+	struct gva base; /* of the kernel that is guarded */
+	uint64_t boot_token;
+	char last_error[512]; /* why the guard before gave up; "" if it was killed */
+	struct guard_count count;
+	struct events_kept events;
+	uint32_t regs_current; /* of the two; so one is whole whenever the guard dies */
+	struct guard_regs regs[2];
+	size_t nr_areas;
+	struct lens_area area[GUARD_MAX_AREAS];
+};
+
+#endif
