@@ -88,7 +88,6 @@ help:
 	'make demo               patch a running Debian kernel, end to end, with a transcript' \
 	'make test               all tests (make SAN=1 test: with address and UB sanitizers)' \
 	'make unit-test          only those that need no guest' \
-	'make         more tests of the guard, which is being built' \
 	'make bench              measure; a table, and build/bench.json' \
 	'make fuzz TIME=60       fuzz each parser for that many seconds' \
 	'make image KERNEL=pkg   a guest from any Debian kernel package' \
