@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <time.h>
 
 #include "base/util.h"
 #include "tests/unit/lens/fake_guest.h"

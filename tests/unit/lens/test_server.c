@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <time.h>
 
 #include "base/util.h"
 #include "tests/unit/lens/fake_guest.h"
