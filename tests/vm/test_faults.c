@@ -114,10 +114,10 @@ static bool die_at(enum fault f, const char *command, const char *operand)
 	return e.rc != 0;
 }
 
-/* The guard's points are not on the way of an apply. */
+/* Those of the guard and of evidence are not on the way of an apply. */
 static bool on_the_way(enum fault f)
 {
-	return strncmp(fault_name(f), "guard_", 6) != 0;
+	return !strncmp(fault_name(f), "agent_", 6) || !strncmp(fault_name(f), "monitor_", 8);
 }
 
 /* Only a KVM vCPU is held thread by thread and has calls injected; see test_faults_kvm. */

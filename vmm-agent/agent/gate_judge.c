@@ -7,6 +7,8 @@
 
 #include "vmm-agent/agent/gate_core.h"
 
+_Static_assert((int)LENS_MODULE_PARTS == (int)MODREF_PARTS, "the same parts in the same order");
+
 #define EXPORT "__ksymtab_"
 
 static XO_PRINTF(2, 3) void say(struct gate_verdict *v, const char *fmt, ...)
@@ -18,46 +20,26 @@ static XO_PRINTF(2, 3) void say(struct gate_verdict *v, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* ---- where its parts are ---- */
+/* ---- how long its parts are ---- */
 
 static uint64_t whole(uint32_t bytes)
 {
 	return xo_align_up(bytes, XO_PAGE_SIZE);
 }
 
-/* Linux 6.1: text, rodata, ro-after-init and data of one layout in a row, each from a page on. */
-static void place_in_layouts(const struct modref *r, const struct lens_module *m,
-			     uint64_t base[MODREF_PARTS])
-{
-	base[MODREF_TEXT] = m->part[0].base.v;
-	base[MODREF_RODATA] = base[MODREF_TEXT] + whole(r->bytes[MODREF_TEXT]);
-	base[MODREF_RO_AFTER_INIT] = base[MODREF_RODATA] + whole(r->bytes[MODREF_RODATA]);
-	base[MODREF_DATA] = base[MODREF_RO_AFTER_INIT] + whole(r->bytes[MODREF_RO_AFTER_INIT]);
-	base[MODREF_INIT_TEXT] = m->part[1].base.v;
-	base[MODREF_INIT_RODATA] = base[MODREF_INIT_TEXT] + whole(r->bytes[MODREF_INIT_TEXT]);
-	base[MODREF_INIT_DATA] = base[MODREF_INIT_RODATA] + whole(r->bytes[MODREF_INIT_RODATA]);
-}
-
-static void place(const struct modref *r, const struct lens_module *m, uint64_t base[MODREF_PARTS])
-{
-	if (m->in_layouts) {
-		place_in_layouts(r, m, base);
-		return;
-	}
-	for (size_t i = 0; i < MODREF_PARTS; i++)
-		base[i] = m->part[i].base.v;
-}
-
-/* Is everything that the reference has inside what the kernel says the module has? */
-static bool has_room(const struct modref *r, const struct lens_module *m,
-		     const uint64_t base[MODREF_PARTS])
+/*
+ * Has it what the reference has, and nothing besides? Whole pages are compared, so that one more
+ * would be the only place for more code. Only data may be longer: the kernel adds the symbol table
+ * to it.
+ */
+static bool has_its_size(const struct modref *r, const struct lens_module *m)
 {
 	for (size_t i = 0; i < MODREF_PARTS; i++) {
-		size_t in = m->in_layouts ? i >= MODREF_INIT_TEXT : i;
-		uint64_t off = base[i] - m->part[in].base.v;
+		bool longer = i == MODREF_DATA || i == MODREF_INIT_DATA;
+		uint64_t is = m->part[i].len_bytes;
 
-		if (r->bytes[i] &&
-		    (off > m->part[in].len_bytes || r->bytes[i] > m->part[in].len_bytes - off))
+		if (is < r->bytes[i] ||
+		    (!longer && xo_align_up(is, XO_PAGE_SIZE) != whole(r->bytes[i])))
 			return false;
 	}
 	return true;
@@ -256,11 +238,11 @@ static bool tail_is_empty(struct session *s, uint64_t base, uint32_t bytes)
 }
 
 static bool tails_are_empty(struct session *s, const struct modref *r, enum modref_when when,
-			    const uint64_t base[MODREF_PARTS])
+			    const struct lens_module *m)
 {
-	return tail_is_empty(s, base[MODREF_TEXT], r->bytes[MODREF_TEXT]) &&
+	return tail_is_empty(s, m->part[LENS_PART_TEXT].base.v, r->bytes[MODREF_TEXT]) &&
 	       (when == MODREF_LIVE ||
-		tail_is_empty(s, base[MODREF_INIT_TEXT], r->bytes[MODREF_INIT_TEXT]));
+		tail_is_empty(s, m->part[LENS_PART_INIT_TEXT].base.v, r->bytes[MODREF_INIT_TEXT]));
 }
 
 static void name_difference(struct guard *g, const struct modref *r, const struct copy *c,
@@ -291,15 +273,13 @@ static int compare(struct guard *g, const struct lens_module *m, const struct mo
 					   .is_traced = is_traced,
 					   .read = read_kernel};
 	XO_CLEANUP(copy_free) struct copy c = {0};
-	uint64_t base[MODREF_PARTS];
 	struct modref_difference d;
 	int rc;
 
-	place(r, m, base);
 	for (size_t i = 0; i < MODREF_PARTS; i++)
-		c.image.part[i].base = base[i];
+		c.image.part[i].base = m->part[i].base.v;
 	if (when == MODREF_LOADING &&
-	    (!has_room(r, m, base) || m->addr.v != base[MODREF_DATA] + r->self_off)) {
+	    (!has_its_size(r, m) || m->addr.v != m->part[LENS_PART_DATA].base.v + r->self_off)) {
 		say(v, "not the file that is listed as %s: its parts have other sizes", r->name);
 		return 0;
 	}
@@ -315,7 +295,7 @@ static int compare(struct guard *g, const struct lens_module *m, const struct mo
 		rc = modref_compare(r, when, &c.image, &guest, &d);
 	if (rc)
 		return rc;
-	v->allowed = !d.differs && tails_are_empty(&g->s, r, when, base);
+	v->allowed = !d.differs && tails_are_empty(&g->s, r, when, m);
 	if (d.differs)
 		name_difference(g, r, &c, &d, v);
 	else if (!v->allowed)

@@ -50,6 +50,54 @@ static int load(struct gmodules *ret, const struct gkernel *k, struct xerr *err)
 	return 0;
 }
 
+/*
+ * struct module_layout until Linux 6.3: text, rodata, ro-after-init and data in a row, whose ends
+ * it tells. A part of LENS_MODULE_PARTS is none, and must be empty.
+ */
+static int split_layout(const struct gjudge *j, const struct gkernel *k, uint64_t at, uint64_t base,
+			uint64_t bytes, const size_t part[4], struct wire_module *w)
+{
+	uint32_t end[3];
+	int rc = gspace_u32(k->space, (struct gva){at + k->off.layout_text.off}, &end[0]);
+
+	if (!rc)
+		rc = gspace_u32(k->space, (struct gva){at + j->t.layout_ro.off}, &end[1]);
+	if (!rc)
+		rc = gspace_u32(k->space, (struct gva){at + j->t.layout_ro_after_init.off},
+				&end[2]);
+	for (uint64_t i = 0, from = 0; !rc && i < 4; i++) {
+		uint64_t to = i < 3 ? end[i] : bytes;
+
+		if (to < from || (part[i] == LENS_MODULE_PARTS && to != from))
+			return -XO_EMODLIST;
+		if (part[i] < LENS_MODULE_PARTS) {
+			w->base[part[i]] = base + from;
+			w->bytes[part[i]] = to - from;
+		}
+		from = to;
+	}
+	return rc;
+}
+
+static int split_layouts(const struct gjudge *j, const struct gkernel *k, const struct gmodule *m,
+			 struct wire_module *w)
+{
+	static const size_t core[4] = {LENS_PART_TEXT, LENS_PART_RODATA, LENS_PART_RO_AFTER_INIT,
+				       LENS_PART_DATA};
+	static const size_t init[4] = {LENS_PART_INIT_TEXT, LENS_PART_INIT_RODATA,
+				       LENS_MODULE_PARTS, LENS_PART_INIT_DATA};
+	const struct goffs *o = &k->off;
+	int rc;
+
+	if (!o->layout_text.known || !j->t.layout_ro.known || !j->t.layout_ro_after_init.known)
+		return -XO_EBTF;
+	rc = split_layout(j, k, m->addr + o->module_core.off, m->part[0].base, m->part[0].bytes,
+			  core, w);
+	return rc ? rc
+		  : split_layout(j, k, m->addr + o->module_init.off, m->part[1].base,
+				 m->part[1].bytes, init, w);
+}
+
 static int describe(const struct gjudge *j, const struct gkernel *k, const struct gmodule *m,
 		    struct wire_module *w)
 {
@@ -59,8 +107,9 @@ static int describe(const struct gjudge *j, const struct gkernel *k, const struc
 	if (!rc && percpu->known)
 		rc = gspace_u64(k->space, (struct gva){m->addr + percpu->off}, &w->percpu);
 	w->addr = m->addr;
-	w->in_layouts = !k->off.module_mem.known;
-	for (size_t i = 0; i < GMODULE_PARTS; i++) {
+	if (!rc && !k->off.module_mem.known)
+		rc = split_layouts(j, k, m, w);
+	for (size_t i = 0; i < GMODULE_PARTS && k->off.module_mem.known; i++) {
 		w->base[i] = m->part[i].base;
 		w->bytes[i] = m->part[i].bytes;
 	}

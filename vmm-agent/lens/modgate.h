@@ -8,7 +8,17 @@
 
 #include "vmm-agent/lens/lens.h"
 
-#define LENS_MODULE_PARTS 7 /* enum mod_mem_type, include/linux/module.h */
+/** enum lens_module_part - as enum mod_mem_type, include/linux/module.h of Linux 6.4 and later */
+enum lens_module_part {
+	LENS_PART_TEXT,
+	LENS_PART_DATA,
+	LENS_PART_RODATA,
+	LENS_PART_RO_AFTER_INIT,
+	LENS_PART_INIT_TEXT,
+	LENS_PART_INIT_DATA,
+	LENS_PART_INIT_RODATA,
+	LENS_MODULE_PARTS,
+};
 
 /** enum lens_module_state - MODULE_STATE_*, include/linux/module.h */
 enum lens_module_state { LENS_MODULE_LIVE, LENS_MODULE_COMING, LENS_MODULE_GOING };
@@ -18,7 +28,6 @@ struct lens_module {
 	struct gva addr; /* of its struct module */
 	char name[56];	 /* escaped */
 	enum lens_module_state state;
-	bool in_layouts; /* Linux 6.1: part 0 is the core layout, part 1 the init layout */
 	struct {
 		struct gva base;
 		uint64_t len_bytes;

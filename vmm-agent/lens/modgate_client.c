@@ -11,13 +11,11 @@ static bool take(const struct wire_module *w, struct lens_module *ret)
 {
 	struct wire_module m = *w;
 
-	if (m.in_layouts > 1 || m.state > LENS_MODULE_GOING)
+	if (m.zero || m.state > LENS_MODULE_GOING)
 		return false;
 	lclient_settle(m.name, sizeof(m.name));
-	*ret = (struct lens_module){.addr = {m.addr},
-				    .state = (enum lens_module_state)m.state,
-				    .in_layouts = m.in_layouts,
-				    .percpu = {m.percpu}};
+	*ret = (struct lens_module){
+		.addr = {m.addr}, .state = (enum lens_module_state)m.state, .percpu = {m.percpu}};
 	memcpy(ret->name, m.name, sizeof(ret->name));
 	for (size_t i = 0; i < LENS_MODULE_PARTS; i++) {
 		ret->part[i].base.v = m.base[i];

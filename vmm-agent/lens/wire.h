@@ -125,7 +125,7 @@ struct wire_modules {
 struct wire_module {
 	uint64_t addr, percpu;
 	uint64_t base[LENS_MODULE_PARTS], bytes[LENS_MODULE_PARTS];
-	uint32_t state, in_layouts;
+	uint32_t state, zero;
 	char name[56];
 };
 
