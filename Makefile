@@ -27,7 +27,8 @@ endif
 endif
 
 PKGS := jansson libcrypto libarchive libelf libbpf capstone sqlite3 libseccomp libvirt \
-	libvirt-qemu liblz4 libzstd liblzma zlib smartcols
+	libvirt-qemu liblz4 libzstd liblzma zlib smartcols libcyaml yaml-0.1 libical \
+	tss2-esys tss2-mu tss2-tctildr libmicrohttpd
 SAN_FLAGS := -fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
 CFLAGS   ?= -O2 -g
@@ -39,7 +40,7 @@ LIBS     := $(shell pkg-config --libs $(PKGS)) -lpthread
 
 # ---- libraries: one archive a folder, main.c left out; in link order ----
 LIB_DIRS := vmm-agent/cli vmm-agent/agent vmm-agent/target vmm-agent/lens vmm-agent/monitor \
-	policy attest package/build package package/kernel base
+	policy attest/witness attest package/build package package/kernel base
 srcs      = $(filter-out %/main.c,$(wildcard $(1)/*.c))
 archive   = $(B)/lib/$(subst /,_,$(1)).a
 ARCHIVES := $(foreach d,$(LIB_DIRS),$(if $(call srcs,$(d)),$(call archive,$(d))))
@@ -55,29 +56,29 @@ exopatch-lens_MAIN    := vmm-agent/lens
 exopatch-lens_LIBS    := vmm-agent/lens package/kernel base
 exopatch-build_MAIN   := package/build
 exopatch-build_LIBS   := package/build package package/kernel base
-PROGRAMS := $(foreach p,exopatch exopatch-monitor exopatch-lens exopatch-build,\
+exopatch-witness_MAIN := attest/witness
+exopatch-witness_LIBS := attest/witness attest base
+PROGRAMS := $(foreach p,exopatch exopatch-monitor exopatch-lens exopatch-build exopatch-witness,\
 	$(if $(wildcard $($(p)_MAIN)/main.c),$(p)))
 
 # ---- tests: every tests/unit/**/test_*.c and tests/vm/test_*.c is a program ----
 UNIT_SRCS := $(wildcard tests/unit/*/test_*.c tests/unit/*/*/test_*.c)
 VM_SRCS   := $(wildcard tests/vm/test_*.c)
-GUARD_SRCS := $(wildcard tests/guard/test_*.c)
 BENCH_SRCS := $(wildcard tests/bench/bench_*.c)
 FUZZ_SRCS := $(wildcard tests/fuzz/fuzz_*.c)
 TESTLIB_SRCS := $(wildcard tests/lib/*.c)
 UNIT_BINS := $(patsubst %.c,$(B)/%,$(UNIT_SRCS))
 VM_BINS   := $(patsubst %.c,$(B)/%,$(VM_SRCS))
-GUARD_BINS := $(patsubst %.c,$(B)/%,$(GUARD_SRCS))
 BENCH_BINS := $(patsubst %.c,$(B)/%,$(BENCH_SRCS))
 REPLAY_BINS := $(patsubst %.c,$(B)/%-replay,$(FUZZ_SRCS))
 FUZZ_BINS := $(patsubst %.c,$(B)/%,$(FUZZ_SRCS))
 TESTLIB   := $(if $(TESTLIB_SRCS),$(B)/lib/tests_lib.a)
 
 ALL_SRCS := $(sort $(wildcard $(foreach d,$(LIB_DIRS),$(d)/*.c)) $(UNIT_SRCS) $(VM_SRCS) \
-	$(GUARD_SRCS) $(BENCH_SRCS) $(FUZZ_SRCS) $(TESTLIB_SRCS) $(wildcard tests/fuzz/*.c))
+	$(BENCH_SRCS) $(FUZZ_SRCS) $(TESTLIB_SRCS) $(wildcard tests/fuzz/*.c))
 FORMAT_SRCS := $(shell git ls-files '*.c' '*.h' 2>/dev/null)
 
-.PHONY: all help clean test unit-test vm-test guard-test bench demo fuzz format format-check tidy install \
+.PHONY: all help clean test unit-test vm-test bench demo fuzz format format-check tidy install \
 	image images guest bare dev-keys
 all: $(PROGRAMS:%=$(B)/%) compile_commands.json
 
@@ -87,7 +88,6 @@ help:
 	'make demo               patch a running Debian kernel, end to end, with a transcript' \
 	'make test               all tests (make SAN=1 test: with address and UB sanitizers)' \
 	'make unit-test          only those that need no guest' \
-	'make guard-test         more tests of the guard, which is being built' \
 	'make bench              measure; a table, and build/bench.json' \
 	'make fuzz TIME=60       fuzz each parser for that many seconds' \
 	'make image KERNEL=pkg   a guest from any Debian kernel package' \
@@ -125,7 +125,7 @@ $(TESTLIB): $(call objs,$(TESTLIB_SRCS))
 	$(call say,AR)
 	$(Q)ar rcs $@ $^
 
-$(UNIT_BINS) $(VM_BINS) $(GUARD_BINS) $(BENCH_BINS): $(B)/%: $(B)/obj/%.o $(TESTLIB) $(ARCHIVES)
+$(UNIT_BINS) $(VM_BINS) $(BENCH_BINS): $(B)/%: $(B)/obj/%.o $(TESTLIB) $(ARCHIVES)
 	@mkdir -p $(@D)
 	$(call say,LD)
 	$(Q)$(CC) $(ALL_CFLAGS) $(ALL_LDFLAGS) -o $@ $< -Wl,--start-group $(TESTLIB) $(ARCHIVES) \
@@ -191,9 +191,6 @@ test: all $(UNIT_BINS) $(REPLAY_BINS) $(VM_BINS)
 	@BUILD=$(B) tests/run --images $(UNIT_BINS) $(REPLAY_BINS) $(VM_BINS)
 vm-test: all $(VM_BINS)
 	@BUILD=$(B) tests/run --images $(VM_BINS)
-# Of the guard, while it is being built: not yet steady on a busy host (docs/guard.md).
-guard-test: all $(GUARD_BINS)
-	@BUILD=$(B) tests/run --images $(GUARD_BINS)
 bench: all $(BENCH_BINS)
 	@BUILD=$(B) tests/bench/run $(BENCH_BINS)
 demo: all
@@ -202,11 +199,14 @@ demo: all
 install: all
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/exopatch \
 		$(DESTDIR)$(PREFIX)/share/doc/exopatch $(DESTDIR)$(PREFIX)/src/exopatch-shim
-	install -m 755 $(B)/exopatch $(B)/exopatch-build $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 $(B)/exopatch $(B)/exopatch-build $(B)/exopatch-witness \
+		$(DESTDIR)$(PREFIX)/bin/
 	install -m 755 $(B)/exopatch-monitor $(B)/exopatch-lens \
 		$(DESTDIR)$(PREFIX)/libexec/exopatch/
 	install -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/exopatch/
 	cp -r docs $(DESTDIR)$(PREFIX)/share/doc/exopatch/
+	install -d $(DESTDIR)$(PREFIX)/share/doc/exopatch/policy
+	cp -r policy/examples policy/schema $(DESTDIR)$(PREFIX)/share/doc/exopatch/policy/
 	install -m 644 guest-shim/*.c guest-shim/*.h guest-shim/Kbuild \
 		$(DESTDIR)$(PREFIX)/src/exopatch-shim/
 

@@ -65,9 +65,9 @@ bool cms_key_fits(const EVP_PKEY *key, char *what, size_t size)
 	return false;
 }
 
-char *cms_namespace(const char *role, char *out, size_t size)
+char *cms_namespace(const char *format, const char *role, char *out, size_t size)
 {
-	snprintf(out, size, "xpatch/1 %s", role);
+	snprintf(out, size, "%s %s", format, role);
 	return out;
 }
 
@@ -140,8 +140,8 @@ static const char *form_fault(struct span sig, char *room, size_t size)
 	return signer_fault(sk_PKCS7_SIGNER_INFO_value(sd->signer_info, 0), room, size);
 }
 
-/* Whether the signed attributes tie the signature to @role. */
-static bool role_matches(CMS_SignerInfo *si, const char *role)
+/* Whether the signed attributes tie the signature to @format and @role. */
+static bool role_matches(CMS_SignerInfo *si, const char *format, const char *role)
 {
 	char want[CMS_NAMESPACE_SIZE];
 	const ASN1_STRING *text;
@@ -152,7 +152,7 @@ static bool role_matches(CMS_SignerInfo *si, const char *role)
 	i = CMS_signed_get_attr_by_NID(si, NID_pkcs9_unstructuredName, -1);
 	if (!text || i < 0)
 		return false;
-	cms_namespace(role, want, sizeof(want));
+	cms_namespace(format, role, want, sizeof(want));
 	len = ASN1_STRING_length(text);
 	return len >= 0 && (size_t)len == strlen(want) &&
 	       !memcmp(ASN1_STRING_get0_data(text), want, strlen(want));
@@ -316,8 +316,8 @@ static void broken(struct cms_verdict *v, const char *what)
 }
 
 /* The signature itself: form, key, match, role. *@ret_cert only if nothing is broken. */
-static int check_signature(CMS_ContentInfo *cms, struct span content, struct cms_verdict *v,
-			   X509 **ret_cert)
+static int check_signature(CMS_ContentInfo *cms, const char *format, struct span content,
+			   struct cms_verdict *v, X509 **ret_cert)
 {
 	char keyid[XO_SHA256_HEX_SIZE], kind[128], text[256];
 	CMS_SignerInfo *si;
@@ -340,15 +340,15 @@ static int check_signature(CMS_ContentInfo *cms, struct span content, struct cms
 	si = sk_CMS_SignerInfo_value(CMS_get0_SignerInfos(cms), 0);
 	if (!names_exactly(si, cert))
 		broken(v, "it names its signer in other bytes than the certificate does");
-	if (!role_matches(si, v->signer.role))
+	if (!role_matches(si, format, v->signer.role))
 		broken(v, "it was not made for this format and role");
 	if (!v->broken.nr)
 		*ret_cert = cert;
 	return 0;
 }
 
-int cms_check(struct cms_verdict *ret, const struct container_sig *sig, struct span content,
-	      const struct pkg_trust *trust, time_t now)
+int cms_check(struct cms_verdict *ret, const char *format, const struct container_sig *sig,
+	      struct span content, const struct pkg_trust *trust, time_t now)
 {
 	XO_CLEANUP(cms_free_ptr) CMS_ContentInfo *cms = NULL;
 	_cleanup_certs_ STACK_OF(X509) *carried = NULL;
@@ -370,7 +370,7 @@ int cms_check(struct cms_verdict *ret, const struct container_sig *sig, struct s
 		broken(ret, fault);
 		rc = 0;
 	} else {
-		rc = check_signature(cms, content, ret, &cert);
+		rc = check_signature(cms, format, content, ret, &cert);
 	}
 	if (!rc && cert) {
 		carried = CMS_get1_certs(cms);

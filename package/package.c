@@ -12,6 +12,7 @@
 #include "package/container.h"
 #include "package/manifest.h"
 #include "package/payload.h"
+#include "package/signers.h"
 
 struct pkg {
 	uint8_t *bytes;
@@ -33,61 +34,6 @@ static void take_reasons(struct refusal *to, const struct refusal *from)
 	for (size_t i = 0; i < from->nr; i++)
 		refusal_add(to, from->reason[i].code, "%s",
 			    from->reason[i].detail ? from->reason[i].detail : "");
-}
-
-static size_t count_role(const struct pkg *p, const char *role)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < p->nr_signers; i++)
-		if (!strcmp(p->signer[i].role, role))
-			n++;
-	return n;
-}
-
-/* Every role must have enough; @distrust tells why those who signed did not count. */
-static void check_roles(const struct pkg *p, const struct pkg_trust *trust,
-			const struct refusal *distrust, struct refusal *why)
-{
-	bool enough = true;
-
-	for (size_t i = 0; i < trust->nr_roles; i++) {
-		const struct trust_role *r = &trust->role[i];
-		size_t n = count_role(p, r->name);
-
-		if (n >= r->threshold)
-			continue;
-		enough = false;
-		refusal_add(why, XO_EROLES, "role %s: %zu of %zu signatures that count", r->name, n,
-			    r->threshold);
-	}
-	if (!enough)
-		take_reasons(why, distrust);
-}
-
-static int check_signatures(struct pkg *p, const struct container *a, const struct pkg_trust *trust,
-			    time_t now, struct refusal *why)
-{
-	_cleanup_refusal_ struct refusal distrust = {0};
-	int rc = 0;
-
-	if (!a->nr_sigs) {
-		refusal_add(why, XO_EUNSIGNED, "the package carries no signature");
-		return 0;
-	}
-	for (size_t i = 0; !rc && i < a->nr_sigs; i++) {
-		struct cms_verdict v = {0};
-
-		rc = cms_check(&v, &a->sig[i], a->manifest, trust, now);
-		take_reasons(why, &v.broken);
-		take_reasons(&distrust, &v.distrust);
-		if (!rc && !v.broken.nr && !v.distrust.nr)
-			p->signer[p->nr_signers++] = v.signer;
-		cms_verdict_free(&v);
-	}
-	if (!rc)
-		check_roles(p, trust, &distrust, why);
-	return rc;
 }
 
 static int check_pin(const char *name, const struct member_pin *want, struct span s,
@@ -126,7 +72,8 @@ static int check_all(struct pkg *p, const struct container *a, const struct pkg_
 {
 	int rc;
 
-	rc = check_signatures(p, a, trust, now, why);
+	rc = signers_check(CMS_PACKAGE, a->sig, a->nr_sigs, a->manifest, trust, now, p->signer,
+			   &p->nr_signers, why);
 	if (!rc && !why->nr)
 		rc = xo_sha256(a->manifest, p->digest);
 	if (!rc && !why->nr)

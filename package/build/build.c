@@ -2,14 +2,13 @@
 #include "package/build/build.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 
 #include "package/build/object.h"
+#include "package/build/output.h"
 #include "package/build/sign.h"
 #include "package/build/target.h"
+#include "package/cms.h"
 #include "package/container.h"
 #include "package/manifest.h"
 #include "package/payload.h"
@@ -199,26 +198,6 @@ static int resolve_imports(struct build *b, const struct build_options *o, struc
 
 /* ---- manifest ---- */
 
-static int set_created(struct pkg_manifest *m, struct xerr *err)
-{
-	const char *epoch = getenv("SOURCE_DATE_EPOCH");
-	time_t t = time(NULL);
-	struct tm tm;
-	char *end;
-
-	if (epoch) {
-		errno = 0;
-		t = strtoll(epoch, &end, 10);
-		if (errno || *end || end == epoch || t < 0)
-			return xerr_set(err, XO_EUSAGE,
-					"SOURCE_DATE_EPOCH=%s: is not a number of seconds", epoch);
-	}
-	if (!gmtime_r(&t, &tm) ||
-	    !strftime(m->created, sizeof(m->created), "%Y-%m-%dT%H:%M:%SZ", &tm))
-		return xerr_set(err, XO_EUSAGE, "the time cannot be written as a date");
-	return 0;
-}
-
 /* Take a text of the command line; manifest_parse() checks its characters later. */
 static void take_text(char *out, size_t size, const char *text, const char *option,
 		      struct refusal *why)
@@ -282,7 +261,7 @@ static int set_manifest(struct build *b, const struct build_options *o, struct r
 	if (!rc)
 		rc = manifest_pin(&b->manifest.provenance, xbuf_span(&b->provenance));
 	if (!rc)
-		rc = set_created(m, err);
+		rc = output_time(m->created, sizeof(m->created), err);
 	b->manifest_file = XBUF(CONTAINER_MANIFEST_MAX);
 	if (!rc)
 		rc = manifest_format(&b->manifest_file, &b->manifest);
@@ -311,7 +290,8 @@ static int sign_all(struct container *a, struct xbuf *sig, const struct build_op
 		if (a->nr_sigs == PKG_MAX_SIGNERS)
 			return xerr_set(err, XO_ELIMIT, "more than %d signatures", PKG_MAX_SIGNERS);
 		sig[i] = XBUF(CONTAINER_SIG_MAX);
-		rc = sign_content(&sig[i], as->keyid, s->role, a->manifest, s->cert, s->key, err);
+		rc = sign_content(&sig[i], as->keyid, CMS_PACKAGE, s->role, a->manifest, s->cert,
+				  s->key, err);
 		if (rc)
 			return xerr_set(err, -rc, "%s: %s", s->cert, xo_code_text(rc));
 		snprintf(as->role, sizeof(as->role), "%.24s", s->role);
@@ -324,38 +304,6 @@ static int sign_all(struct container *a, struct xbuf *sig, const struct build_op
 		a->nr_sigs++;
 	}
 	return 0;
-}
-
-/* Replace @path as a whole or not at all. */
-static int write_file(const char *path, struct span s, struct xerr *err)
-{
-	_cleanup_free_ char *temp = NULL;
-	_cleanup_close_ int fd = -1;
-	size_t done = 0;
-
-	if (asprintf(&temp, "%s.XXXXXX", path) < 0) {
-		temp = NULL;
-		return xerr_set(err, ENOMEM, "out of memory");
-	}
-	fd = mkostemp(temp, O_CLOEXEC);
-	if (fd < 0)
-		return xerr_set(err, errno, "%s: %s", path, strerror(errno));
-	while (done < s.len_bytes) {
-		ssize_t n = write(fd, s.p + done, s.len_bytes - done);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			goto failed;
-		done += (size_t)n;
-	}
-	if (fchmod(fd, 0644) || fsync(fd) || rename(temp, path))
-		goto failed;
-	return 0;
-failed:
-	xerr_set(err, errno, "%s: %s", path, strerror(errno));
-	unlink(temp);
-	return err ? err->code : -EIO;
 }
 
 static int sign_and_write(struct container *a, const struct build_options *o, struct xerr *err)
@@ -371,7 +319,7 @@ static int sign_and_write(struct container *a, const struct build_options *o, st
 			xerr_set(err, -rc, "package: %s", xo_code_text(rc));
 	}
 	if (!rc)
-		rc = write_file(o->output, xbuf_span(&file), err);
+		rc = output_file(o->output, xbuf_span(&file), err);
 	for (size_t i = 0; i < XO_ARRAY_SIZE(sig); i++)
 		xbuf_free(&sig[i]);
 	return rc;

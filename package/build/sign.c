@@ -74,8 +74,8 @@ static int load_key(EVP_PKEY **ret, const char *path, const X509 *cert, struct x
 	return 0;
 }
 
-static CMS_ContentInfo *make_cms(const char *role, struct span content, STACK_OF(X509) * certs,
-				 EVP_PKEY *key)
+static CMS_ContentInfo *make_cms(const char *format, const char *role, struct span content,
+				 STACK_OF(X509) * certs, EVP_PKEY *key)
 {
 	const unsigned flags = CMS_DETACHED | CMS_BINARY | CMS_NOSMIMECAP | CMS_PARTIAL;
 	XO_CLEANUP(cms_free_ptr) CMS_ContentInfo *cms = NULL;
@@ -88,7 +88,7 @@ static CMS_ContentInfo *make_cms(const char *role, struct span content, STACK_OF
 	if (!in || !cms)
 		return NULL;
 	si = CMS_add1_signer(cms, sk_X509_value(certs, 0), key, EVP_sha256(), flags);
-	cms_namespace(role, name, sizeof(name));
+	cms_namespace(format, role, name, sizeof(name));
 	if (!si || CMS_signed_add1_attr_by_NID(si, NID_pkcs9_unstructuredName, V_ASN1_UTF8STRING,
 					       name, (int)strlen(name)) != 1)
 		return NULL;
@@ -100,8 +100,9 @@ static CMS_ContentInfo *make_cms(const char *role, struct span content, STACK_OF
 	return XO_TAKE_PTR(cms);
 }
 
-int sign_content(struct xbuf *out, char keyid[XO_SHA256_HEX_SIZE], const char *role,
-		 struct span content, const char *cert, const char *key, struct xerr *err)
+int sign_content(struct xbuf *out, char keyid[XO_SHA256_HEX_SIZE], const char *format,
+		 const char *role, struct span content, const char *cert, const char *key,
+		 struct xerr *err)
 {
 	XO_CLEANUP(certs_free_ptr) STACK_OF(X509) *certs = NULL;
 	XO_CLEANUP(cms_free_ptr) CMS_ContentInfo *cms = NULL;
@@ -120,7 +121,7 @@ int sign_content(struct xbuf *out, char keyid[XO_SHA256_HEX_SIZE], const char *r
 		rc = cms_keyid(sk_X509_value(certs, 0), id);
 	if (rc)
 		return rc;
-	cms = make_cms(role, content, certs, pkey);
+	cms = make_cms(format, role, content, certs, pkey);
 	n = cms ? i2d_CMS_ContentInfo(cms, &der) : -1;
 	if (n <= 0) {
 		char text[256];

@@ -15,7 +15,7 @@
 #include "tests/lib/guardrun.h"
 #include "tests/lib/patching.h"
 
-#define PAIRS	 15
+#define PAIRS	 41
 #define REPEATS	 5
 #define MAX_SLOW 1.0 /* per cent */
 #define WORKS	 5

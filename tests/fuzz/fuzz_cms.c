@@ -17,8 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	memset(sig.keyid, '0', XO_SHA256_HEX_SIZE - 1);
 	if (size && size <= CONTAINER_SIG_MAX) {
-		if (!cms_check(&v, &sig, SPAN("{}", 2), &trust, 1800000000) && !v.broken.nr &&
-		    !v.distrust.nr)
+		if (!cms_check(&v, CMS_PACKAGE, &sig, SPAN("{}", 2), &trust, 1800000000) &&
+		    !v.broken.nr && !v.distrust.nr)
 			abort();
 		cms_verdict_free(&v);
 	}

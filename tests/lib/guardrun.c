@@ -79,6 +79,7 @@ static pid_t spawn(const struct guardrun *r, const char *mode, const char *const
 	for (size_t i = 0; r->vm[i]; i++)
 		argv[nr++] = r->vm[i];
 	argv[nr++] = state;
+	argv[nr++] = "--trust=build/dev-keys/trust";
 	argv[nr++] = "--events";
 	argv[nr++] = r->path;
 	argv[nr++] = "--mode";

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "package/build/sign.h"
+#include "package/cms.h"
 #include "package/kernel/kimage.h"
 #include "package/payload.h"
 
@@ -137,7 +138,7 @@ void pkgfix_pack(struct xbuf *out, struct span manifest, struct span payload,
 		sig[i] = XBUF(CONTAINER_SIG_MAX);
 		snprintf(cert, sizeof(cert), "%s.pem", signer->name);
 		snprintf(key, sizeof(key), "%s.key", signer->name);
-		rc = sign_content(&sig[i], a.sig[i].keyid, signer->role, manifest,
+		rc = sign_content(&sig[i], a.sig[i].keyid, CMS_PACKAGE, signer->role, manifest,
 				  pkgfix_keys(cert), pkgfix_keys(key), &err);
 		if (rc)
 			fprintf(stderr, "%s\n", err.text);

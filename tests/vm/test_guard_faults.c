@@ -25,7 +25,7 @@
 	100 /* what a guard may take to come back, where nobody else needs the processor           \
 	     */
 #define PATIENT_MS 15000 /* ... and where others do */
-#define AMID_MS	   250	 /* into the attack, which takes longer with the pauses below */
+#define PAUSE_MS   80	 /* at a fault point, in each of the attack's stores */
 #define ATTACK	   "/attacks/load text_vmap_alias; rmmod text_vmap_alias"
 
 /* status 0: the attack had no effect */
@@ -89,9 +89,8 @@ static pid_t pid_of(const char *who)
 }
 
 /* Kill it. Return: milliseconds until the event that says so much is mended */
-static double kill_one(const char *who, const char *event_kind)
+static double kill_one(pid_t pid, const char *event_kind)
 {
-	pid_t pid = pid_of(who);
 	uint64_t start_ns = real_now_ns();
 	json_t *event;
 	double ms;
@@ -133,7 +132,7 @@ static void killed_at_rest(void **state)
 	busy = look_ms();
 	begin(NULL);
 	for (size_t i = 0; i < XO_ARRAY_SIZE(victims); i++) {
-		ms = kill_one(victims[i], "guard-restarted");
+		ms = kill_one(pid_of(victims[i]), "guard-restarted");
 		print_message("%s killed: back after %.0f ms\n", victims[i], ms);
 		best = ms < best ? ms : best;
 		guards();
@@ -152,11 +151,11 @@ static void killed_supervisors(void **state)
 	(void)state;
 	begin(NULL);
 	for (int i = 0; i < 2; i++) {
-		ms = kill_one("supervisor", "supervisor-restarted");
+		ms = kill_one(pid_of("supervisor"), "supervisor-restarted");
 		print_message("supervisor killed: another after %.0f ms\n", ms);
 		guards();
 		/* The new one does what the old one did. */
-		ms = kill_one("guard", "guard-restarted");
+		ms = kill_one(pid_of("guard"), "guard-restarted");
 		print_message("guard killed: back after %.0f ms\n", ms);
 		guards();
 	}
@@ -173,14 +172,18 @@ static void killed_amid(const char *who, enum fault point)
 {
 	char fault[64];
 	const char *const env[] = {fault, NULL};
+	pid_t pid;
 
-	snprintf(fault, sizeof(fault), "EXOPATCH_FAULT=%s=pause:80", fault_name(point));
+	snprintf(fault, sizeof(fault), "EXOPATCH_FAULT=%s=pause:%d", fault_name(point), PAUSE_MS);
 	begin(env);
+	pid = pid_of(who);
 	assert_int_equal(
 		guest_run(g, "(" ATTACK "; echo >/tmp/done) >/dev/null 2>&1 &", 0, NULL, NULL), 0);
-	xo_sleep_ns(AMID_MS * UINT64_C(1000000));
+	/* The first of six stores is judged; the next is under way. */
+	assert_true(guardrun_saw(guard, "violation", PATIENT_MS));
+	xo_sleep_ns(PAUSE_MS / 2 * UINT64_C(1000000));
 	print_message("%s killed at %s: back after %.0f ms\n", who, fault_name(point),
-		      kill_one(who, "guard-restarted"));
+		      kill_one(pid, "guard-restarted"));
 	assert_int_equal(guest_run(g, "until [ -e /tmp/done ]; do usleep 50000; done; rm /tmp/done",
 				   PATIENT_MS, NULL, NULL),
 			 0);

@@ -21,6 +21,8 @@ struct agent_opts {
 	struct tgt_spec target;
 	const char *state_dir; /* journal; NULL: /var/lib/exopatch */
 	const char *trust_dir; /* NULL: /etc/exopatch/trust */
+	const char *policy;    /* apply only what this file allows; NULL: no policy */
+	const char *facts;     /* more facts for it, JSON; NULL: what this host sees */
 	enum agent_home home;
 	uint64_t timeout_ns; /* how long to go on when functions are busy */
 	/* called now and then from long work, with what is being done; may be NULL */
@@ -70,6 +72,7 @@ struct agent_guard_opts {
 	enum agent_on_violation on_violation;
 	bool forbid_kprobes, forbid_ftrace;
 	bool deny_msrs;		     /* KVM: the guest cannot write the system-call MSRs */
+	const char *modules_path;    /* list of modules that may load; NULL: no gate */
 	const char *events_path;     /* NULL or "-": standard output */
 	uint64_t events_limit_bytes; /* a longer file is renamed to .1 and begun anew; 0: never */
 	int stop_fd;		     /* readable when it is time to stop: signalfd(2), eventfd(2) */

@@ -115,6 +115,8 @@ static int turn(struct guard *g, int vm_fd, struct xerr *err)
 		rc = guard_heed(g, err);
 	if (!rc)
 		rc = react_if_due(g, err);
+	if (!rc)
+		rc = gate_tend(g, err);
 	if (!rc && g->state == GUARD_ARMED)
 		rc = guard_check(g, err);
 	else if (!rc && g->state == GUARD_WAITING && xo_now_ns() >= g->look_due_ns)
@@ -178,8 +180,10 @@ static int begin(struct guard *g, struct refusal *why, struct xerr *err)
 {
 	const struct agent_opts *o = &g->opts->agent;
 	bool up = false;
-	int rc;
+	int rc = gate_load(g, why, err);
 
+	if (rc || why->nr)
+		return rc;
 	/* Both are taken anew, and would be in their own way. */
 	link_give(g->link, LINK_LOCK, -1);
 	link_give(g->link, LINK_QMP, -1);
@@ -208,6 +212,8 @@ static int begin(struct guard *g, struct refusal *why, struct xerr *err)
 		rc = guard_arm(g, err);
 		if (!rc)
 			guard_say_on(g, false);
+		if (!rc)
+			rc = gate_install(g, err);
 	} else if (!rc) {
 		g->state = GUARD_WAITING;
 		guard_emit(g, "guard-waiting", NULL,
@@ -264,7 +270,7 @@ static int begin_again(struct guard *g, struct xerr *err)
 	tgt_idle(g->s.tgt, guard_pump, g);
 	g->stopped = !g->s.vm->running;
 	say_restarted(g);
-	return 0;
+	return gate_adopt(g, err);
 }
 
 /* ---- the end ---- */
@@ -276,15 +282,18 @@ static void guard_free(struct guard *g)
 	xo_close_ptr(&g->fds.uffd);
 	xo_close_ptr(&g->fds.golden);
 	free(g->area);
+	gate_free(g->gate);
 }
 
 /* What the operator wanted, or the end of the VM. Return: the outcome */
 static int end(struct guard *g, int rc, struct xerr *err)
 {
 	struct xerr late = {0};
-	int rc_close =
-		g->state == GUARD_ARMED || g->state == GUARD_LIFTED ? guard_disarm(g, &late) : 0;
+	int rc_close;
 
+	if (!rc && g->state == GUARD_ARMED)
+		rc = gate_remove(g, err);
+	rc_close = g->state == GUARD_ARMED || g->state == GUARD_LIFTED ? guard_disarm(g, &late) : 0;
 	events_settle(g->events);
 	if (rc == -XO_ETARGETGONE || rc_close == -XO_ETARGETGONE) {
 		guard_emit(g, "target-gone", NULL, NULL);

@@ -5,12 +5,14 @@
 
 #include "vmm-agent/agent/control.h"
 #include "vmm-agent/agent/events.h"
+#include "vmm-agent/agent/gate.h"
 #include "vmm-agent/agent/guard_digest.h"
 #include "vmm-agent/agent/guard_regs.h"
 #include "vmm-agent/agent/kept.h"
 #include "vmm-agent/agent/session.h"
 #include "vmm-agent/agent/supervise.h"
 #include "vmm-agent/lens/guard.h"
+#include "vmm-agent/lens/modgate.h"
 #include "vmm-agent/monitor/guard.h"
 
 /* Shared page tables: 100 times a second and more; all address spaces: within a second, with the
@@ -23,10 +25,12 @@
 #define GUARD_CONNECT_NS     UINT64_C(1000000000) /* to QEMU, after a failure */
 #define GUARD_ASK_NS	     UINT64_C(1000000000) /* QEMU, while the guest is stopped */
 #define GUARD_LIBVIRT_NS     UINT64_C(50000000)	  /* an event may take that long through libvirt */
+#define GUARD_MODULES_NS     UINT64_C(450000000) /* memory of modules: their last steps take time */
 
-/** struct guard_known - what an audit found, and whether it was said */
+/** struct guard_known - what an audit found, since when each one did, and whether it was said */
 struct guard_known {
 	struct lens_finding finding;
+	uint64_t since_ns;
 	bool said;
 };
 
@@ -52,7 +56,9 @@ struct guard {
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
 	struct guard_regs regs;
-	int failed_look; /* code of a check that failed, until one does not */
+	struct gate *gate; /* NULL: modules are not gated */
+	bool tables_again; /* a change among modules is being looked at twice */
+	int failed_look;   /* code of a check that failed, until one does not */
 	bool stop;
 	const char *end_reason;	 /* of an end that nobody asked for */
 	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */
@@ -152,14 +158,25 @@ void guard_say_on(struct guard *g, bool again);
 
 /* the others */
 
+/** guard_may_judge - a guard begins to judge; false if those before died of what it is about to */
+bool guard_may_judge(struct guard *g);
+
 /** guard_handle_write - judge one write that is being held, and answer it */
 int guard_handle_write(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_check - the checks that are due: page tables, address spaces, lost protection */
 int guard_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_check_tables - compare the shared page tables with what they were, report, remember them.
+ *  @module: one that has just rung: its pages are expected; or NULL */
+int guard_check_tables(struct guard *g, const struct lens_module *module,
+		       struct xerr *err) XO_MUST_CHECK;
+
 /** guard_is_fatal - whether the guard cannot go on after this code */
 bool guard_is_fatal(int rc);
+
+/** guard_area_at - the area of @list, which is sorted by gpa, that has @gpa, or NULL */
+const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa);
 
 /** guard_serve - one request from the control socket */
 int guard_serve(struct guard *g, struct xerr *err) XO_MUST_CHECK;

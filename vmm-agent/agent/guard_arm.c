@@ -14,10 +14,37 @@
 
 const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa)
 {
-	for (size_t i = 0; i < nr; i++)
-		if (gpa.v >= list[i].gpa.v && gpa.v - list[i].gpa.v < list[i].len_bytes)
-			return &list[i];
-	return NULL;
+	size_t lo = 0, hi = nr;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (list[mid].gpa.v <= gpa.v)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo && gpa.v - list[lo - 1].gpa.v < list[lo - 1].len_bytes ? &list[lo - 1] : NULL;
+}
+
+static int by_gpa(const void *a, const void *b)
+{
+	const struct lens_area *x = a, *y = b;
+
+	return (x->gpa.v > y->gpa.v) - (x->gpa.v < y->gpa.v);
+}
+
+/* Into its place: there are few of them. */
+static void insert(struct lens_area *a, size_t *nr, const struct lens_area *one)
+{
+	size_t at = *nr;
+
+	if (guard_area_at(a, *nr, one->gpa) || *nr == GUARD_MAX_AREAS)
+		return;
+	for (; at && a[at - 1].gpa.v > one->gpa.v; at--)
+		a[at] = a[at - 1];
+	a[at] = *one;
+	(*nr)++;
 }
 
 /*
@@ -31,44 +58,43 @@ static void add_homes(const struct session *s, struct lens_area *a, size_t *nr)
 
 		for (size_t k = 0; k < r->nr_writes && session_row_here(s, r); k++) {
 			const struct jwrite *w = &r->write[k];
-			struct gpa page = {w->gpa.v & ~XO_PAGE_MASK};
+			const struct lens_area page = {
+				.kind = LENS_AREA_HOME,
+				.gva = {w->gva.v & ~XO_PAGE_MASK},
+				.gpa = {w->gpa.v & ~XO_PAGE_MASK},
+				.len_bytes = XO_PAGE_SIZE,
+			};
 
-			if (w->kind == J_CODE && !guard_area_at(a, *nr, page) &&
-			    *nr < KEPT_MAX_AREAS)
-				a[(*nr)++] = (struct lens_area){
-					.kind = LENS_AREA_HOME,
-					.gva = {w->gva.v & ~XO_PAGE_MASK},
-					.gpa = page,
-					.len_bytes = XO_PAGE_SIZE,
-				};
+			if (w->kind == J_CODE)
+				insert(a, nr, &page);
 		}
 	}
 }
 
 static int find_areas(struct guard *g, struct lens_area **ret, size_t *ret_nr, struct xerr *err)
 {
-	struct lens_area *a = calloc(KEPT_MAX_AREAS, sizeof(*a));
+	struct lens_area *a = calloc(GUARD_MAX_AREAS, sizeof(*a));
 	int rc;
 
 	if (!a)
 		return xerr_set(err, ENOMEM, "out of memory");
 	rc = lens_areas(g->s.lens, a, LENS_MAX_AREAS, ret_nr, err);
-	if (!rc)
-		add_homes(&g->s, a, ret_nr);
 	if (rc) {
 		free(a);
 		return rc;
 	}
+	if (*ret_nr)
+		qsort(a, *ret_nr, sizeof(*a), by_gpa);
+	add_homes(&g->s, a, ret_nr);
 	*ret = a;
 	return 0;
 }
 
 static bool has_area(const struct lens_area *list, size_t nr, const struct lens_area *a)
 {
-	for (size_t i = 0; i < nr; i++)
-		if (list[i].gpa.v == a->gpa.v && list[i].len_bytes == a->len_bytes)
-			return true;
-	return false;
+	const struct lens_area *found = guard_area_at(list, nr, a->gpa);
+
+	return found && found->gpa.v == a->gpa.v && found->len_bytes == a->len_bytes;
 }
 
 static int add_page(struct xbuf *ranges, struct gpa gpa)
@@ -109,10 +135,21 @@ static int missing(const struct lens_area *list, size_t nr, const struct lens_ar
 	return rc;
 }
 
-static const struct mon_range *ranges_of(const struct xbuf *b, size_t *ret_nr)
+/* As many at a time as the monitor takes. */
+static int in_parts(struct mon *m, const struct xbuf *ranges,
+		    int (*fn)(struct mon *m, const struct mon_range *r, size_t nr,
+			      struct xerr *err),
+		    struct xerr *err)
 {
-	*ret_nr = b->len_bytes / sizeof(struct mon_range);
-	return (const struct mon_range *)(const void *)b->data;
+	const struct mon_range *r = (const void *)ranges->data;
+	size_t nr = ranges->len_bytes / sizeof(*r);
+	int rc = 0;
+
+	for (size_t at = 0, n; at < nr && !rc; at += n) {
+		n = nr - at < MON_GUARD_MAX_RANGES ? nr - at : MON_GUARD_MAX_RANGES;
+		rc = fn(m, r + at, n, err);
+	}
+	return rc;
 }
 
 /* The next guard has to know of all that may be protected, so first what is, then what will be. */
@@ -127,27 +164,18 @@ static void keep_areas(struct guard *g, const struct lens_area *a, size_t nr)
 /* @all: protect also what should be already; the guard before may not have got so far */
 static int follow(struct guard *g, const struct lens_area *a, size_t nr, bool all, struct xerr *err)
 {
-	_cleanup_xbuf_ struct xbuf gone = XBUF(MON_GUARD_MAX_RANGES * sizeof(struct mon_range));
-	_cleanup_xbuf_ struct xbuf new = XBUF(MON_GUARD_MAX_RANGES * sizeof(struct mon_range));
-	const struct mon_range *r;
-	size_t nr_ranges;
+	_cleanup_xbuf_ struct xbuf gone = XBUF(MON_GUARD_MAX_PAGES * sizeof(struct mon_range));
+	_cleanup_xbuf_ struct xbuf new = XBUF(MON_GUARD_MAX_PAGES * sizeof(struct mon_range));
 	int rc = missing(g->area, g->nr_areas, a, nr, &gone);
 
 	if (!rc)
 		rc = missing(a, nr, g->area, all ? 0 : g->nr_areas, &new);
 	if (rc)
 		return xerr_set(err, rc, "areas to protect: %s", xo_code_text(rc));
-	r = ranges_of(&gone, &nr_ranges);
-	if (nr_ranges)
-		rc = mon_guard_release(g->s.mon, r, nr_ranges, err);
+	rc = in_parts(g->s.mon, &gone, mon_guard_release, err);
 	if (!rc && (gone.len_bytes || new.len_bytes))
 		keep_areas(g, a, nr);
-	r = ranges_of(&new, &nr_ranges);
-	if (!rc && nr_ranges)
-		rc = mon_guard_protect(g->s.mon, r, nr_ranges, err);
-	if (!rc && (gone.len_bytes || new.len_bytes))
-		rc = lens_guard_prepare(g->s.lens, err);
-	return rc;
+	return rc ? rc : in_parts(g->s.mon, &new, mon_guard_protect, err);
 }
 
 static int refresh(struct guard *g, bool all, struct xerr *err)

@@ -72,25 +72,39 @@ static bool is_approved(const struct guard *g, const struct lens_finding *f)
 	}
 }
 
+/* MODULES_VADDR to MODULES_END, with and without KASLR: Documentation/arch/x86/x86_64/mm.rst */
+static bool is_in_modules(const struct guard *g, const struct lens_finding *f)
+{
+	return f->kind == LENS_FOUND_EXEC &&
+	       f->gva.v >= g->s.kernel.base.v + g->s.kernel.text_bytes &&
+	       f->gva.v >= UINT64_C(0xffffffffa0000000) && f->gva.v < UINT64_C(0xffffffffff000000);
+}
+
 /*
  * A module or tracer that is being set up or taken down has pages that nobody owns, for a moment:
- * what is there twice is said, once, for as long as it stays. The second look follows soon.
+ * what each look finds for a while is said, once, for as long as it stays. The next look follows
+ * soon.
  */
 static void report_lasting(struct guard *g, const struct lens_finding *f, size_t nr)
 {
 	struct guard_known now[LENS_MAX_FINDINGS];
+	uint64_t now_ns = xo_now_ns();
 	size_t kept = 0;
 
 	for (size_t i = 0; i < nr; i++) {
 		const struct guard_known *before = find_known(g, &f[i]);
+		uint64_t wait_ns = is_in_modules(g, &f[i]) ? GUARD_MODULES_NS : 0;
+		struct guard_known *k = &now[kept];
 
 		if (is_approved(g, &f[i]))
 			continue;
-		now[kept] = (struct guard_known){.finding = f[i], .said = before != NULL};
-		if (before && !before->said)
+		*k = before ? *before : (struct guard_known){.finding = f[i], .since_ns = now_ns};
+		if (before && !k->said && now_ns - k->since_ns >= wait_ns) {
+			k->said = true;
 			report(g, &f[i]);
-		if (!before)
-			g->audit_due_ns = xo_now_ns() + GUARD_SECOND_LOOK_NS;
+		}
+		if (!k->said)
+			g->audit_due_ns = now_ns + GUARD_SECOND_LOOK_NS;
 		kept++;
 	}
 	memcpy(g->known, now, kept * sizeof(now[0]));
@@ -100,8 +114,10 @@ static void report_lasting(struct guard *g, const struct lens_finding *f, size_t
 /*
  * An entry that changed is an attack; one that is new and executable may be a module or a tracer,
  * and the audit, which knows the owners, is made at once to tell.
+ * A module that is being loaded is told by its ring; it may come at any moment, so what has moved
+ * among modules is looked at twice.
  */
-static int check_tables(struct guard *g, struct xerr *err)
+int guard_check_tables(struct guard *g, const struct lens_module *module, struct xerr *err)
 {
 	struct lens_finding f[LENS_MAX_FINDINGS];
 	uint64_t start = xo_now_ns();
@@ -112,7 +128,14 @@ static int check_tables(struct guard *g, struct xerr *err)
 	g->count.table_check_ns = xo_now_ns() - start;
 	if (rc || !nr)
 		return rc;
+	if (!module && gate_may_load(g, f, nr) && !g->tables_again) {
+		g->tables_again = true;
+		return 0;
+	}
+	g->tables_again = false;
 	for (size_t i = 0; i < nr; i++) {
+		if (module && gate_has_page(module, f[i].gva))
+			continue;
 		if (f[i].was || f[i].kind == LENS_FOUND_DESCRIPTOR)
 			report(g, &f[i]);
 		else
@@ -162,7 +185,7 @@ static int audit(struct guard *g, struct xerr *err)
 	g->count.audits++;
 	g->count.audit_ns = stats.ns;
 	report_lasting(g, f, nr);
-	return 0;
+	return gate_audit(g, err);
 }
 
 /* What is there against what should be, all of it: some milliseconds, so not at each second look.
@@ -204,7 +227,7 @@ int guard_check(struct guard *g, struct xerr *err)
 	int rc = 0;
 
 	if (now >= g->tables_due_ns) {
-		rc = check_tables(g, &why);
+		rc = guard_check_tables(g, NULL, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;
 	}
 	if (!rc)

@@ -44,7 +44,7 @@ static int take_areas(struct guard *g, struct xerr *err)
 	size_t nr = g->kept->nr_areas;
 
 	g->area = calloc(nr + 1, sizeof(*g->area));
-	if (!g->area || nr > KEPT_MAX_AREAS)
+	if (!g->area || nr > GUARD_MAX_AREAS)
 		return xerr_set(err, ENOMEM, "out of memory");
 	memcpy(g->area, g->kept->area, nr * sizeof(*g->area));
 	g->nr_areas = nr;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* Requests to a running guard: its own status, and other commands on its VM, in its session. */
 #include <errno.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -89,7 +90,8 @@ json_t *guard_status_json(struct guard *g)
 		json_decref(doc);
 		return NULL;
 	}
-	if (add_processes(g, json_object_get(doc, "guard")) ||
+	if (json_object_set_new(doc, "module_gate", gate_status_json(g)) ||
+	    add_processes(g, json_object_get(doc, "guard")) ||
 	    add_state(g, &events, json_object_get(doc, "guard"))) {
 		json_decref(doc);
 		return NULL;
@@ -117,9 +119,14 @@ static int dispatch(struct guard *g, struct control_request *r, json_t **ret, st
 		return xerr_set(err, XO_ETIMEOUT,
 				"the guard was restarted and QEMU has not answered it yet; try "
 				"again");
+	if (r->op == CONTROL_REVERT && r->argument && !strcmp(r->argument, GATE_ROW)) {
+		refusal_add(why, XO_EINUSE, GATE_ROW ": the guard's module gate; stop the guard");
+		return 0;
+	}
 	r->opts.state_dir = g->opts->agent.state_dir;
 	r->opts.target = g->opts->agent.target;
 	g->s.opts = &r->opts;
+	g->s.guarded = true;
 	g->s.opened_ns = xo_now_ns();
 	rc = session_journal(&g->s, err);
 	if (!rc)
@@ -137,7 +144,7 @@ static int follow_homes(struct guard *g, enum control_op op, struct xerr *err)
 	if (op != CONTROL_APPLY && op != CONTROL_REVERT && op != CONTROL_RECOVER)
 		return 0;
 	rc = session_journal(&g->s, &why);
-	if (!rc)
+	if (!rc && g->state == GUARD_ARMED)
 		rc = guard_refresh(g, &why);
 	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
 }

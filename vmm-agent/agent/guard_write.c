@@ -88,6 +88,11 @@ int guard_react(struct guard *g, struct xerr *err)
 	return 0;
 }
 
+bool guard_may_judge(struct guard *g)
+{
+	return g->kept->judging++ < MAX_JUDGES;
+}
+
 /*
  * What went wrong while judging leaves the golden bytes. But if the lens is gone, the write waits,
  * and everybody with it, for the next guard; unless that is what guards die of.
@@ -100,7 +105,7 @@ static int judge(struct guard *g, const struct mon_write_event *e, struct lens_j
 
 	*ret_legal = false;
 	*ret_reason = "it could not be judged";
-	if (g->kept->judging++ >= MAX_JUDGES)
+	if (!guard_may_judge(g))
 		return 0;
 	rc = lens_judge(g->s.lens, e->gpa, e->before + first(e), e->after + first(e), e->len_bytes,
 			j, err);
@@ -173,6 +178,8 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 		return rc;
 	if (guard_was_reset(g, false))
 		return mon_guard_verdict(g->s.mon, true, NULL, err);
+	if (gate_rings(g, e))
+		return gate_answer(g, e, err);
 	rc_judge = judge(g, e, &j, &legal, &reason, &failed);
 	if (rc_judge == -XO_EPEERDIED || rc_judge == -XO_ETIMEOUT)
 		return xerr_set(err, rc_judge, "%s", failed.text);

@@ -12,9 +12,6 @@
 #include "vmm-agent/lens/guard.h"
 #include "vmm-agent/target/target.h"
 
-/* What the lens finds, and homes of patches. */
-#define KEPT_MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED)
-
 /** struct kept_process - with the time it started, an identity; pid 0: none */
 struct kept_process {
 	pid_t pid;
@@ -26,6 +23,8 @@ struct guard_count {
 	uint64_t events, kept, put_back, reported, violations, findings;
 	uint64_t table_checks, audits, table_check_ns, audit_ns, held_max_ns;
 };
+
+#define GUARD_MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED) /* with the homes of patches */
 
 struct guard_kept {
 	/* the supervisor's */
@@ -53,7 +52,7 @@ struct guard_kept {
 	uint32_t regs_current; /* of the two; so one is whole whenever the guard dies */
 	struct guard_regs regs[2];
 	size_t nr_areas;
-	struct lens_area area[KEPT_MAX_AREAS];
+	struct lens_area area[GUARD_MAX_AREAS];
 };
 
 #endif

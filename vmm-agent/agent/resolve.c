@@ -118,7 +118,7 @@ static int take_answers(const struct pkg_manifest *m, const struct lens_lookup *
  * to the thunk in its variable x86_return_thunk, or, if that is still the default, to a plain
  * return, which pkg_link makes of address 0 (arch/x86/kernel/alternative.c, apply_returns).
  */
-static int choose_return_thunk(struct session *s, uint64_t *addr, struct xerr *err)
+int resolve_return_thunk(struct session *s, uint64_t *addr, struct xerr *err)
 {
 	struct lens_lookup q;
 	uint64_t chosen;
@@ -170,7 +170,7 @@ static int resolve_symbols(struct session *s, const struct pkg *p, struct resolv
 		return xerr_set(err, -rc, "out of memory");
 	for (size_t i = 0; i < nr_imports && !rc; i++)
 		if (r->import_addr[i] && !strcmp(import[i], "__x86_return_thunk"))
-			rc = choose_return_thunk(s, &r->import_addr[i], err);
+			rc = resolve_return_thunk(s, &r->import_addr[i], err);
 	return rc;
 }
 
@@ -333,11 +333,23 @@ static int add_detour(struct session *s, struct jrow *row, struct gva at, const 
 			   len - head, err);
 }
 
+int resolve_detour(struct session *s, struct jrow *row, const char *symbol, struct gva at,
+		   struct gva to, const uint8_t *before, size_t len, struct refusal *why,
+		   struct xerr *err)
+{
+	uint8_t after[RESOLVE_MAX_DETOUR];
+
+	if (len > sizeof(after) || !make_detour(at.v, to.v, after, len)) {
+		refusal_add(why, XO_ERELOCRANGE, "%s: its home is more than 2 GiB away", symbol);
+		return 0;
+	}
+	return add_detour(s, row, at, before, after, len, why, err);
+}
+
 static int add_target(struct session *s, const struct pkg_target *t,
 		      const struct resolved_target *rt, struct gva replacement, struct jrow *row,
 		      struct refusal *why, struct xerr *err)
 {
-	uint8_t after[sizeof(rt->before)];
 	struct gva at = {rt->addr.v + rt->site.off};
 	struct jtarget *jt = jrow_add_target(row);
 
@@ -356,11 +368,8 @@ static int add_target(struct session *s, const struct pkg_target *t,
 		jt->addr = rt->extra[k];
 		jt->size_bytes = t->extra[k].size_bytes;
 	}
-	if (!make_detour(at.v, replacement.v, after, rt->site.len_bytes)) {
-		refusal_add(why, XO_ERELOCRANGE, "%s: its home is more than 2 GiB away", t->symbol);
-		return 0;
-	}
-	return add_detour(s, row, at, rt->before, after, rt->site.len_bytes, why, err);
+	return resolve_detour(s, row, t->symbol, at, replacement, rt->before, rt->site.len_bytes,
+			      why, err);
 }
 
 static int link_code(const struct pkg *p, const struct resolved *r, struct gva home,

@@ -10,6 +10,8 @@
 #include "package/package.h"
 #include "vmm-agent/agent/home.h"
 
+#define RESOLVE_MAX_DETOUR 32 /* bytes under a detour */
+
 /** struct resolved - zero-initialise, resolved_free */
 struct resolved {
 	uint64_t *import_addr; /* in pkg_imports' order */
@@ -17,8 +19,9 @@ struct resolved {
 	struct resolved_target {
 		struct gva addr;
 		struct lens_site site;
-		uint8_t before[32]; /* the bytes under the detour, site.len_bytes of them */
-		struct gva *extra;  /* addresses of the further pieces, target.nr_extra of them */
+		uint8_t before[RESOLVE_MAX_DETOUR]; /* the bytes under the detour, site.len_bytes of
+						       them */
+		struct gva *extra; /* addresses of the further pieces, target.nr_extra of them */
 	} * target;
 };
 
@@ -34,6 +37,20 @@ int resolve_package(struct session *s, const struct pkg *p, struct resolved *ret
 int resolve_row(struct session *s, const struct pkg *p, const struct resolved *r,
 		const struct home *home, struct jrow *row, struct refusal *why,
 		struct xerr *err) XO_MUST_CHECK;
+
+/** resolve_return_thunk - *@addr is the kernel's __x86_return_thunk: make it what the guest
+ *  returns through instead, 0 for plain returns */
+int resolve_return_thunk(struct session *s, uint64_t *addr, struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * resolve_detour - add the records of a jump from @at to @to, and nops behind it
+ * @symbol: for messages; @before: @len bytes of whole instructions that stand there now, at most
+ * RESOLVE_MAX_DETOUR
+ * Return: 0 (look at @why), or a negative code
+ */
+int resolve_detour(struct session *s, struct jrow *row, const char *symbol, struct gva at,
+		   struct gva to, const uint8_t *before, size_t len, struct refusal *why,
+		   struct xerr *err) XO_MUST_CHECK;
 
 void resolved_free(struct resolved *r);
 

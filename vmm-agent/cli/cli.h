@@ -34,6 +34,9 @@ struct cli_command {
 /** cli_parse - parse @argv after the command's name; exits with CLI_USAGE on a wrong one */
 void cli_parse(const struct cli_command *cmd, int argc, char **argv, struct cli_args *ret);
 
+/** cli_modules - the command that needs no VM; @argv from its name on. Return: the exit code */
+int cli_modules(int argc, char **argv);
+
 /* Readable output of each document. */
 void cli_print_inspect(FILE *out, const json_t *doc);
 void cli_print_apply(FILE *out, const json_t *doc);
@@ -41,6 +44,9 @@ void cli_print_revert(FILE *out, const json_t *doc);
 void cli_print_status(FILE *out, const json_t *doc);
 void cli_print_recover(FILE *out, const json_t *doc);
 void cli_print_guard(FILE *out, const json_t *doc);
+
+/** cli_policy - `exopatch policy`: its own options, no VM. Return: the exit code */
+int cli_policy(int argc, char **argv);
 
 /** cli_report - print the outcome, readable or as one JSON document. Return: the exit code */
 int cli_report(const struct cli_command *cmd, const struct cli_args *a, int rc, json_t *doc,

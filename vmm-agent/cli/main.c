@@ -8,6 +8,7 @@
 
 #include "base/util.h"
 #include "vmm-agent/cli/cli.h"
+#include "vmm-agent/cli/offline.h"
 
 #define PROGRESS_AFTER_NS UINT64_C(1000000000)
 
@@ -86,6 +87,18 @@ static const struct cli_command commands[] = {
 	 cli_print_guard},
 };
 
+/* Commands with a command line of their own: they are about files, not about a VM. */
+static const struct {
+	const char *name, *operand, *summary;
+	int (*run)(int argc, char **argv);
+} offline[] = {
+	{"verify", "EVIDENCE", "Judge an evidence directory, offline.", cli_verify},
+	{"log", "show|...", "Read the transparency log.", cli_log},
+	{"modules", "allow", "List the modules that a guarded guest may load.", cli_modules},
+	{"policy", "check|...", "Who may be patched, when, in what order, and why not now.",
+	 cli_policy},
+};
+
 static void usage(FILE *out)
 {
 	fputs("Usage: exopatch COMMAND (--qmp PATH | --domain NAME [--connect URI]) "
@@ -94,6 +107,9 @@ static void usage(FILE *out)
 	for (size_t i = 0; i < XO_ARRAY_SIZE(commands); i++)
 		fprintf(out, "  %-8s %-11s %s\n", commands[i].name,
 			commands[i].operand ? commands[i].operand : "", commands[i].summary);
+	for (size_t i = 0; i < XO_ARRAY_SIZE(offline); i++)
+		fprintf(out, "  %-8s %-11s %s\n", offline[i].name, offline[i].operand,
+			offline[i].summary);
 	fputs("\nexopatch COMMAND --help lists the command's options.\n"
 	      "Exit codes: 0 done, 1 error, 2 usage, 3 refused.\n",
 	      out);
@@ -134,6 +150,9 @@ int main(int argc, char **argv)
 	json_t *doc = NULL;
 	int rc, code;
 
+	for (size_t i = 0; argc > 1 && i < XO_ARRAY_SIZE(offline); i++)
+		if (!strcmp(argv[1], offline[i].name))
+			return offline[i].run(argc - 1, argv + 1);
 	if (argc < 2 || !(cmd = find_command(argv[1]))) {
 		bool help = argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "help"));
 

@@ -193,6 +193,19 @@ static void print_registers(FILE *out, const json_t *r)
 		fprintf(out, "NOT WATCHED    %s\n", json_string_value(name));
 }
 
+static void print_gate(FILE *out, const json_t *gate)
+{
+	if (!json_is_true(json_object_get(gate, "on"))) {
+		fputs("modules        any may load: there is no gate (--modules)\n", out);
+		return;
+	}
+	fprintf(out,
+		"modules        %lld on the list: %lld let in, %lld refused, held %.1f ms at "
+		"most\n",
+		num(gate, "modules"), num(gate, "allowed"), num(gate, "refused"),
+		real(gate, "held_max_us") / 1e3);
+}
+
 void cli_print_guard(FILE *out, const json_t *doc)
 {
 	const json_t *g = json_object_get(doc, "guard");
@@ -207,6 +220,7 @@ void cli_print_guard(FILE *out, const json_t *doc)
 		fputs("protected      NOTHING YET: waiting for the guest's kernel to be up\n", out);
 	fprintf(out, "writes         %lld: %lld kept, %lld put back; %lld violations\n",
 		num(g, "writes"), num(g, "kept"), num(g, "put_back"), num(g, "violations"));
+	print_gate(out, json_object_get(doc, "module_gate"));
 	fprintf(out, "audits         %lld, the last %.1f ms, with %lld findings in all\n",
 		num(g, "audits"), real(g, "audit_us") / 1e3, num(g, "findings"));
 	print_registers(out, json_object_get(g, "registers"));

@@ -4,7 +4,8 @@
  * honest guest stores there but through the aliases of text_poke, and what the
  * lists below name wrongly (memory freed after boot, say) drops out by itself.
  * What was found once is not lost by a change of these tables: the kernel image's
- * areas stay, and a module's as long as it is listed and mapped there.
+ * areas stay, and a module's as long as it is mapped there. Modules leave their
+ * list before their memory is given back, and so does what only their start needs.
  *
  * The GDT of each CPU drops out too: __switch_to stores the thread-local
  * segments of the next task into it, read-only alias or not. Its other entries
@@ -21,6 +22,7 @@
 #define MOD_TEXT	  0 /* enum mod_mem_type, include/linux/module.h */
 #define MOD_RODATA	  2
 #define MOD_RO_AFTER_INIT 3
+#define MOD_INIT_TEXT	  4
 #define IDT_BYTES	  4096
 #define MAX_BYTES	  (UINT64_C(256) << 20) /* of one area */
 
@@ -163,7 +165,8 @@ static int add_layout(struct list *l, const struct gguard_types *t, const struct
 {
 	const struct goffs *o = &l->k->off;
 	uint64_t at = m->addr + o->module_core.off, base = m->part[0].base;
-	uint32_t text, ro, init;
+	uint64_t init_at = m->addr + o->module_init.off, init_base = m->part[1].base;
+	uint32_t text, ro, init, init_text;
 	int rc;
 
 	if (!o->layout_text.known || !t->layout_ro.known || !t->layout_ro_after_init.known)
@@ -171,10 +174,15 @@ static int add_layout(struct list *l, const struct gguard_types *t, const struct
 	if (gspace_u32(l->k->space, (struct gva){at + o->layout_text.off}, &text) ||
 	    gspace_u32(l->k->space, (struct gva){at + t->layout_ro.off}, &ro) ||
 	    gspace_u32(l->k->space, (struct gva){at + t->layout_ro_after_init.off}, &init) ||
+	    gspace_u32(l->k->space, (struct gva){init_at + o->layout_text.off}, &init_text) ||
 	    text > ro || ro > init || init > m->part[0].bytes)
 		return 0; /* it is gone */
 	rc = add(l, LENS_AREA_MODULE_TEXT, base, base + text, m->name);
-	return rc ? rc : add(l, LENS_AREA_MODULE_RODATA, base + text, base + init, m->name);
+	if (!rc)
+		rc = add(l, LENS_AREA_MODULE_RODATA, base + text, base + init, m->name);
+	if (!rc && init_base && init_text <= m->part[1].bytes)
+		rc = add(l, LENS_AREA_MODULE_TEXT, init_base, init_base + init_text, m->name);
+	return rc;
 }
 
 static int add_module(struct list *l, const struct gguard_types *t, const struct gmodule *m)
@@ -184,7 +192,8 @@ static int add_module(struct list *l, const struct gguard_types *t, const struct
 		enum lens_area_kind kind;
 	} parts[] = {{MOD_TEXT, LENS_AREA_MODULE_TEXT},
 		     {MOD_RODATA, LENS_AREA_MODULE_RODATA},
-		     {MOD_RO_AFTER_INIT, LENS_AREA_MODULE_RODATA}};
+		     {MOD_RO_AFTER_INIT, LENS_AREA_MODULE_RODATA},
+		     {MOD_INIT_TEXT, LENS_AREA_MODULE_TEXT}};
 	int rc = 0;
 
 	if (!l->k->off.module_mem.known)
@@ -194,6 +203,36 @@ static int add_module(struct list *l, const struct gguard_types *t, const struct
 
 		rc = add(l, parts[i].kind, base,
 			 base + xo_align_up(m->part[parts[i].part].bytes, XO_PAGE_SIZE), m->name);
+	}
+	return rc;
+}
+
+/* A page of what no list names any more, while it is what it was. */
+static int add_lasting(struct list *l, const struct gmodules *m, const struct lens_area *old,
+		       uint64_t off)
+{
+	struct lens_area a = *old;
+	struct gpage now;
+
+	a.gva.v += off;
+	a.gpa.v += off;
+	a.len_bytes = XO_PAGE_SIZE;
+	if (gmodules_at(m, a.gva.v) || gspace_walk(l->k->space, a.gva, &now) ||
+	    now.gpa.v != a.gpa.v || (now.write && !now.exec))
+		return 0;
+	return append(&l->area, &a);
+}
+
+static int add_unlisted(struct list *l, const struct gmodules *m)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < l->before->nr && !rc; i++) {
+		const struct lens_area *a = &l->before->area[i];
+
+		for (uint64_t off = 0; off < a->len_bytes && a->module[0] && !rc;
+		     off += XO_PAGE_SIZE)
+			rc = add_lasting(l, m, a, off);
 	}
 	return rc;
 }
@@ -271,6 +310,8 @@ int gareas_load(struct gareas *ret, const struct gkernel *k, const struct gguard
 			      ret->nr_kernel_left_out * sizeof(*ret->kernel_left_out));
 	for (size_t i = 0; !rc && i < m->nr; i++)
 		rc = add_module(&l, t, &m->module[i]);
+	if (!rc)
+		rc = add_unlisted(&l, m);
 	if (!rc) {
 		take(ret, &l);
 		return 0;

@@ -36,6 +36,7 @@
 struct range {
 	uint64_t start, end;
 	uint64_t gpa; /* of start, 0: any */
+	bool only;    /* mapped elsewhere, it says nothing */
 };
 
 /* One address space. */
@@ -90,6 +91,25 @@ static int approve(struct audit *a, uint64_t start, uint64_t bytes, uint64_t gpa
 	return bytes && bytes <= UINT64_MAX - start ? xbuf_add(&a->approved, &r, sizeof(r)) : 0;
 }
 
+/* Text of modules that left the list and are still mapped: it is protected, and was approved. */
+static int approve_unlisted(struct audit *a)
+{
+	const struct gareas *all = &a->j->areas;
+	int rc = 0;
+
+	for (size_t i = 0; i < all->nr && !rc; i++) {
+		const struct lens_area *one = &all->area[i];
+		const struct range r = {.start = one->gva.v,
+					.end = one->gva.v + one->len_bytes,
+					.gpa = one->gpa.v,
+					.only = true};
+
+		if (one->kind == LENS_AREA_MODULE_TEXT)
+			rc = xbuf_add(&a->approved, &r, sizeof(r));
+	}
+	return rc;
+}
+
 /* Text of modules as far as it is mapped: of those being loaded too, which may run their init. */
 static int approve_modules(struct audit *a, struct xerr *err)
 {
@@ -118,6 +138,8 @@ static int approve_modules(struct audit *a, struct xerr *err)
 				     0);
 	}
 	gmodules_free(&m);
+	if (!rc)
+		rc = approve_unlisted(a);
 	return rc ? xerr_set(err, rc, "audit: %s", xo_code_text(rc)) : 0;
 }
 
@@ -142,12 +164,13 @@ static int approve_real_mode(struct audit *a)
 	return approve(a, base + (text - gpa.v), xo_align_up(end, XO_PAGE_SIZE) - text, text);
 }
 
-static const struct range *approved_at(const struct audit *a, uint64_t gva)
+static const struct range *approved_at(const struct audit *a, uint64_t gva, uint64_t gpa)
 {
 	const struct range *r = (const struct range *)(const void *)a->approved.data;
 
 	for (size_t i = 0; i < a->approved.len_bytes / sizeof(*r); i++)
-		if (gva - r[i].start < r[i].end - r[i].start)
+		if (gva - r[i].start < r[i].end - r[i].start &&
+		    (!r[i].only || r[i].gpa + (gva - r[i].start) == gpa))
 			return &r[i];
 	return NULL;
 }
@@ -198,7 +221,7 @@ static void exec_page(struct audit *a, uint64_t gva, uint64_t gpa, uint64_t byte
 		return;
 	}
 	while (gva <= end) {
-		const struct range *r = approved_at(a, gva);
+		const struct range *r = approved_at(a, gva, gpa);
 		uint64_t last = end;
 		uint64_t want = r && r->gpa ? r->gpa + (gva - r->start) : 0;
 
@@ -472,13 +495,14 @@ int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_appro
 	       size_t nr_extra, struct gfound *ret, struct lens_audit_stats *stats,
 	       struct xerr *err)
 {
-	struct audit a = {
-		.j = j,
-		.k = j->k,
-		.approved = XBUF((GMODULE_MAX * 2 + LENS_MAX_APPROVED + 2) * sizeof(struct range)),
-		.owners = XBUF(2ul * GTASK_MAX * sizeof(struct owner)),
-		.efi_mm = gkernel_symbol(j->k, "efi_mm"),
-		.found = ret};
+	struct audit a = {.j = j,
+			  .k = j->k,
+			  .approved =
+				  XBUF((GMODULE_MAX * 2 + LENS_MAX_AREAS + LENS_MAX_APPROVED + 2) *
+				       sizeof(struct range)),
+			  .owners = XBUF(2ul * GTASK_MAX * sizeof(struct owner)),
+			  .efi_mm = gkernel_symbol(j->k, "efi_mm"),
+			  .found = ret};
 	uint64_t start = xo_now_ns();
 	int rc = approve(&a, j->k->base, xo_align_up(j->k->text_end, XO_PAGE_SIZE) - j->k->base,
 			 j->k->phys.v);

@@ -32,7 +32,7 @@ struct lens_area {
 	char module[56]; /* "" for the kernel itself */
 };
 
-#define LENS_MAX_AREAS 4096
+#define LENS_MAX_AREAS 32768 /* modules' pages are scattered: most are one of their own */
 
 /**
  * lens_areas - all there is to protect now

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-agent/lens/guard_server.h"
+#include "vmm-agent/lens/modgate_server.h"
 
 #include <string.h>
 
@@ -159,6 +160,10 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 		return do_tables_check(g, body, reply, err);
 	case WIRE_AUDIT:
 		return do_audit(g, k, body, reply, err);
+	case WIRE_MODULES:
+		return gmodgate_modules(&g->listed, &g->judge, k, body, reply, err);
+	case WIRE_BELL:
+		return gmodgate_bell(k, body, reply, err);
 	default:
 		return bad(err, "no such operation");
 	}
@@ -167,6 +172,7 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 void gguard_free(struct gguard *g)
 {
 	gjudge_free(&g->judge);
+	gmodules_free(&g->listed);
 	gtables_free(&g->tables);
 	g->audit = (struct gaudit){0};
 	g->prepared = false;

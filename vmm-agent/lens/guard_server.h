@@ -14,6 +14,7 @@ struct gguard {
 	struct gjudge judge;
 	struct gtables tables;
 	struct gaudit audit;
+	struct gmodules listed; /* of a question in several parts */
 	bool prepared;
 };
 

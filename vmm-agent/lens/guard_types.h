@@ -8,7 +8,8 @@
 struct gguard_types {
 	struct gmember layout_ro, layout_ro_after_init; /* Linux 6.1: struct module_layout */
 	struct gmember mod_jumps, mod_nr_jumps, mod_calls, mod_nr_calls, mod_entries,
-		mod_nr_entries;
+		mod_nr_entries, mod_percpu;
+	struct gmember mod_node, node_id; /* of a module's directory in sysfs */
 	struct gmember kprobe_opcode, kprobe_pre_handler, opt_insn, opt_copied;
 	struct gmember call_key_func;
 	struct gmember ops_list, ops_trampoline, ops_trampoline_bytes;

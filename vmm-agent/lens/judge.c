@@ -33,7 +33,9 @@ static const uint8_t ret5[] = {0xc3, 0xcc, 0xcc, 0xcc, 0xcc};
 struct write {
 	struct gjudge *j;
 	const struct lens_area *area;
-	const struct gmodule *module; /* NULL: vmlinux */
+	const struct gmodule
+		*module; /* NULL: vmlinux; else @own: the list is read again meanwhile */
+	struct gmodule own;
 	uint64_t gva;
 	const uint8_t *before, *after;
 	size_t len;
@@ -469,47 +471,18 @@ uint8_t gjudge_gdt_mask(size_t off, uint8_t byte)
 	return byte & DESC_CODE_DATA ? 1 : 2;
 }
 
-bool gjudge_same_code(struct gjudge *j, const struct gmodule *m, const struct lens_area *a,
-		      uint64_t gva, const uint8_t *before, const uint8_t *after)
-{
-	struct lens_judgement verdict = {0};
-	struct write w = {.j = j,
-			  .area = a,
-			  .module = m,
-			  .gva = gva,
-			  .before = before,
-			  .after = after,
-			  .len = XO_PAGE_SIZE,
-			  .ret = &verdict};
-
-	judge_text(&w);
-	return verdict.legal;
-}
-
 /*
- * A page that the module @w->area names had, and whose address leads elsewhere now. If the module
- * is still listed, it was unloaded and loaded again, or somebody gave it other code.
+ * A page that the module @w->area names had, and whose address leads elsewhere now, or to memory of
+ * one that is being loaded. If the very same one is still there, somebody gave it other code.
  */
-static void judge_left_page(struct write *w, const struct gpage *now)
+static void judge_left_page(struct write *w)
 {
-	uint8_t before[XO_PAGE_SIZE];
-	uint64_t page = w->gva & ~XO_PAGE_MASK;
-	struct gpa was = {w->area->gpa.v + (page - w->area->gva.v)};
-
 	w->ret->kind = LENS_WRITE_MODULE;
-	w->ret->legal = true;
-	say(w->ret, "module %s: the page is no longer mapped as its code or read-only data",
+	w->ret->legal = !w->module || !gmoved_is_same(w->j, w->area, w->module);
+	say(w->ret,
+	    w->ret->legal ? "module %s: the page is no longer mapped as its code or read-only data"
+			  : "module %s: its address leads to another page",
 	    w->area->module);
-	if (w->module && now && !gmem_read(w->j->k->space->mem, was, before, sizeof(before))) {
-		memcpy(before + (w->gva & XO_PAGE_MASK), w->before, w->len);
-		if (!gmoved_is_reload(w->j, w->module, w->area, page, before, now->gpa)) {
-			w->ret->legal = false;
-			say(w->ret, "module %s: its address leads to another page, which differs",
-			    w->area->module);
-		}
-	}
-	if (w->ret->legal)
-		gmoved_forget(&w->j->moved, was);
 }
 
 /*
@@ -524,12 +497,14 @@ static bool judge_module(struct write *w)
 	bool mapped = !gspace_walk(w->j->k->space, (struct gva){page}, &now);
 	bool in_place = mapped && now.gpa.v == w->area->gpa.v + (page - w->area->gva.v);
 
-	if (load_modules(w->j))
-		w->module = gmodules_at(&w->j->modules, page);
-	if (w->module && !gareas_is_of(w->area, w->module))
-		w->module = NULL;
+	const struct gmodule *found = load_modules(w->j) ? gmodules_at(&w->j->modules, page) : NULL;
+
+	if (found && gareas_is_of(w->area, found)) {
+		w->own = *found;
+		w->module = &w->own;
+	}
 	if (!in_place || (!w->module && now.write && !now.exec)) {
-		judge_left_page(w, mapped && !in_place ? &now : NULL);
+		judge_left_page(w);
 		return true;
 	}
 	if (w->area->kind == LENS_AREA_MODULE_TEXT && w->module)

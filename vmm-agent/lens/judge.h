@@ -43,15 +43,6 @@ int gjudge_prepare(struct gjudge *j, const struct gkernel *k, struct xerr *err) 
 int gjudge(struct gjudge *j, struct gpa gpa, const uint8_t *before, const uint8_t *after,
 	   size_t len_bytes, struct lens_judgement *ret, struct xerr *err) XO_MUST_CHECK;
 
-/**
- * gjudge_same_code - whether a page of a module's text may become another
- * @a:      the area that has it, at @gva
- * @before, @after: XO_PAGE_SIZE bytes each
- * Return: they differ only where the kernel rewrites, and by what it may write there
- */
-bool gjudge_same_code(struct gjudge *j, const struct gmodule *m, const struct lens_area *a,
-		      uint64_t gva, const uint8_t *before, const uint8_t *after);
-
 /** gjudge_gdt_mask - bits of a GDT page's byte at @off, now @byte, that CPU and kernel write */
 uint8_t gjudge_gdt_mask(size_t off, uint8_t byte);
 

@@ -63,6 +63,7 @@ void gjudge_free(struct gjudge *j)
 	gareas_free(&j->areas);
 	gsites_free(&j->sites);
 	gmodules_free(&j->modules);
+	gmoved_free(&j->moved);
 	free(j->kept);
 	*j = (struct gjudge){0};
 }

@@ -143,7 +143,7 @@ static int load_strings(struct tables *t, const struct gkernel *k, uint64_t strt
 		memcpy(&s, t->sym + i * sizeof(s), sizeof(s));
 		if (s.st_name >= GMODULE_STRINGS)
 			return -XO_EMODLIST;
-		if (s.st_name >= need)
+		if (s.st_name + (size_t)LENS_NAME_SIZE > need)
 			need = s.st_name + (size_t)LENS_NAME_SIZE;
 	}
 	t->str = calloc(1, need + 1);

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Pages of modules whose address has come to lead elsewhere. An honest guest does that only by
- * unloading the module and loading it again, which gives it the same code.
+ * unloading the module and loading it again, which makes it another one of that name: the number of
+ * its node in sysfs is new. (A guest can lie about that, too. Then it is a module that was loaded,
+ * and as good as any.)
  */
 #ifndef EXOPATCH_LENS_MOVED_H
 #define EXOPATCH_LENS_MOVED_H
@@ -9,36 +11,37 @@
 #include "vmm-agent/lens/areas.h"
 #include "vmm-agent/lens/findings.h"
 
-#define GMOVED_MAX	  64
-#define GMOVED_MAX_FORGET 256
+#define GMOVED_MAX 64
 
 struct gjudge;
 
-/** struct gmoved - zero-initialise */
+/** struct gmoved_load - one load of a module */
+struct gmoved_load {
+	char module[56]; /* as in struct lens_area */
+	uint64_t node;	 /* 0: not there yet */
+};
+
+/** struct gmoved - zero-initialise, gmoved_free it */
 struct gmoved {
+	size_t nr_loads;
+	struct gmoved_load *load; /* as of the areas */
 	size_t nr;
 	struct gmoved_page {
 		enum lens_area_kind kind;
 		uint64_t gva, was, now;
-		char module[56];
+		struct gmoved_load of;
 	} page[GMOVED_MAX];
-	/* Pages that were a module's and were written to since: there is nothing to compare with */
-	size_t nr_forgotten;
-	uint64_t forgotten[GMOVED_MAX_FORGET];
 };
 
 /** gmoved_follow - gareas_load for @j, and find what moved since the last time. Return: as that */
 int gmoved_follow(struct gjudge *j, struct xerr *err) XO_MUST_CHECK;
 
-/** gmoved_is_reload - whether the page at @now can be what a new load of @m made of @before
- *  @a, @gva: where it was. @before: XO_PAGE_SIZE bytes */
-bool gmoved_is_reload(struct gjudge *j, const struct gmodule *m, const struct lens_area *a,
-		      uint64_t gva, const uint8_t *before, struct gpa now);
-
-/** gmoved_forget - the page at @gpa is somebody else's now */
-void gmoved_forget(struct gmoved *m, struct gpa gpa);
+/** gmoved_is_same - whether module @m now is the one that had area @a when areas were read */
+bool gmoved_is_same(const struct gjudge *j, const struct lens_area *a, const struct gmodule *m);
 
 /** gmoved_report - add to @ret what is still as it was found */
 void gmoved_report(const struct gjudge *j, struct gfound *ret);
+
+void gmoved_free(struct gmoved *m);
 
 #endif

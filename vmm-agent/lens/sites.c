@@ -256,6 +256,36 @@ static size_t scan(const struct gkernel *k, const struct gmodule *m, const struc
 	return found;
 }
 
+/* Its own trampolines are in no table: their names tell. */
+static size_t module_trampoline(const struct gkernel *k, const struct gmodule *m, uint64_t addr,
+				struct gsite *ret)
+{
+	struct ksyms syms = {0};
+	struct xerr err = {0};
+	size_t nr = 0, key;
+	ssize_t i;
+
+	if (gmodule_syms(&syms, m, k, &err))
+		return 0;
+	i = ksyms_at(&syms, addr);
+	for (uint64_t at = i < 0 ? 0 : syms.sym[i].addr; i >= 0 && syms.sym[i].addr == at; i--) {
+		const char *name = ksyms_name(&syms, &syms.sym[i]);
+		char key_name[KSYM_MAX_NAME + 1];
+
+		if (strncmp(name, TRAMPOLINE, strlen(TRAMPOLINE)) != 0 || addr - at >= SHORT_BYTES)
+			continue;
+		snprintf(key_name, sizeof(key_name), KEY "%s", name + strlen(TRAMPOLINE));
+		if (ksyms_lookup(&syms, key_name, &key, 1) != 1)
+			continue;
+		*ret = (struct gsite){
+			.addr = at, .ref = syms.sym[key].addr, .kind = GSITE_TRAMPOLINE};
+		nr = 1;
+		break;
+	}
+	ksyms_free(&syms);
+	return nr;
+}
+
 size_t gsites_module_at(const struct gkernel *k, const struct gguard_types *t,
 			const struct gmodule *m, uint64_t addr, struct gsite *ret, size_t max)
 {
@@ -266,6 +296,8 @@ size_t gsites_module_at(const struct gkernel *k, const struct gguard_types *t,
 		   addr, ret + nr, max - nr);
 	nr += scan(k, m, &t->mod_entries, &t->mod_nr_entries, sizeof(uint64_t), entry, addr,
 		   ret + nr, max - nr);
+	if (!nr && max)
+		nr = module_trampoline(k, m, addr, ret);
 	if (nr)
 		qsort(ret, nr, sizeof(*ret), by_addr);
 	/* Nearest first. */
@@ -285,8 +317,10 @@ bool gsite_key(const struct gkernel *k, const struct gsite *s, uint64_t *ret_key
 
 	if (gspace_u32(k->space, (struct gva){at}, &raw))
 		return false;
-	*ret_key = relative(at, (int32_t)raw) & ~(uint64_t)CALL_FLAGS;
-	*ret_tail = raw & CALL_TAIL;
+	/* The flags are the address's: a module's table may stand at an odd place. */
+	*ret_key = relative(at, (int32_t)raw);
+	*ret_tail = *ret_key & CALL_TAIL;
+	*ret_key &= ~(uint64_t)CALL_FLAGS;
 	return true;
 }
 

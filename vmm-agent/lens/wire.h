@@ -10,6 +10,7 @@
 #define EXOPATCH_LENS_WIRE_H
 
 #include "vmm-agent/lens/guard.h"
+#include "vmm-agent/lens/modgate.h"
 
 enum wire_op {
 	WIRE_START = 1, /* wire_start, backends and QEMU's memory as descriptors -> nothing */
@@ -32,6 +33,8 @@ enum wire_op {
 	WIRE_TABLES_PIN,   /* nothing -> nothing */
 	WIRE_TABLES_CHECK, /* nothing -> lens_finding[] */
 	WIRE_AUDIT,	   /* lens_approved[] -> lens_audit_stats, lens_finding[] */
+	WIRE_MODULES,	   /* wire_modules -> wire_count, wire_module[] */
+	WIRE_BELL,	   /* nothing -> lens_bell */
 };
 
 #define WIRE_MAX_READ 65536u
@@ -113,7 +116,21 @@ struct wire_areas {
 	uint32_t first, left_out;
 };
 
-#define WIRE_MAX_AREAS 1024 /* in one answer */
+/* All, of which those from @first on that fit are answered; with @addr only the one there. */
+struct wire_modules {
+	uint64_t addr;
+	uint32_t first, zero;
+};
+
+struct wire_module {
+	uint64_t addr, percpu;
+	uint64_t base[LENS_MODULE_PARTS], bytes[LENS_MODULE_PARTS];
+	uint32_t state, in_layouts;
+	char name[56];
+};
+
+#define WIRE_MAX_MODULES 256  /* in one answer */
+#define WIRE_MAX_AREAS	 1024 /* in one answer */
 
 struct wire_count {
 	uint32_t nr, zero; /* in all */

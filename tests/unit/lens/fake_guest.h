@@ -121,6 +121,8 @@ struct fake_module {
 	} mks;
 	uint64_t jumps, calls, entries; /* tables, and how long they are */
 	uint32_t nr_jumps, nr_calls, nr_entries, zero;
+	uint64_t node;	  /* in sysfs */
+	uint64_t node_id; /* of the node, which is here */
 };
 
 struct fake {
@@ -279,6 +281,8 @@ static inline uint8_t *fake_btf(uint32_t *ret_bytes)
 	uint32_t hooks = FAKE_STRUCT(b, "llist_head", 8, {"first", 0, u64});
 	uint32_t mem = FAKE_STRUCT(b, "module_memory", 16, {"base", 0, u64}, {"size", 8, u32});
 	uint32_t mems = (uint32_t)btf__add_array(b, (int)u32, (int)mem, 7);
+	uint32_t kobj = FAKE_STRUCT(b, "kobject", 8, {"sd", 0, u64});
+	uint32_t mkobj = FAKE_STRUCT(b, "module_kobject", 8, {"kobj", 0, kobj});
 	uint32_t kprobe, optinsn;
 	uint32_t hidden; /* an anonymous struct, so that members inside one are met */
 	const uint8_t *raw;
@@ -305,7 +309,8 @@ static inline uint8_t *fake_btf(uint32_t *ret_bytes)
 		    {"static_call_sites", M(calls), u64},
 		    {"num_static_call_sites", M(nr_calls), u32},
 		    {"ftrace_callsites", M(entries), u64},
-		    {"num_ftrace_callsites", M(nr_entries), u32});
+		    {"num_ftrace_callsites", M(nr_entries), u32}, {"mkobj", M(node), mkobj});
+	FAKE_STRUCT(b, "kernfs_node", 8, {"id", 0, u64});
 	FAKE_STRUCT(b, "mod_kallsyms", 32, {"symtab", 0, u64}, {"num_symtab", 8, u32},
 		    {"strtab", 16, u64}, {"typetab", 24, u64});
 	kprobe = FAKE_STRUCT(b, "kprobe", 40, {"hlist", 0, u64}, {"addr", 16, u64},
@@ -419,6 +424,8 @@ static inline void fake_modules(struct fake *f)
 	m->refcnt = 1;
 	m->mem[0].base = FAKE_MOD_BASE;
 	m->mem[0].size = 4096;
+	m->node = self + offsetof(struct fake_module, node_id);
+	m->node_id = 1000;
 	m->kallsyms = self + offsetof(struct fake_module, mks);
 	m->mks.symtab = tables;
 	m->mks.num = 1;

@@ -779,6 +779,74 @@ static void test_window(void **state)
 	assert_int_equal(ask(x, WIRE_WINDOW, &p, sizeof(p)), -XO_ENOHOME);
 }
 
+/* The padding at the end of the text, and an entry for it behind the window's. */
+static void test_bell(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t *entry = fake_u64(&x->guest, fake_gva(FAKE_FIX1)) + 65;
+	uint64_t end;
+	struct lens_bell b;
+	uint8_t *pad;
+
+	assert_int_equal(discover(x), 0);
+	end = (x->server.kernel.text_end + 4095) & ~UINT64_C(4095);
+	pad = fake_at(&x->guest, end - 16);
+	memset(pad, 0xcc, 16);
+	assert_int_equal(ask(x, WIRE_BELL, NULL, 0), 0);
+	assert_int_equal(x->reply.len_bytes, sizeof(b));
+	memcpy(&b, x->reply.data, sizeof(b));
+	assert_int_equal(b.gpa.v % 4096, 4088);
+	assert_int_equal(b.alias.v, UINT64_C(0xffffffffff641ff8));
+	assert_int_equal(b.pte.v, fake_phys(FAKE_FIX1) + 65ul * 8);
+	assert_int_equal(b.pte_new, (b.gpa.v & ~4095ull) | (UINT64_C(1) << 63) | 0x163);
+	assert_int_equal(b.filler, 0xcc);
+	/* It may have been rung. */
+	memset(pad + 8, 0x5a, 8);
+	assert_int_equal(ask(x, WIRE_BELL, NULL, 0), 0);
+	*entry = b.pte_new;
+	assert_int_equal(ask(x, WIRE_BELL, NULL, 0), 0);
+	/* Somebody else's entry; code up to the end. */
+	*entry = 0x1000 | 0x163;
+	assert_int_equal(ask(x, WIRE_BELL, NULL, 0), -XO_ENOHOME);
+	*entry = 0;
+	pad[3] = 0xc3;
+	assert_int_equal(ask(x, WIRE_BELL, NULL, 0), -XO_ENOHOME);
+	memset(pad, 0x90, 16);
+	assert_int_equal(ask(x, WIRE_BELL, NULL, 0), -XO_ENOHOME);
+	assert_int_equal(ask(x, WIRE_BELL, "x", 1), -XO_EPROTO);
+}
+
+static void test_modules_listed(void **state)
+{
+	struct fixture *x = *state;
+	struct wire_modules q = {0};
+	struct wire_count count;
+	struct wire_module m;
+
+	assert_int_equal(discover(x), 0);
+	assert_int_equal(ask(x, WIRE_MODULES, &q, sizeof(q)), 0);
+	assert_int_equal(x->reply.len_bytes, sizeof(count) + sizeof(m));
+	memcpy(&count, x->reply.data, sizeof(count));
+	memcpy(&m, x->reply.data + sizeof(count), sizeof(m));
+	assert_int_equal(count.nr, 1);
+	assert_string_equal(m.name, "fakemod");
+	assert_int_equal(m.base[0], FAKE_MOD_BASE);
+	assert_int_equal(m.bytes[0], 4096);
+	/* By address: that one, or none. */
+	q.addr = m.addr;
+	assert_int_equal(ask(x, WIRE_MODULES, &q, sizeof(q)), 0);
+	assert_int_equal(x->reply.len_bytes, sizeof(count) + sizeof(m));
+	q.addr += 8;
+	assert_int_equal(ask(x, WIRE_MODULES, &q, sizeof(q)), 0);
+	assert_int_equal(x->reply.len_bytes, sizeof(count));
+	q.first = 2;
+	assert_int_equal(ask(x, WIRE_MODULES, &q, sizeof(q)), -XO_EPROTO);
+	assert_int_equal(ask(x, WIRE_MODULES, &q, sizeof(q) - 1), -XO_EPROTO);
+	fake_u64(&x->guest, fake_gva(FAKE_MODULE))[0] = UINT64_C(0xdead0000);
+	q = (struct wire_modules){0};
+	assert_int_equal(ask(x, WIRE_MODULES, &q, sizeof(q)), -XO_EMODLIST);
+}
+
 static void test_shim_absent(void **state)
 {
 	struct fixture *x = *state;
@@ -894,6 +962,8 @@ int main(void)
 		T(test_site_kprobe),
 		T(test_site_redirected),
 		T(test_window),
+		T(test_bell),
+		T(test_modules_listed),
 		T(test_shim_absent),
 		T(test_shim),
 		T(test_shim_header),

@@ -1,0 +1,488 @@
+// SPDX-License-Identifier: Apache-2.0
+/* The gate's life: list, installation, removal. */
+#include "vmm-agent/agent/gate.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "vmm-agent/agent/change.h"
+#include "vmm-agent/agent/gate_core.h"
+#include "vmm-agent/agent/hold.h"
+#include "vmm-agent/agent/ops.h"
+
+#define BELL_BYTES 8
+
+static void trust_free_ptr(struct pkg_trust **t)
+{
+	pkg_trust_free(*t);
+}
+
+void gate_free(struct gate *gate)
+{
+	if (!gate)
+		return;
+	modlist_free(gate->list);
+	free(gate->known);
+	free(gate);
+}
+
+int gate_load(struct guard *g, struct refusal *why, struct xerr *err)
+{
+	const char *dir = g->opts->agent.trust_dir ? g->opts->agent.trust_dir : AGENT_TRUST_DIR;
+	XO_CLEANUP(trust_free_ptr) struct pkg_trust *trust = NULL;
+	int rc;
+
+	if (!g->opts->modules_path)
+		return 0;
+	g->gate = calloc(1, sizeof(*g->gate));
+	if (g->gate)
+		g->gate->known = calloc(GATE_MAX_KNOWN, sizeof(*g->gate->known));
+	if (!g->gate || !g->gate->known)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = pkg_trust_load(&trust, dir, err);
+	if (!rc)
+		rc = modlist_load(&g->gate->list, g->opts->modules_path, trust, time(NULL), why,
+				  err);
+	return rc;
+}
+
+struct jrow *gate_row(const struct session *s)
+{
+	for (size_t i = s->nr_rows; i-- > 0;)
+		if (!strcmp(s->row[i].patch_id, GATE_ROW) && session_row_here(s, &s->row[i]))
+			return &s->row[i];
+	return NULL;
+}
+
+/* A refusal here is an error: the guard was told to have a gate. */
+static int as_error(const struct refusal *why, struct xerr *err)
+{
+	if (!why->nr)
+		return 0;
+	return xerr_set(err, why->reason[0].code, "%s",
+			why->reason[0].detail ? why->reason[0].detail
+					      : xo_code_text(why->reason[0].code));
+}
+
+/* Bring a row to one side, whatever of it stands there now. */
+static int move(struct guard *g, struct jrow *row, enum side toward, struct xerr *err)
+{
+	bool install = toward == SIDE_NEW;
+	_cleanup_survey_ struct survey sv = {0};
+	_cleanup_refusal_ struct refusal why = {0};
+	struct change_result result = {0};
+	struct session *s = &g->s;
+	int rc = change_survey(s, row, &sv, err);
+
+	if (rc)
+		return rc;
+	change_foreign(row, &sv, XO_EFOREIGN, &why);
+	if (!why.nr)
+		rc = journal_set_state(s->journal, row, install ? J_APPLYING : J_REVERTING, 0, err);
+	if (!rc && !why.nr)
+		rc = change_run(s, row, &sv, toward, &why, &result, err);
+	if (!rc)
+		rc = as_error(&why, err);
+	if (rc)
+		return xerr_wrap(err, "module gate");
+	return journal_set_state(s->journal, row, install ? J_ACTIVE : J_REVERTED,
+				 result.blackout_ns, err);
+}
+
+/* It could not be installed: if nothing of it is there, the row is done with; else recover. */
+static int give_up(struct guard *g, struct jrow *row, int rc, struct xerr *err)
+{
+	_cleanup_survey_ struct survey sv = {0};
+	struct xerr late = {0};
+
+	if (!change_survey(&g->s, row, &sv, &late) && !sv.nr_new && !sv.nr_foreign &&
+	    !journal_set_state(g->s.journal, row, J_ABORTED, 0, &late))
+		return rc;
+	return xerr_wrap(err, "left half done, run exopatch recover");
+}
+
+static int install_new(struct guard *g, struct xerr *err)
+{
+	_cleanup_refusal_ struct refusal why = {0};
+	_cleanup_jrow_ struct jrow row = {0};
+	int rc = gate_plan(g, &row, &why, err);
+
+	if (!rc)
+		rc = as_error(&why, err);
+	if (rc)
+		return rc;
+	row.was_running = g->s.vm->running;
+	rc = journal_insert(g->s.journal, &row, err);
+	if (rc)
+		return rc;
+	rc = move(g, &row, SIDE_NEW, err);
+	return rc ? give_up(g, &row, rc, err) : 0;
+}
+
+static struct gate_known *find_known(struct gate *gate, const struct lens_module *m)
+{
+	for (size_t i = 0; i < gate->nr_known; i++)
+		if (gate->known[i].addr == m->addr.v && !strcmp(gate->known[i].name, m->name))
+			return &gate->known[i];
+	return NULL;
+}
+
+static void know(struct gate *gate, const struct lens_module *m)
+{
+	struct gate_known *k = find_known(gate, m);
+
+	if (!k && gate->nr_known < GATE_MAX_KNOWN)
+		k = &gate->known[gate->nr_known++];
+	if (!k)
+		return;
+	k->addr = m->addr.v;
+	memcpy(k->name, m->name, sizeof(k->name));
+	k->seen = true;
+}
+
+static json_t *details(const struct gate_verdict *v, uint64_t held_ns)
+{
+	json_t *o = json_pack("{s:s,s:s}", "module", v->module[0] ? v->module : "?", "reason",
+			      v->reason);
+	char hex[XO_SHA256_HEX_SIZE];
+
+	if (o && v->entry) {
+		xo_hex(SPAN(v->entry->sha256, sizeof(v->entry->sha256)), hex);
+		json_object_set_new(o, "listed_sha256", json_string(hex));
+		json_object_set_new(o, "listed_file", json_string(v->entry->file));
+	}
+	if (o && held_ns)
+		json_object_set_new(o, "held_us", json_real((double)held_ns / 1e3));
+	return o;
+}
+
+/* Each module that the kernel lists. */
+static int each_module(struct guard *g,
+		       int (*fn)(struct guard *g, const struct lens_module *m, struct xerr *err),
+		       struct xerr *err)
+{
+	_cleanup_free_ struct lens_module *m = calloc(LENS_MAX_MODULES, sizeof(*m));
+	size_t nr = 0;
+	int rc;
+
+	if (!m)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = lens_modules(g->s.lens, m, &nr, err);
+	for (size_t i = 0; i < nr && !rc; i++)
+		rc = fn(g, &m[i], err);
+	return rc;
+}
+
+static int look_at_loaded(struct guard *g, const struct lens_module *m, struct xerr *err)
+{
+	struct gate_verdict v = {0};
+	int rc;
+
+	if (m->state != LENS_MODULE_LIVE)
+		return 0; /* it will ring, or it goes */
+	rc = gate_judge(g, m, MODREF_LIVE, &v, err);
+	if (rc)
+		return rc;
+	know(g->gate, m);
+	if (!v.allowed)
+		guard_emit(g, "module-loaded-before", "reported", details(&v, 0));
+	return 0;
+}
+
+int gate_install(struct guard *g, struct xerr *err)
+{
+	struct session *s = &g->s;
+	struct jrow *row;
+	bool taken_over;
+	int rc;
+
+	if (!g->gate)
+		return 0;
+	rc = lens_bell(s->lens, &g->gate->bell, err);
+	if (!rc)
+		rc = session_journal(s, err);
+	if (!rc)
+		rc = op_drop_lost(s, err);
+	if (rc)
+		return rc;
+	row = gate_row(s);
+	taken_over = row != NULL;
+	g->gate->installed = true; /* somebody may ring as soon as the detour stands */
+	rc = row ? move(g, row, SIDE_NEW, err) : install_new(g, err);
+	if (!rc)
+		rc = session_journal(s, err);
+	if (!rc)
+		rc = lens_tables_pin(s->lens, err);
+	if (rc) {
+		g->gate->installed = false;
+		return rc;
+	}
+	g->gate->tended = true;
+	guard_emit(g, "module-gate-on", NULL,
+		   json_pack("{s:s,s:I,s:b}", "list", g->opts->modules_path, "modules",
+			     (json_int_t)g->gate->list->nr, "taken_over", taken_over));
+	return each_module(g, look_at_loaded, err);
+}
+
+static void say_failed(struct guard *g, const char *reason)
+{
+	guard_emit(g, "module-gate-failed", "reported", json_pack("{s:s}", "reason", reason));
+}
+
+/* Without the list nobody who rings is answered: what stands at the bell is put back, and no module
+ * loads. */
+int gate_adopt(struct guard *g, struct xerr *err)
+{
+	_cleanup_refusal_ struct refusal why = {0};
+	struct xerr failed = {0};
+	int rc = gate_load(g, &why, &failed);
+
+	if (!rc)
+		rc = as_error(&why, &failed);
+	if (rc || !g->gate) {
+		gate_free(g->gate);
+		g->gate = NULL;
+		if (rc)
+			say_failed(g, failed.text);
+		return 0;
+	}
+	g->gate->installed = gate_row(&g->s) != NULL;
+	return g->gate->installed ? lens_bell(g->s.lens, &g->gate->bell, err) : 0;
+}
+
+int gate_tend(struct guard *g, struct xerr *err)
+{
+	struct gate *gate = g->gate;
+	struct xerr failed = {0};
+	int rc;
+
+	if (gate && g->state == GUARD_WAITING) {
+		gate->installed = gate->tended = false;
+		gate->nr_known = 0;
+	}
+	if (!gate || gate->tended || g->state != GUARD_ARMED || !tgt_connected(g->s.tgt))
+		return 0;
+	gate->tended = true;
+	rc = gate_install(g, &failed);
+	if (guard_is_fatal(rc))
+		return xerr_set(err, rc, "%s", failed.text);
+	if (rc)
+		say_failed(g, failed.text);
+	return 0;
+}
+
+/* The bell holds its last ring: what stood there before is what stands in front of it. */
+static int silence(struct guard *g, struct xerr *err)
+{
+	const struct lens_bell *b = &g->gate->bell;
+	uint8_t now[BELL_BYTES], filler[BELL_BYTES];
+	struct session *s = &g->s;
+	const struct mon_write w = {
+		.gpa = b->gpa, .len_bytes = BELL_BYTES, .expected = now, .replacement = filler};
+	struct mon_times times;
+	uint64_t start = 0;
+	int rc = session_read(s, b->gpa, now, sizeof(now), err), rc_end;
+
+	memset(filler, b->filler, sizeof(filler));
+	if (rc || !memcmp(now, filler, sizeof(now)))
+		return rc;
+	rc = mon_plan(s->mon, &w, 1, err);
+	if (!rc)
+		rc = hold_begin(s, &start, err);
+	if (rc)
+		return rc;
+	rc = mon_commit(s->mon, NULL, err);
+	rc_end = hold_end(s, start, &times, err);
+	return rc ? rc : rc_end;
+}
+
+int gate_remove(struct guard *g, struct xerr *err)
+{
+	struct jrow *row;
+	int rc;
+
+	if (!g->gate || !g->gate->installed)
+		return 0;
+	rc = session_journal(&g->s, err);
+	row = rc ? NULL : gate_row(&g->s);
+	if (row)
+		rc = move(g, row, SIDE_OLD, err);
+	if (!rc)
+		rc = silence(g, err);
+	if (rc)
+		return rc;
+	g->gate->installed = false;
+	guard_emit(g, "module-gate-off", NULL, NULL);
+	return 0;
+}
+
+/* ---- a ring ---- */
+
+bool gate_rings(const struct guard *g, const struct mon_write_event *e)
+{
+	const struct gate *gate = g->gate;
+
+	return gate && gate->installed && e->gpa.v - gate->bell.gpa.v < BELL_BYTES &&
+	       e->len_bytes <= BELL_BYTES - (e->gpa.v - gate->bell.gpa.v);
+}
+
+/* The address is in the upper 48 bits; all kernel addresses begin with ones. */
+static struct gva rung(const struct gate *gate, const struct mon_write_event *e)
+{
+	uint64_t v;
+
+	memcpy(&v, e->after + (gate->bell.gpa.v & XO_PAGE_MASK), sizeof(v));
+	return (struct gva){v >> 16 | UINT64_C(0xffff) << 48};
+}
+
+static int judge_ring(struct guard *g, const struct mon_write_event *e, struct lens_module *m,
+		      struct gate_verdict *v, struct xerr *err)
+{
+	struct xerr found = {0};
+	int rc;
+
+	if (!guard_may_judge(g)) {
+		snprintf(v->reason, sizeof(v->reason), "guards die of judging it");
+		return 0;
+	}
+	rc = lens_module(g->s.lens, rung(g->gate, e), m, &found);
+
+	if (rc == -XO_ENOSYMBOL || (!rc && m->state != LENS_MODULE_COMING)) {
+		snprintf(v->reason, sizeof(v->reason), "it rang for no module that is coming");
+		return 0;
+	}
+	/* First protected, then compared: so what was compared is what will run. */
+	if (!rc)
+		rc = guard_refresh(g, &found);
+	if (!rc)
+		rc = guard_check_tables(g, m, &found);
+	if (!rc)
+		rc = gate_judge(g, m, MODREF_LOADING, v, &found);
+	return rc ? xerr_set(err, rc, "%s", found.text) : 0;
+}
+
+int gate_answer(struct guard *g, const struct mon_write_event *e, struct xerr *err)
+{
+	struct gate_verdict v = {0};
+	struct xerr failed = {0};
+	struct lens_module m = {0};
+	uint64_t held_ns = 0;
+	json_t *o;
+	bool keep;
+	int rc_judge = judge_ring(g, e, &m, &v, &failed);
+	int rc;
+
+	/* The writer waits for the next guard. */
+	if (rc_judge == -XO_EPEERDIED || rc_judge == -XO_ETIMEOUT)
+		return xerr_set(err, rc_judge, "%s", failed.text);
+	if (rc_judge) {
+		v.allowed = false;
+		snprintf(v.reason, sizeof(v.reason), "it could not be judged: %.200s", failed.text);
+	}
+	/* In audit mode what would be refused is let through, but a ring for nothing is not kept.
+	 */
+	keep = v.allowed || (g->opts->audit_only && m.addr.v && m.state == LENS_MODULE_COMING) ||
+	       guard_was_reset(g, true);
+	rc = mon_guard_verdict(g->s.mon, keep, &held_ns, err);
+	g->kept->judging = 0;
+	if (rc || g->reset_due)
+		return rc;
+	if (keep)
+		know(g->gate, &m);
+	if (v.allowed)
+		g->gate->count.allowed++;
+	else
+		g->gate->count.refused++;
+	g->gate->count.held_last_ns = held_ns;
+	if (held_ns > g->gate->count.held_max_ns)
+		g->gate->count.held_max_ns = held_ns;
+	o = details(&v, held_ns);
+	if (o && e->vcpu >= 0)
+		json_object_set_new(o, "vcpu", json_integer(e->vcpu));
+	if (o && e->adopted)
+		json_object_set_new(o, "found_after_restart", json_true());
+	guard_emit(g, "module-load", v.allowed ? "kept" : keep ? "reported" : "refused", o);
+	return 0;
+}
+
+/* ---- those that did not ring ---- */
+
+#define FIXMAP UINT64_C(0xffffffffff000000) /* far below it; above all modules */
+
+bool gate_may_load(const struct guard *g, const struct lens_finding *f, size_t nr)
+{
+	const struct lens_kernel *k = &g->s.kernel;
+
+	for (size_t i = 0; g->gate && g->gate->installed && i < nr; i++)
+		if (f[i].kind == LENS_FOUND_PTE && f[i].gva.v - k->base.v >= k->text_bytes &&
+		    f[i].gva.v < FIXMAP)
+			return true;
+	return false;
+}
+
+bool gate_has_page(const struct lens_module *m, struct gva gva)
+{
+	for (size_t i = 0; i < LENS_MODULE_PARTS; i++)
+		if (gva.v - m->part[i].base.v < m->part[i].len_bytes)
+			return true;
+	return false;
+}
+
+static int look_at_known(struct guard *g, const struct lens_module *m, struct xerr *err)
+{
+	struct gate_known *k = find_known(g->gate, m);
+	struct gate_verdict v = {0};
+	int rc;
+
+	if (k) {
+		k->seen = true;
+		return 0;
+	}
+	if (m->state != LENS_MODULE_LIVE)
+		return 0;
+	/* One that rang at a guard that died is what the list says it is. */
+	rc = gate_judge(g, m, MODREF_LIVE, &v, err);
+	if (rc)
+		return rc;
+	know(g->gate, m);
+	if (v.allowed)
+		return 0;
+	g->count.findings++;
+	guard_emit(g, "module-without-gate", "reported", details(&v, 0));
+	return 0;
+}
+
+int gate_audit(struct guard *g, struct xerr *err)
+{
+	struct gate *gate = g->gate;
+	size_t kept = 0;
+	int rc;
+
+	if (!gate || !gate->installed)
+		return 0;
+	for (size_t i = 0; i < gate->nr_known; i++)
+		gate->known[i].seen = false;
+	rc = each_module(g, look_at_known, err);
+	for (size_t i = 0; i < gate->nr_known && !rc; i++)
+		if (gate->known[i].seen)
+			gate->known[kept++] = gate->known[i];
+	if (!rc)
+		gate->nr_known = kept;
+	return rc;
+}
+
+json_t *gate_status_json(const struct guard *g)
+{
+	const struct gate *gate = g->gate;
+
+	if (!gate || !gate->installed)
+		return json_pack("{s:b}", "on", 0);
+	return json_pack("{s:b,s:s,s:I,s:I,s:I,s:f,s:f}", "on", 1, "list", g->opts->modules_path,
+			 "modules", (json_int_t)gate->list->nr, "allowed",
+			 (json_int_t)gate->count.allowed, "refused",
+			 (json_int_t)gate->count.refused, "held_last_us",
+			 (double)gate->count.held_last_ns / 1e3, "held_max_us",
+			 (double)gate->count.held_max_ns / 1e3);
+}

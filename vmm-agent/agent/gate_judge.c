@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+/* A module in the guest against the list: copied once, then compared (package/modref.h). */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "vmm-agent/agent/gate_core.h"
+
+#define EXPORT "__ksymtab_"
+
+static XO_PRINTF(2, 3) void say(struct gate_verdict *v, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(v->reason, sizeof(v->reason), fmt, ap);
+	va_end(ap);
+}
+
+/* ---- where its parts are ---- */
+
+static uint64_t whole(uint32_t bytes)
+{
+	return xo_align_up(bytes, XO_PAGE_SIZE);
+}
+
+/* Linux 6.1: text, rodata, ro-after-init and data of one layout in a row, each from a page on. */
+static void place_in_layouts(const struct modref *r, const struct lens_module *m,
+			     uint64_t base[MODREF_PARTS])
+{
+	base[MODREF_TEXT] = m->part[0].base.v;
+	base[MODREF_RODATA] = base[MODREF_TEXT] + whole(r->bytes[MODREF_TEXT]);
+	base[MODREF_RO_AFTER_INIT] = base[MODREF_RODATA] + whole(r->bytes[MODREF_RODATA]);
+	base[MODREF_DATA] = base[MODREF_RO_AFTER_INIT] + whole(r->bytes[MODREF_RO_AFTER_INIT]);
+	base[MODREF_INIT_TEXT] = m->part[1].base.v;
+	base[MODREF_INIT_RODATA] = base[MODREF_INIT_TEXT] + whole(r->bytes[MODREF_INIT_TEXT]);
+	base[MODREF_INIT_DATA] = base[MODREF_INIT_RODATA] + whole(r->bytes[MODREF_INIT_RODATA]);
+}
+
+static void place(const struct modref *r, const struct lens_module *m, uint64_t base[MODREF_PARTS])
+{
+	if (m->in_layouts) {
+		place_in_layouts(r, m, base);
+		return;
+	}
+	for (size_t i = 0; i < MODREF_PARTS; i++)
+		base[i] = m->part[i].base.v;
+}
+
+/* Is everything that the reference has inside what the kernel says the module has? */
+static bool has_room(const struct modref *r, const struct lens_module *m,
+		     const uint64_t base[MODREF_PARTS])
+{
+	for (size_t i = 0; i < MODREF_PARTS; i++) {
+		size_t in = m->in_layouts ? i >= MODREF_INIT_TEXT : i;
+		uint64_t off = base[i] - m->part[in].base.v;
+
+		if (r->bytes[i] &&
+		    (off > m->part[in].len_bytes || r->bytes[i] > m->part[in].len_bytes - off))
+			return false;
+	}
+	return true;
+}
+
+/* ---- what it needs of the rest of the guest ---- */
+
+/* Several symbols of one name: the one that is exported, by the list of who exports it. */
+static bool exported(struct session *s, const struct lens_lookup *entry, struct modref_symbol *ret)
+{
+	struct xerr ignored = {0};
+	int32_t away;
+
+	/* struct kernel_symbol, include/linux/export-internal.h: relative to itself */
+	if (!entry->valid || entry->nr_found != 1 ||
+	    lens_read(s->lens, entry->found.addr, &away, sizeof(away), &ignored))
+		return false;
+	ret->addr = entry->found.addr.v + (uint64_t)(int64_t)away;
+	return true;
+}
+
+/*
+ * Those of @r's imports that have no address yet and that @module ("": the kernel) exports. Asked
+ * for in pairs: the symbol, and its entry in the list of exports.
+ */
+static int find_exports(struct session *s, const struct modref *r, const char *module,
+			size_t module_len, struct modref_symbol *ret, struct xerr *err)
+{
+	_cleanup_free_ struct lens_lookup *q = calloc(2 * r->nr_imports + 1, sizeof(*q));
+	size_t n = 0;
+	int rc;
+
+	if (!q)
+		return xerr_set(err, ENOMEM, "out of memory");
+	for (size_t i = 0; i < r->nr_imports; i++) {
+		if (ret[i].found || module_len >= sizeof(q->module))
+			continue;
+		snprintf(q[n].name, sizeof(q[n].name), "%s", r->import[i]);
+		snprintf(q[n + 1].name, sizeof(q[n].name), EXPORT "%s", r->import[i]);
+		memcpy(q[n].module, module, module_len);
+		memcpy(q[n + 1].module, module, module_len);
+		n += 2;
+	}
+	rc = n ? lens_lookup(s->lens, q, n, err) : 0;
+	n = 0;
+	for (size_t i = 0; !rc && i < r->nr_imports; i++) {
+		if (ret[i].found || module_len >= sizeof(q->module))
+			continue;
+		if (q[n].valid && q[n].nr_found == 1 && (!module_len || q[n + 1].nr_found))
+			ret[i] = (struct modref_symbol){q[n].found.addr.v, true};
+		else if (q[n].nr_found)
+			ret[i].found = exported(s, &q[n + 1], &ret[i]);
+		n += 2;
+	}
+	return rc;
+}
+
+/* From the kernel, then from the modules that it depends on. */
+static int find_imports(struct session *s, const struct modref *r, struct modref_symbol *ret,
+			struct xerr *err)
+{
+	int rc = find_exports(s, r, "", 0, ret, err);
+
+	for (const char *at = r->depends; *at && !rc;) {
+		size_t n = strcspn(at, ",");
+
+		if (n)
+			rc = find_exports(s, r, at, n, ret, err);
+		at += n + (at[n] == ',');
+	}
+	return rc;
+}
+
+/* The address of the only symbol of that name, or 0. */
+static uint64_t symbol(struct session *s, const char *name)
+{
+	struct lens_lookup q = {0};
+	struct xerr ignored = {0};
+
+	snprintf(q.name, sizeof(q.name), "%s", name);
+	return !lens_lookup(s->lens, &q, 1, &ignored) && q.valid && q.nr_found == 1 ? q.found.addr.v
+										    : 0;
+}
+
+static uint64_t return_thunk(struct session *s)
+{
+	struct gva at = {symbol(s, "x86_return_thunk")};
+	struct xerr ignored = {0};
+	uint64_t v;
+
+	return at.v && !lens_read(s->lens, at, &v, sizeof(v), &ignored) ? v : 0;
+}
+
+/* What is asked while a module is compared. */
+struct question {
+	struct guard *g;
+	uint64_t tracer[2]; /* ftrace_caller, and a trampoline that ftrace lists */
+};
+
+/*
+ * A call that stands where the nop was: as the lens would judge it if it were put there now. The
+ * lens knows places that are protected; init code is not, and may lead where they do.
+ */
+static bool is_traced(void *arg, uint64_t addr, const uint8_t *bytes)
+{
+	static const uint8_t nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+	struct question *q = arg;
+	struct lens_judgement j = {0};
+	struct xerr ignored = {0};
+	struct gpa gpa;
+	uint64_t left, to;
+	int32_t away;
+
+	memcpy(&away, bytes + 1, sizeof(away));
+	to = addr + sizeof(nop5) + (uint64_t)(int64_t)away;
+	for (size_t i = 0; i < XO_ARRAY_SIZE(q->tracer); i++)
+		if (q->tracer[i] && q->tracer[i] == to)
+			return true;
+	if (lens_translate(q->g->s.lens, (struct gva){addr}, &gpa, &left, &ignored) ||
+	    sizeof(nop5) > XO_PAGE_SIZE - (gpa.v & XO_PAGE_MASK) ||
+	    lens_judge(q->g->s.lens, gpa, nop5, bytes, sizeof(nop5), &j, &ignored) || !j.legal ||
+	    j.kind != LENS_WRITE_FTRACE)
+		return false;
+	q->tracer[1] = to;
+	return true;
+}
+
+static bool read_kernel(void *arg, uint64_t addr, void *buf, size_t len_bytes)
+{
+	struct question *q = arg;
+	struct xerr ignored = {0};
+
+	return !lens_read(q->g->s.lens, (struct gva){addr}, buf, len_bytes, &ignored);
+}
+
+/* ---- the comparison ---- */
+
+struct copy {
+	struct modref_image image;
+	struct modref_symbol *import;
+};
+
+static void copy_free(struct copy *c)
+{
+	for (size_t i = 0; i < MODREF_PARTS; i++)
+		free(c->image.part[i].bytes);
+	free(c->import);
+}
+
+static bool is_wanted(enum modref_when when, size_t part)
+{
+	return when == MODREF_LOADING || part == MODREF_TEXT || part == MODREF_RODATA;
+}
+
+/* Return: 0; what cannot be read is left out, and so will differ */
+static int copy_parts(struct session *s, const struct modref *r, enum modref_when when,
+		      struct copy *c, struct xerr *err)
+{
+	for (size_t i = 0; i < MODREF_PARTS; i++) {
+		struct xerr ignored = {0};
+		uint8_t *p;
+		int rc;
+
+		if (!r->bytes[i] || !is_wanted(when, i))
+			continue;
+		p = malloc(r->bytes[i]);
+		if (!p)
+			return xerr_set(err, ENOMEM, "out of memory");
+		rc = lens_read(s->lens, (struct gva){c->image.part[i].base}, p, r->bytes[i],
+			       &ignored);
+		if (rc == -XO_EPEERDIED || rc == -XO_ETIMEOUT) {
+			free(p);
+			return xerr_set(err, rc, "%s", ignored.text);
+		}
+		if (rc)
+			free(p);
+		else
+			c->image.part[i].bytes = p;
+	}
+	return 0;
+}
+
+/* Executable pages are executable to their end: there may be nothing behind the code. */
+static bool tail_is_empty(struct session *s, uint64_t base, uint32_t bytes)
+{
+	uint8_t tail[XO_PAGE_SIZE];
+	size_t len = (size_t)(whole(bytes) - bytes);
+	struct xerr ignored = {0};
+
+	if (len && lens_read(s->lens, (struct gva){base + bytes}, tail, len, &ignored))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		if (tail[i] != tail[0] || (tail[i] != 0 && tail[i] != 0xcc))
+			return false;
+	return true;
+}
+
+static bool tails_are_empty(struct session *s, const struct modref *r, enum modref_when when,
+			    const uint64_t base[MODREF_PARTS])
+{
+	return tail_is_empty(s, base[MODREF_TEXT], r->bytes[MODREF_TEXT]) &&
+	       (when == MODREF_LIVE ||
+		tail_is_empty(s, base[MODREF_INIT_TEXT], r->bytes[MODREF_INIT_TEXT]));
+}
+
+static void name_difference(struct guard *g, const struct modref *r, const struct copy *c,
+			    const struct modref_difference *d, struct gate_verdict *v)
+{
+	struct gva at = {c->image.part[d->part].base + d->off};
+	struct xerr ignored = {0};
+	struct lens_symbol sym;
+	uint64_t off = 0;
+
+	if (d->import) {
+		say(v, "%s, which %s needs, is not in the guest", d->import, r->name);
+		return;
+	}
+	if (lens_symbolize(g->s.lens, at, &sym, &off, &ignored))
+		snprintf(sym.name, sizeof(sym.name), "?");
+	say(v, "not the file that is listed as %s: %s of its %s differs, at +0x%x (%.80s+0x%llx)",
+	    r->name, d->what, modref_part_name((enum modref_part)d->part), d->off, sym.name,
+	    (unsigned long long)off);
+}
+
+static int compare(struct guard *g, const struct lens_module *m, const struct modref *r,
+		   enum modref_when when, struct gate_verdict *v, struct xerr *err)
+{
+	struct question q = {.g = g, .tracer = {symbol(&g->s, "ftrace_caller")}};
+	const struct modref_guest guest = {.arg = &q,
+					   .return_thunk = return_thunk(&g->s),
+					   .is_traced = is_traced,
+					   .read = read_kernel};
+	XO_CLEANUP(copy_free) struct copy c = {0};
+	uint64_t base[MODREF_PARTS];
+	struct modref_difference d;
+	int rc;
+
+	place(r, m, base);
+	for (size_t i = 0; i < MODREF_PARTS; i++)
+		c.image.part[i].base = base[i];
+	if (when == MODREF_LOADING &&
+	    (!has_room(r, m, base) || m->addr.v != base[MODREF_DATA] + r->self_off)) {
+		say(v, "not the file that is listed as %s: its parts have other sizes", r->name);
+		return 0;
+	}
+	c.import = calloc(r->nr_imports + 1, sizeof(*c.import));
+	if (!c.import)
+		return xerr_set(err, ENOMEM, "out of memory");
+	c.image.import = c.import;
+	c.image.percpu = m->percpu.v;
+	rc = find_imports(&g->s, r, c.import, err);
+	if (!rc)
+		rc = copy_parts(&g->s, r, when, &c, err);
+	if (!rc)
+		rc = modref_compare(r, when, &c.image, &guest, &d);
+	if (rc)
+		return rc;
+	v->allowed = !d.differs && tails_are_empty(&g->s, r, when, base);
+	if (d.differs)
+		name_difference(g, r, &c, &d, v);
+	else if (!v->allowed)
+		say(v, "not the file that is listed as %s: there is something behind its code",
+		    r->name);
+	else
+		say(v, "it is the file that is listed");
+	return 0;
+}
+
+int gate_judge(struct guard *g, const struct lens_module *m, enum modref_when when,
+	       struct gate_verdict *ret, struct xerr *err)
+{
+	const struct modlist *l = g->gate->list;
+	const char *release = g->s.kernel.release;
+	ssize_t i = modlist_find(l, m->name, release, 0);
+	int rc = 0;
+
+	memcpy(ret->module, m->name, sizeof(ret->module));
+	if (i < 0)
+		say(ret, "no module of that name is listed for %s", release);
+	for (; i >= 0 && !rc && !ret->allowed;
+	     i = modlist_find(l, m->name, release, (size_t)i + 1)) {
+		_cleanup_modref_ struct modref *r = NULL;
+
+		rc = modlist_unpack(&r, &l->entry[i]);
+		if (rc)
+			return xerr_set(err, rc, "list of modules: %s: its reference is damaged",
+					m->name);
+		ret->entry = &l->entry[i];
+		rc = compare(g, m, r, when, ret, err);
+	}
+	return rc;
+}
