@@ -13,7 +13,7 @@
 
 #define FOLD_ENTRIES	  128
 #define FOLD_COARSE	  32 /* kinds with their verdicts; the last takes what finds no room */
-#define FOLD_SAID	  16			/* as often it is said all the same */
+#define FOLD_SAID	  16 /* as often it is said all the same */
 #define FOLD_FIRST_NS	  UINT64_C(1000000000)	/* said again after a second, if it goes on */
 #define FOLD_LAST_NS	  UINT64_C(64000000000) /* then after two, four, ... this */
 #define FOLD_BURST	  500			/* different things that are said at once */
