@@ -27,8 +27,8 @@ endif
 endif
 
 PKGS := jansson libcrypto libarchive libelf libbpf capstone sqlite3 libseccomp libvirt \
-	libvirt-qemu liblz4 libzstd liblzma zlib smartcols tss2-esys tss2-mu tss2-tctildr \
-	libmicrohttpd
+	libvirt-qemu liblz4 libzstd liblzma zlib smartcols libcyaml yaml-0.1 libical \
+	tss2-esys tss2-mu tss2-tctildr libmicrohttpd
 SAN_FLAGS := -fsanitize=address$(comma)undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 CPPFLAGS += -I. -D_GNU_SOURCE $(shell pkg-config --cflags $(PKGS))
 CFLAGS   ?= -O2 -g
@@ -205,6 +205,8 @@ install: all
 		$(DESTDIR)$(PREFIX)/libexec/exopatch/
 	install -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/exopatch/
 	cp -r docs $(DESTDIR)$(PREFIX)/share/doc/exopatch/
+	install -d $(DESTDIR)$(PREFIX)/share/doc/exopatch/policy
+	cp -r policy/examples policy/schema $(DESTDIR)$(PREFIX)/share/doc/exopatch/policy/
 	install -m 644 guest-shim/*.c guest-shim/*.h guest-shim/Kbuild \
 		$(DESTDIR)$(PREFIX)/src/exopatch-shim/
 

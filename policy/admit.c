@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "policy/policy.h"
+#include "policy/admit.h"
 
 #include <string.h>
 

@@ -10,6 +10,8 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <libvirt/libvirt.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +21,7 @@
 #include "tests/lib/patching.h"
 
 #define EVENT_NS  UINT64_C(3000000000)
+#define BOOT_MS	  30000
 #define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 static struct lvenv *env;
@@ -170,12 +173,64 @@ static void shared_ram(void **state)
 	domain_is_guarded("shared", false);
 }
 
-int main(void)
+/* libvirt passes QEMU's events on; nobody else would know of a reset. */
+static void reset_domain(void)
+{
+	virConnectPtr conn = virConnectOpen(vm[3]);
+	virDomainPtr domain = conn ? virDomainLookupByName(conn, vm[1]) : NULL;
+
+	assert_non_null(domain);
+	assert_int_equal(virDomainReset(domain, 0), 0);
+	virDomainFree(domain);
+	virConnectClose(conn);
+}
+
+static bool is_connected(void)
+{
+	json_t *status = guardrun_status(guard);
+	bool yes = status && json_is_true(json_object_get(status, "connected"));
+
+	json_decref(status);
+	return yes;
+}
+
+static void killed_and_reset(void **state)
+{
+	const struct lvenv_opts opts = {.name = "reset", .vcpus = 1};
+	pid_t pid;
+
+	(void)state;
+	vm[1] = opts.name;
+	assert_int_equal(lvenv_boot(env, &opts, &g), 0);
+	assert_int_equal(guest_wait_boot(g), 0);
+	guard = guardrun_start_on(vm, "enforce", NULL);
+	assert_non_null(guard);
+	pid = (pid_t)guardrun_number(guard, "guard_pid");
+	assert_true(pid > 1);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	assert_true(guardrun_saw(guard, "guard-restarted", BOOT_MS));
+	attack_is_put_back();
+	for (int i = 0; i < 100 && !is_connected(); i++)
+		xo_sleep_ns(50000000);
+	assert_true(is_connected());
+	reset_domain();
+	assert_true(guardrun_saw(guard, "guest-reset", BOOT_MS));
+	assert_int_equal(guest_wait_boot(g), 0);
+	assert_true(guardrun_saw(guard, "guard-on", BOOT_MS));
+	attack_is_put_back();
+	assert_int_equal(guardrun_missing(guard), 0);
+	assert_true(guest_dmesg_clean(g));
+}
+
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(private_ram, end_domain),
 		cmocka_unit_test_teardown(shared_ram, end_domain),
+		cmocka_unit_test_teardown(killed_and_reset, end_domain),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -208,15 +208,6 @@ static void migrate(const char *uri)
 	assert_int_equal(guest_qmp(g, "migrate", json_pack("{s:s}", "uri", uri), NULL), 0);
 }
 
-static void capability(const char *name, bool on)
-{
-	assert_int_equal(guest_qmp(g, "migrate-set-capabilities",
-				   json_pack("{s:[{s:s,s:b}]}", "capabilities", "capability", name,
-					     "state", (int)on),
-				   NULL),
-			 0);
-}
-
 /* Wait for the end of it. Return: whether it was completed */
 static bool migrated(void)
 {
@@ -229,8 +220,9 @@ static bool migrated(void)
 		text = json_string_value(json_object_get(answer, "status"));
 		status = strdup(text ? text : "");
 		json_decref(answer);
-		if (!strcmp(status, "completed") || !strcmp(status, "failed"))
-			return *status == 'c';
+		if (!strcmp(status, "completed") || !strcmp(status, "failed") ||
+		    !strcmp(status, "cancelled"))
+			return !strcmp(status, "completed");
 		xo_sleep_ns(50000000);
 	}
 	return false;
@@ -254,49 +246,43 @@ static void migrated_away(void **state)
 	assert_true(WIFEXITED(status) && !WEXITSTATUS(status));
 }
 
+static int capability(const char *name, bool on)
+{
+	return guest_qmp(
+		g, "migrate-set-capabilities",
+		json_pack("{s:[{s:s,s:b}]}", "capabilities", "capability", name, "state", (int)on),
+		NULL);
+}
+
 /*
- * QEMU wants a userfaultfd of its own: it cannot have one beside ours, and we none beside its. It
- * only ever does for memory that is private to it.
+ * QEMU wants a userfaultfd of its own. It tries when it is told that it may, so under a guard it
+ * may not; told before, it fails later, and the guard says why. Nor can we beside its.
  */
 static void background_snapshot(void **state)
 {
-	const struct guest_opts opts = {
-		.package = GUEST_6_1, .vcpus = 1, .mem_mib = 256, .private_ram = true};
-	_cleanup_exo_ struct exo private = {0}, e = {0};
+	_cleanup_exo_ struct exo e = {0};
 
 	(void)state;
-	assert_int_equal(guest_boot(&g, &opts), 0);
-	assert_int_equal(EXO(&private, g, "inspect"), 0);
-	if (!json_is_true(json_object_get(private.doc, "eligible"))) {
-		print_message("skipped: RAM that is private to QEMU cannot be guarded\n");
-		skip();
-	}
+	begin();
+	assert_int_not_equal(capability("background-snapshot", true), 0);
+	stop();
+	assert_int_equal(capability("background-snapshot", true), 0);
 	guard = guardrun_start(g, "enforce", NULL);
 	assert_non_null(guard);
-	capability("background-snapshot", true);
 	migrate("exec:cat >/dev/null");
 	assert_false(migrated());
 	assert_true(guardrun_saw(guard, "userfaultfd-wanted", PATIENT_MS));
+	assert_int_equal(guest_resume(g), 0); /* QEMU 7.2 leaves it stopped */
 	guards();
 	stop();
-	/* As slow as can be, so that it goes on while we try. */
-	assert_int_equal(guest_qmp(g, "migrate-set-parameters",
-				   json_pack("{s:i}", "max-bandwidth", 4096), NULL),
-			 0);
-	migrate("exec:cat >/dev/null");
+	/* So slowly that it goes on while we try. */
+	migrate("exec:for i in $(seq 400); do head -c 65536 >/dev/null; sleep 0.02; done");
 	xo_sleep_ns(500000000);
 	assert_int_equal(EXO(&e, g, "guard"), 0);
 	assert_int_equal(e.rc, 1);
 	print_message("guard beside a background snapshot: %s\n",
 		      exo_str(&e, "error", "detail", NULL));
 	assert_non_null(strstr(exo_str(&e, "error", "detail", NULL), "try again"));
-	assert_int_equal(guest_qmp(g, "migrate_cancel", NULL, NULL), 0);
-	xo_sleep_ns(500000000);
-	capability("background-snapshot", false);
-	guard = guardrun_start(g, "enforce", NULL);
-	assert_non_null(guard);
-	guards();
-	finish();
 }
 
 static int setup(void **state)

@@ -21,6 +21,8 @@ struct agent_opts {
 	struct tgt_spec target;
 	const char *state_dir; /* journal; NULL: /var/lib/exopatch */
 	const char *trust_dir; /* NULL: /etc/exopatch/trust */
+	const char *policy;    /* apply only what this file allows; NULL: no policy */
+	const char *facts;     /* more facts for it, JSON; NULL: what this host sees */
 	enum agent_home home;
 	uint64_t timeout_ns; /* how long to go on when functions are busy */
 	/* called now and then from long work, with what is being done; may be NULL */

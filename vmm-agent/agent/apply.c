@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/fault.h"
 #include "base/util.h"
+#include "vmm-agent/agent/decide.h"
 #include "vmm-agent/agent/facts.h"
 #include "vmm-agent/agent/ops.h"
 #include "vmm-agent/agent/resolve.h"
@@ -105,8 +106,8 @@ static bool worth_resolving(const struct refusal *why)
 }
 
 /* Everything that can be refused is refused here, before the first write. */
-static int prepare(struct session *s, const struct pkg *p, struct jrow *row, struct refusal *why,
-		   struct xerr *err)
+static int prepare(struct session *s, const struct pkg *p, struct jrow *row, json_t **decision,
+		   struct refusal *why, struct xerr *err)
 {
 	const struct pkg_manifest *m = pkg_manifest(p);
 	_cleanup_resolved_ struct resolved r = {0};
@@ -126,6 +127,8 @@ static int prepare(struct session *s, const struct pkg *p, struct jrow *row, str
 		rc = resolve_package(s, p, &r, why, err);
 	if (!rc)
 		rc = find_home(s, &home, why, err);
+	if (!rc)
+		rc = decide_apply(s, p, home.nr_pages != 0, decision, why, err);
 	if (rc || why->nr)
 		return rc;
 	describe_row(s, p, row);
@@ -204,7 +207,7 @@ int op_apply(struct session *s, const char *path, json_t **ret, struct refusal *
 {
 	XO_CLEANUP(pkg_free_ptr) struct pkg *p = NULL;
 	_cleanup_jrow_ struct jrow row = {0};
-	_cleanup_json_ json_t *doc = NULL;
+	_cleanup_json_ json_t *doc = NULL, *decision = NULL;
 	struct change_result result = {0};
 	uint64_t start = xo_now_ns(), verified;
 	int rc;
@@ -212,7 +215,7 @@ int op_apply(struct session *s, const char *path, json_t **ret, struct refusal *
 	rc = load_package(s->opts, path, &p, why, err);
 	verified = xo_now_ns();
 	if (!rc && p)
-		rc = prepare(s, p, &row, why, err);
+		rc = prepare(s, p, &row, &decision, why, err);
 	/* Before the first byte is written: whoever dies then must not forget it. */
 	if (!rc && !why->nr)
 		rc = remember(s, pkg_manifest(p), err);
@@ -222,6 +225,7 @@ int op_apply(struct session *s, const char *path, json_t **ret, struct refusal *
 		return rc;
 	doc = op_doc(s, "apply");
 	if (!doc || (p && json_object_set_new(doc, "signers", signers_json(p))) ||
+	    (decision && json_object_set(doc, "decision", decision)) ||
 	    (row.id && json_object_set_new(doc, "patch", op_row_json(&row))) ||
 	    (result.attempts && json_object_set_new(doc, "hold", change_result_json(&result))) ||
 	    json_object_set_new(doc, "times_ms",

@@ -73,9 +73,13 @@ static int connect_to(const struct sockaddr_un *addr)
 static json_t *request_json(const struct agent_opts *o, const char *argument)
 {
 	_cleanup_free_ char *trust = o->trust_dir ? realpath(o->trust_dir, NULL) : NULL;
+	_cleanup_free_ char *policy = o->policy ? realpath(o->policy, NULL) : NULL;
+	_cleanup_free_ char *facts = o->facts ? realpath(o->facts, NULL) : NULL;
 
-	return json_pack("{s:s*,s:s*,s:i,s:I}", "argument", argument, "trust_dir", trust, "home",
-			 (int)o->home, "timeout_ns", (json_int_t)o->timeout_ns);
+	/* A file that is not there must not be one that was not asked for. */
+	return json_pack("{s:s*,s:s*,s:s*,s:s*,s:i,s:I}", "argument", argument, "trust_dir", trust,
+			 "policy", policy ? policy : o->policy, "facts", facts ? facts : o->facts,
+			 "home", (int)o->home, "timeout_ns", (json_int_t)o->timeout_ns);
 }
 
 static int take_reasons(json_t *list, struct refusal *why)
@@ -248,7 +252,7 @@ static bool same_user(int fd)
 static int parse_request(const struct msg *m, struct control_request *ret)
 {
 	struct control_request r = {.op = (enum control_op)m->head.op};
-	const char *argument = NULL, *trust = NULL;
+	const char *argument = NULL, *trust = NULL, *policy = NULL, *facts = NULL;
 	json_int_t timeout_ns = 0;
 	int home = 0;
 
@@ -257,8 +261,9 @@ static int parse_request(const struct msg *m, struct control_request *ret)
 	r.strings =
 		json_loadb((const char *)m->body, m->head.len_bytes, JSON_REJECT_DUPLICATES, NULL);
 	if (!r.strings ||
-	    json_unpack_ex(r.strings, NULL, JSON_STRICT, "{s?s,s?s,s:i,s:I}", "argument", &argument,
-			   "trust_dir", &trust, "home", &home, "timeout_ns", &timeout_ns) ||
+	    json_unpack_ex(r.strings, NULL, JSON_STRICT, "{s?s,s?s,s?s,s?s,s:i,s:I}", "argument",
+			   &argument, "trust_dir", &trust, "policy", &policy, "facts", &facts,
+			   "home", &home, "timeout_ns", &timeout_ns) ||
 	    home < AGENT_HOME_AUTO || home > AGENT_HOME_SHIM || timeout_ns < 0) {
 		json_decref(r.strings);
 		return -XO_EPROTO;
@@ -269,6 +274,8 @@ static int parse_request(const struct msg *m, struct control_request *ret)
 	}
 	r.argument = argument ? strdup(argument) : NULL;
 	r.opts = (struct agent_opts){.trust_dir = trust,
+				     .policy = policy,
+				     .facts = facts,
 				     .home = (enum agent_home)home,
 				     .timeout_ns = (uint64_t)timeout_ns};
 	*ret = r;

@@ -4,7 +4,7 @@
 #define EXOPATCH_AGENT_FACTS_H
 
 #include "package/package.h"
-#include "policy/policy.h"
+#include "policy/admit.h"
 #include "vmm-agent/agent/session.h"
 
 /** struct facts - owns the arrays in @f; zero-initialise, facts_free */

@@ -100,26 +100,30 @@ bool fold_take(struct fold *f, const char *kind, const char *verdict, const json
 	       uint64_t now_ns)
 {
 	_cleanup_free_ char *brief = brief_of(details);
-	const char *said = verdict ? verdict : "";
+	const char *text = verdict ? verdict : "";
 	struct fold_entry *e;
 	uint64_t key;
 
 	if (!brief)
 		return true;
-	key = hash(kind, said, brief);
+	key = hash(kind, text, brief);
 	e = find(f->entry, FOLD_ENTRIES, key);
-	if (e) {
+	if ((e && e->said >= FOLD_SAID) || !may_say(f, text, now_ns)) {
+		if (!e) {
+			count_coarsely(f, kind, text, now_ns);
+			return false;
+		}
 		e->repeated++;
 		f->folded++;
 		return false;
 	}
-	if (!may_say(f, said, now_ns)) {
-		count_coarsely(f, kind, said, now_ns);
-		return false;
+	if (!e) {
+		e = find(f->entry, FOLD_ENTRIES, 0);
+		if (e)
+			begin(e, key, kind, text, brief, now_ns);
 	}
-	e = find(f->entry, FOLD_ENTRIES, 0);
 	if (e)
-		begin(e, key, kind, said, brief, now_ns);
+		e->said++;
 	return true;
 }
 
@@ -150,7 +154,7 @@ static json_t *due(struct fold_entry *list, size_t nr, uint64_t now_ns, bool all
 			continue;
 		}
 		o = say(e, now_ns);
-		e->repeated = 0;
+		e->repeated = e->said = 0;
 		e->since_ns = now_ns;
 		if (e->interval_ns < FOLD_LAST_NS)
 			e->interval_ns *= 2;

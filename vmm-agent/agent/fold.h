@@ -13,6 +13,7 @@
 
 #define FOLD_ENTRIES	  128
 #define FOLD_COARSE	  32 /* kinds with their verdicts; the last takes what finds no room */
+#define FOLD_SAID	  16			/* as often it is said all the same */
 #define FOLD_FIRST_NS	  UINT64_C(1000000000)	/* said again after a second, if it goes on */
 #define FOLD_LAST_NS	  UINT64_C(64000000000) /* then after two, four, ... this */
 #define FOLD_BURST	  500			/* different things that are said at once */
@@ -25,7 +26,8 @@
 struct fold_entry {
 	uint64_t key; /* 0: free */
 	uint64_t since_ns, interval_ns;
-	uint64_t repeated; /* how often it was not said since then */
+	uint64_t said;	   /* how often since then */
+	uint64_t repeated; /* ... and how often it was not */
 	char kind[FOLD_NAME_SIZE];
 	char verdict[FOLD_VERDICT_SIZE]; /* "" for none */
 	char brief[FOLD_BRIEF_SIZE];	 /* JSON of what stays the same, or "" */

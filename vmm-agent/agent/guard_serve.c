@@ -126,6 +126,7 @@ static int dispatch(struct guard *g, struct control_request *r, json_t **ret, st
 	r->opts.state_dir = g->opts->agent.state_dir;
 	r->opts.target = g->opts->agent.target;
 	g->s.opts = &r->opts;
+	g->s.guarded = true;
 	g->s.opened_ns = xo_now_ns();
 	rc = session_journal(&g->s, err);
 	if (!rc)

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "base/util.h"
+#include "vmm-agent/agent/decide.h"
 #include "vmm-agent/agent/home.h"
 #include "vmm-agent/agent/ops.h"
 
@@ -39,6 +40,17 @@ static int homes(struct session *s, json_t *list, struct refusal *why, struct xe
 	return 0;
 }
 
+/* What was done to the VM, if anything was ever: inspect makes no journal. */
+static int read_journal(struct session *s, struct xerr *err)
+{
+	const char *dir = s->opts->state_dir ? s->opts->state_dir : AGENT_STATE_DIR;
+	_cleanup_free_ char *path = NULL;
+
+	if (asprintf(&path, "%s/journal.db", dir) < 0)
+		return xerr_set(err, ENOMEM, "out of memory");
+	return s->journal || access(path, F_OK) ? 0 : session_journal(s, err);
+}
+
 int op_inspect(struct session *s, json_t **ret, struct refusal *why, struct xerr *err)
 {
 	_cleanup_json_ json_t *doc = NULL, *list = json_array();
@@ -46,11 +58,14 @@ int op_inspect(struct session *s, json_t **ret, struct refusal *why, struct xerr
 
 	if (s->discovered)
 		rc = homes(s, list, why, err);
+	rc = rc ? rc : read_journal(s, err);
 	if (rc)
 		return rc;
 	doc = op_doc(s, "inspect");
 	if (!doc || json_object_set(doc, "homes", list) ||
 	    json_object_set_new(doc, "eligible", json_boolean(!why->nr)) ||
+	    (s->discovered &&
+	     json_object_set_new(doc, "facts", decide_vm_facts(s, json_array_size(list) != 0))) ||
 	    json_object_set_new(doc, "time_ms",
 				json_real((double)(xo_now_ns() - s->opened_ns) / 1e6)))
 		return xerr_set(err, ENOMEM, "out of memory");

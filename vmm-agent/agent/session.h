@@ -16,6 +16,7 @@ struct session {
 	struct lens *lens;
 	bool lens_reads_qemu; /* RAM is private to QEMU: it sees the regions without a file too */
 	struct mon *mon;      /* session_monitor starts it */
+	bool guarded;	      /* it is a guard's, which has the VM armed */
 	bool discovered;
 	struct lens_kernel kernel;
 	char build_id[41];

@@ -45,6 +45,9 @@ void cli_print_status(FILE *out, const json_t *doc);
 void cli_print_recover(FILE *out, const json_t *doc);
 void cli_print_guard(FILE *out, const json_t *doc);
 
+/** cli_policy - `exopatch policy`: its own options, no VM. Return: the exit code */
+int cli_policy(int argc, char **argv);
+
 /** cli_report - print the outcome, readable or as one JSON document. Return: the exit code */
 int cli_report(const struct cli_command *cmd, const struct cli_args *a, int rc, json_t *doc,
 	       const struct refusal *why, const struct xerr *err);

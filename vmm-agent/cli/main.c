@@ -95,6 +95,8 @@ static const struct {
 	{"verify", "EVIDENCE", "Judge an evidence directory, offline.", cli_verify},
 	{"log", "show|...", "Read the transparency log.", cli_log},
 	{"modules", "allow", "List the modules that a guarded guest may load.", cli_modules},
+	{"policy", "check|...", "Who may be patched, when, in what order, and why not now.",
+	 cli_policy},
 };
 
 static void usage(FILE *out)

@@ -14,6 +14,8 @@ enum {
 	OPT_CONNECT,
 	OPT_STATE,
 	OPT_TRUST,
+	OPT_POLICY,
+	OPT_FACTS,
 	OPT_HOME,
 	OPT_TIMEOUT,
 	OPT_MODE,
@@ -31,6 +33,8 @@ static const struct argp_option options[] = {
 	{"connect", OPT_CONNECT, "URI", 0, "libvirt's URI (default: libvirt's own choice)", 1},
 	{"state", OPT_STATE, "DIR", 0, "journal directory (default: " AGENT_STATE_DIR ")", 2},
 	{"trust", OPT_TRUST, "DIR", 0, "trust directory (default: " AGENT_TRUST_DIR ")", 2},
+	{"policy", OPT_POLICY, "FILE", 0, "apply only what this policy allows now", 2},
+	{"facts", OPT_FACTS, "FILE", 0, "facts for the policy, besides those of the VM itself", 2},
 	{"home", OPT_HOME, "window|shim|auto", 0,
 	 "where new code goes (default: auto, the firmware window, else the shim)", 3},
 	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "how long to retry while functions are busy (30)",
@@ -174,6 +178,10 @@ static void check_complete(struct argp_state *st, const struct parse *p)
 
 	if (!t->qmp_path == !t->domain)
 		argp_error(st, "name the VM with one of --qmp PATH and --domain NAME");
+	if (p->args->agent.policy && strcmp(p->cmd->name, "apply") != 0)
+		argp_error(st, "--policy goes with apply");
+	if (p->args->agent.facts && !p->args->agent.policy)
+		argp_error(st, "--facts goes with --policy");
 	if (t->connect_uri && !t->domain)
 		argp_error(st, "--connect goes with --domain");
 	if (p->cmd->operand && !p->cmd->optional && !p->args->operand)
@@ -200,6 +208,12 @@ static error_t parse_one(int key, char *arg, struct argp_state *st)
 		break;
 	case OPT_TRUST:
 		o->trust_dir = arg;
+		break;
+	case OPT_POLICY:
+		o->policy = arg;
+		break;
+	case OPT_FACTS:
+		o->facts = arg;
 		break;
 	case OPT_HOME:
 		parse_home(st, arg, &o->home);

@@ -21,7 +21,7 @@
 #define MAX_RUNNING	(2ul * GKERNEL_MAX_CPUS) /* two per CPU amid a switch */
 #define MAX_TRACE_BYTES 8192 /* SHADOW_STACK_SIZE is 4096; 50 entries of 40 bytes before 6.11 */
 #define MAX_STACK_BYTES (UINT64_C(512) << 20) /* looked at in one pass */
-#define MAX_RETHOOKS	(1u << 20)
+#define MAX_RETHOOKS	(1u << 16)
 #define IRQ_STACK_BYTES 16384 /* IRQ_STACK_SIZE, asm/page_64_types.h */
 #define KERNEL_HALF	(UINT64_C(1) << 63)
 

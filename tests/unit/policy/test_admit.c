@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "policy/policy.h"
+#include "policy/admit.h"
 
 static const char *const f_one[] = {"do_one"}, *const f_two[] = {"do_two", "do_one"};
 static const char *const needs[] = {"base", "other"};

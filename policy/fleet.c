@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: Apache-2.0
+/* From facts files to a fleet: all of it or nothing. */
+#include "policy/fleet.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "policy/times.h"
+
+/* ---- words ---- */
+
+static uint32_t hash_of(const char *s, size_t len)
+{
+	uint32_t h = 2166136261U; /* FNV-1a */
+
+	for (size_t i = 0; i < len; i++)
+		h = (h ^ (uint8_t)s[i]) * 16777619U;
+	return h;
+}
+
+static bool grow_slots(struct pol_fleet *f)
+{
+	size_t nr = f->nr_slots ? 2 * f->nr_slots : 1024;
+	const struct word **slot = calloc(nr, sizeof(struct word *));
+
+	if (!slot)
+		return false;
+	for (size_t i = 0; i < f->nr_slots; i++) {
+		size_t at = f->slot[i] ? f->slot[i]->hash : 0;
+
+		if (!f->slot[i])
+			continue;
+		while (slot[at & (nr - 1)])
+			at++;
+		slot[at & (nr - 1)] = f->slot[i];
+	}
+	free(f->slot);
+	f->slot = slot;
+	f->nr_slots = nr;
+	return true;
+}
+
+const struct word *fleet_word(struct pol_fleet *f, const char *s, size_t len)
+{
+	uint32_t hash = hash_of(s, len);
+	struct word *w;
+	size_t at;
+
+	if (2 * f->nr_words >= f->nr_slots && !grow_slots(f))
+		return NULL;
+	for (at = hash; f->slot[at & (f->nr_slots - 1)]; at++) {
+		const struct word *have = f->slot[at & (f->nr_slots - 1)];
+
+		if (have->hash == hash && !strncmp(have->text, s, len) && !have->text[len])
+			return have;
+	}
+	w = arena_get(&f->arena, 1, sizeof(*w) + len + 1);
+	if (!w)
+		return NULL;
+	w->id = (uint32_t)f->nr_words++;
+	w->hash = hash;
+	memcpy(w->text, s, len);
+	f->slot[at & (f->nr_slots - 1)] = w;
+	return w;
+}
+
+/* ---- files ---- */
+
+struct loader {
+	struct fact_reader r;
+	json_t *root[POL_MAX_FILES];
+	size_t nr_files;
+	size_t room_vms, room_patches;
+	/* For the digest: one for each VM and patch, in the order they were read. */
+	uint8_t (*vm_digest)[XO_SHA256_BYTES];
+	uint8_t (*patch_digest)[XO_SHA256_BYTES];
+};
+
+static void check_top(struct loader *l, const json_t *root)
+{
+	static const char *const keys[] = {"format", "at", "vms", "patches"};
+	const char *key, *format;
+	json_t *v;
+	int64_t at;
+
+	json_object_foreach((json_t *)root, key, v)
+	{
+		bool known = false;
+
+		for (size_t i = 0; i < XO_ARRAY_SIZE(keys); i++)
+			known = known || !strcmp(key, keys[i]);
+		if (!known)
+			pol_errors_add(l->r.errors, l->r.file, 0, 0, "%s is no key of facts", key);
+	}
+	format = json_string_value(json_object_get(root, "format"));
+	if (!format || strcmp(format, "facts/1") != 0)
+		pol_errors_add(l->r.errors, l->r.file, 0, 0, "format must be facts/1");
+	v = json_object_get(root, "at");
+	if (!v || !json_is_string(v) || !pol_parse_time(json_string_value(v), &at))
+		pol_errors_add(l->r.errors, l->r.file, 0, 0,
+			       "at must be the time of the facts, YYYY-MM-DDTHH:MM:SSZ");
+	else if (at > l->r.at)
+		pol_errors_add(l->r.errors, l->r.file, 0, 0, "at comes from the future");
+	else if (at < l->r.fleet->at)
+		l->r.fleet->at = at;
+}
+
+/* A list that cannot be read is taken out, so that the rest can be. */
+static size_t count_items(struct loader *l, json_t *root, const char *key, size_t have, size_t max)
+{
+	const json_t *list = json_object_get(root, key);
+	size_t nr = json_array_size(list);
+
+	if (!list || (json_is_array(list) && nr <= max - have))
+		return have + nr;
+	if (!json_is_array(list))
+		pol_errors_add(l->r.errors, l->r.file, 0, 0, "%s must be a list of objects", key);
+	else
+		pol_errors_add(l->r.errors, l->r.file, 0, 0, "%s: more than %zu in all", key, max);
+	json_object_del(root, key);
+	return have;
+}
+
+static void parse_files(struct loader *l, const struct pol_text *file)
+{
+	for (size_t i = 0; i < l->nr_files; i++) {
+		json_error_t e;
+
+		l->r.file = file[i].name;
+		if (file[i].text.len_bytes > POL_FACTS_MAX_BYTES) {
+			pol_errors_add(l->r.errors, file[i].name, 0, 0, "larger than %u bytes",
+				       POL_FACTS_MAX_BYTES);
+			continue;
+		}
+		l->root[i] = json_loadb((const char *)file[i].text.p, file[i].text.len_bytes,
+					JSON_REJECT_DUPLICATES, &e);
+		if (!l->root[i]) {
+			pol_errors_add(
+				l->r.errors, file[i].name, e.line > 0 ? (unsigned int)e.line : 0,
+				e.column > 0 ? (unsigned int)e.column : 0, "not JSON: %s", e.text);
+			continue;
+		}
+		if (!json_is_object(l->root[i])) {
+			pol_errors_add(l->r.errors, file[i].name, 1, 1, "must be an object");
+			continue;
+		}
+		check_top(l, l->root[i]);
+		l->room_vms = count_items(l, l->root[i], "vms", l->room_vms, FACT_MAX_VMS);
+		l->room_patches =
+			count_items(l, l->root[i], "patches", l->room_patches, FACT_MAX_PATCHES);
+	}
+}
+
+static int digest_of(const json_t *o, uint8_t out[XO_SHA256_BYTES])
+{
+	_cleanup_free_ char *s = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
+
+	return s ? xo_sha256(SPAN(s, strlen(s)), out) : -ENOMEM;
+}
+
+static void read_items(struct loader *l, const json_t *root, const char *key,
+		       const struct fact_field *fields, void *to, size_t size, size_t *nr,
+		       uint8_t (*digest)[XO_SHA256_BYTES])
+{
+	const struct fact_path list = {.key = key};
+	const json_t *o;
+	size_t i;
+
+	json_array_foreach(json_object_get(root, key), i, o)
+	{
+		const struct fact_path path = {.up = &list, .index = i};
+
+		fact_read(&l->r, &path, o, fields, (char *)to + *nr * size);
+		if (!l->r.rc)
+			l->r.rc = digest_of(o, digest[*nr]);
+		if (l->r.rc)
+			return;
+		++*nr;
+	}
+}
+
+static int read_files(struct loader *l, const struct pol_text *file)
+{
+	struct pol_fleet *f = l->r.fleet;
+
+	f->vm = calloc(l->room_vms + 1, sizeof(*f->vm));
+	f->patch = calloc(l->room_patches + 1, sizeof(*f->patch));
+	l->vm_digest = calloc(l->room_vms + 1, sizeof(*l->vm_digest));
+	l->patch_digest = calloc(l->room_patches + 1, sizeof(*l->patch_digest));
+	if (!f->vm || !f->patch || !l->vm_digest || !l->patch_digest)
+		return -ENOMEM;
+	for (size_t i = 0; !l->r.rc && i < l->nr_files; i++) {
+		l->r.file = file[i].name;
+		read_items(l, l->root[i], "vms", vm_fields, f->vm, sizeof(*f->vm), &f->nr_vms,
+			   l->vm_digest);
+		if (!l->r.rc)
+			read_items(l, l->root[i], "patches", patch_fields, f->patch,
+				   sizeof(*f->patch), &f->nr_patches, l->patch_digest);
+	}
+	return l->r.rc;
+}
+
+/* ---- what a table cannot say ---- */
+
+static int by_vm_name(const void *a, const void *b)
+{
+	return strcmp(((const struct vm *)a)->name->text, ((const struct vm *)b)->name->text);
+}
+
+static int by_patch_id(const void *a, const void *b)
+{
+	return strcmp(((const struct patch *)a)->id->text, ((const struct patch *)b)->id->text);
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+	return memcmp(a, b, XO_SHA256_BYTES);
+}
+
+#define WRONG(l, ...) pol_errors_add((l)->r.errors, "facts", 0, 0, __VA_ARGS__)
+
+static void check_vms(struct loader *l)
+{
+	const struct pol_fleet *f = l->r.fleet;
+
+	for (size_t i = 0; i < f->nr_vms; i++) {
+		const struct vm *vm = &f->vm[i];
+
+		if (i && f->vm[i - 1].name == vm->name)
+			WRONG(l, "VM '%s' is there twice", vm->name->text);
+		for (uint32_t k = 0; k < vm->nr_applied; k++)
+			if (vm->applied[k].watched_until &&
+			    vm->applied[k].watched_until < vm->applied[k].at)
+				WRONG(l, "VM '%s': patch '%s' was watched before it was applied",
+				      vm->name->text, vm->applied[k].id->text);
+	}
+}
+
+static long find_patch_word(const struct pol_fleet *f, const struct word *id)
+{
+	return pol_find_patch(f, id->text);
+}
+
+enum { UNSEEN, OPEN, DONE };
+
+/* Depth first through the prerequisites, without recursion: @stack has a place for each patch. */
+static bool on_cycle(const struct pol_fleet *f, size_t start, uint8_t *mark, uint32_t *stack,
+		     uint32_t *next)
+{
+	size_t depth = 0;
+
+	stack[0] = (uint32_t)start;
+	next[start] = 0;
+	mark[start] = OPEN;
+	for (;;) {
+		const struct patch *p = &f->patch[stack[depth]];
+		long need;
+
+		if (next[stack[depth]] == p->requires.nr) {
+			mark[stack[depth]] = DONE;
+			if (!depth--)
+				return false;
+			continue;
+		}
+		need = find_patch_word(f, p->requires.word[next[stack[depth]]++]);
+		if (need < 0 || mark[need] == DONE)
+			continue;
+		if (mark[need] == OPEN)
+			return true;
+		stack[++depth] = (uint32_t)need;
+		next[need] = 0;
+		mark[need] = OPEN;
+	}
+}
+
+static int check_prerequisites(struct loader *l)
+{
+	const struct pol_fleet *f = l->r.fleet;
+	_cleanup_free_ uint8_t *mark = calloc(f->nr_patches + 1, sizeof(*mark));
+	_cleanup_free_ uint32_t *stack = calloc(f->nr_patches + 1, sizeof(*stack));
+	_cleanup_free_ uint32_t *next = calloc(f->nr_patches + 1, sizeof(*next));
+
+	if (!mark || !stack || !next)
+		return -ENOMEM;
+	for (size_t i = 0; i < f->nr_patches; i++)
+		if (mark[i] == UNSEEN && on_cycle(f, i, mark, stack, next)) {
+			WRONG(l, "patch '%s': its prerequisites lead back to it or form a cycle",
+			      f->patch[i].id->text);
+			break;
+		}
+	return 0;
+}
+
+static void check_patches(struct loader *l)
+{
+	const struct pol_fleet *f = l->r.fleet;
+
+	for (size_t i = 0; i < f->nr_patches; i++) {
+		const struct patch *p = &f->patch[i];
+
+		if (i && f->patch[i - 1].id == p->id)
+			WRONG(l, "patch '%s' is there twice", p->id->text);
+		if (p->kind == PATCH_HOTPATCH && !p->build_ids.nr)
+			WRONG(l, "patch '%s': a hotpatch needs build_ids", p->id->text);
+		if (p->kind == PATCH_HOTPATCH && (p->kernels.nr || p->kernel))
+			WRONG(l, "patch '%s': kernel and kernels are for a baseline", p->id->text);
+		if (p->kind == PATCH_BASELINE && (!p->kernels.nr || !p->kernel || !p->baseline))
+			WRONG(l, "patch '%s': a baseline needs kernel, kernels and baseline",
+			      p->id->text);
+		if (p->kind == PATCH_BASELINE && p->build_ids.nr)
+			WRONG(l, "patch '%s': build_ids are for a hotpatch", p->id->text);
+	}
+}
+
+static int digest_fleet(struct loader *l)
+{
+	struct pol_fleet *f = l->r.fleet;
+	_cleanup_xbuf_ struct xbuf b = XBUF(SIZE_MAX / 2);
+	uint8_t head[2][XO_SHA256_BYTES];
+	int rc;
+
+	qsort(l->vm_digest, f->nr_vms, XO_SHA256_BYTES, by_bytes);
+	qsort(l->patch_digest, f->nr_patches, XO_SHA256_BYTES, by_bytes);
+	rc = xo_sha256(SPAN(l->vm_digest, f->nr_vms * XO_SHA256_BYTES), head[0]);
+	rc = rc ? rc : xo_sha256(SPAN(l->patch_digest, f->nr_patches * XO_SHA256_BYTES), head[1]);
+	rc = rc ? rc : xbuf_addf(&b, "facts/1 %lld ", (long long)f->at);
+	rc = rc ? rc : xbuf_add(&b, head, sizeof(head));
+	return rc ? rc : xo_sha256(xbuf_span(&b), f->digest);
+}
+
+/* Only facts whose every value is of its type get here. */
+static int finish(struct loader *l)
+{
+	struct pol_fleet *f = l->r.fleet;
+	int rc;
+
+	qsort(f->vm, f->nr_vms, sizeof(*f->vm), by_vm_name);
+	qsort(f->patch, f->nr_patches, sizeof(*f->patch), by_patch_id);
+	check_vms(l);
+	check_patches(l);
+	rc = check_prerequisites(l);
+	return rc ? rc : digest_fleet(l);
+}
+
+int pol_fleet_load(const struct pol_text *file, size_t nr, int64_t at, struct pol_fleet **ret,
+		   struct pol_errors *errors)
+{
+	_cleanup_pol_fleet_ struct pol_fleet *f = calloc(1, sizeof(*f));
+	struct loader l = {.r = {.fleet = f, .errors = errors, .at = at}, .nr_files = nr};
+	int rc;
+
+	if (!f)
+		return -ENOMEM;
+	f->at = POL_NEVER;
+	if (!nr || nr > POL_MAX_FILES) {
+		pol_errors_add(errors, "facts", 0, 0, "needs 1 to %d files", POL_MAX_FILES);
+		return -XO_EMALFORMED;
+	}
+	parse_files(&l, file);
+	rc = read_files(&l, file);
+	if (!rc && !errors->nr && !errors->dropped)
+		rc = finish(&l);
+	for (size_t i = 0; i < nr; i++)
+		json_decref(l.root[i]);
+	free(l.vm_digest);
+	free(l.patch_digest);
+	if (!rc && (errors->nr || errors->dropped))
+		rc = -XO_EMALFORMED;
+	if (!rc)
+		*ret = XO_TAKE_PTR(f);
+	return rc;
+}
+
+void pol_fleet_free(struct pol_fleet *f)
+{
+	if (!f)
+		return;
+	arena_free(&f->arena);
+	free(f->slot);
+	free(f->vm);
+	free(f->patch);
+	free(f);
+}
+
+const uint8_t *pol_fleet_digest(const struct pol_fleet *f)
+{
+	return f->digest;
+}
+
+size_t pol_fleet_vms(const struct pol_fleet *f)
+{
+	return f->nr_vms;
+}
+
+size_t pol_fleet_patches(const struct pol_fleet *f)
+{
+	return f->nr_patches;
+}
+
+const char *pol_vm_name(const struct pol_fleet *f, size_t vm)
+{
+	return f->vm[vm].name->text;
+}
+
+const char *pol_patch_id(const struct pol_fleet *f, size_t patch)
+{
+	return f->patch[patch].id->text;
+}
+
+long pol_find_vm(const struct pol_fleet *f, const char *name)
+{
+	size_t low = 0, high = f->nr_vms;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int c = strcmp(f->vm[mid].name->text, name);
+
+		if (!c)
+			return (long)mid;
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return -1;
+}
+
+long pol_find_patch(const struct pol_fleet *f, const char *id)
+{
+	size_t low = 0, high = f->nr_patches;
+
+	while (low < high) {
+		size_t mid = low + (high - low) / 2;
+		int c = strcmp(f->patch[mid].id->text, id);
+
+		if (!c)
+			return (long)mid;
+		if (c < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return -1;
+}

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+/* apply --policy on a running guest: refused with the rule's name, or done with its decision. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "tests/lib/patching.h"
+#include "tests/lib/polfix.h"
+#include "tests/lib/proc.h"
+
+static struct guest *g;
+static char package[256], policy[200], facts[200];
+
+static int setup(void **state)
+{
+	const struct guest_opts opts = {.package = GUEST_6_1, .name = "policed"};
+	static const char *const extra[] = {"--advisory", "CVE-2026-0001", NULL};
+
+	(void)state;
+	if (patching_setup() || guest_boot(&g, &opts))
+		return -1;
+	snprintf(policy, sizeof(policy), "%s/policy.yaml", patching_dir());
+	snprintf(facts, sizeof(facts), "%s/facts.json", patching_dir());
+	return patch_build(GUEST_6_1, "cmdline", "mark", extra, package, sizeof(package));
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	guest_free(g);
+	patching_teardown();
+	return 0;
+}
+
+static void write_file(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* The first reason, "" if it was not refused. */
+static void apply_by(const char *yaml, struct exo *ret)
+{
+	write_file(policy, yaml);
+	assert_int_equal(EXO(ret, g, "apply", package, "--policy", policy), 0);
+	assert_non_null(ret->doc);
+}
+
+static void refused_with_rule_and_line(void **state)
+{
+	static const struct {
+		const char *yaml, *detail;
+	} rows[] = {
+		{POLFIX_OPEN
+		 "deny:\n  - name: not-that\n    patches: {advisories: [CVE-2026-0001]}\n",
+		 "deny 'not-that' ("},
+		{POLFIX_HEAD
+		 "allow: [{name: all}]\nwindows: [{name: past, start: 2020-01-01T00:00, "
+		 "duration: 1h}]\n",
+		 "window: no maintenance window opens"},
+		{POLFIX_OPEN "eligibility: [{name: guarded, require: [guard]}]\n",
+		 "eligibility 'guarded' ("},
+		{POLFIX_OPEN "deferrals: [{name: a-while, days: 30}]\n", "deferral 'a-while' ("},
+		{POLFIX_HEAD, "allow: no allow rule names it"},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < XO_ARRAY_SIZE(rows); i++) {
+		_cleanup_exo_ struct exo e = {0};
+		const char *detail;
+
+		apply_by(rows[i].yaml, &e);
+		assert_int_equal(e.rc, 3);
+		assert_string_equal(exo_str(&e, "reasons", "0", "reason", NULL), "policy");
+		detail = exo_str(&e, "reasons", "0", "detail", NULL);
+		if (strncmp(detail, rows[i].detail, strlen(rows[i].detail)) != 0)
+			fail_msg("%s", detail);
+	}
+	assert_true(exo_done(g, "status", NULL));
+}
+
+static void a_wrong_policy_applies_nothing(void **state)
+{
+	_cleanup_exo_ struct exo e = {0};
+
+	(void)state;
+	apply_by(POLFIX_OPEN "wat: 1\n", &e);
+	assert_int_equal(e.rc, 1);
+	assert_non_null(strstr(exo_str(&e, "error", "detail", NULL), ":4:1: "));
+}
+
+/* What inspect prints is a VM's part of the facts, and a plan can be made of it. */
+static void inspect_gives_facts(void)
+{
+	_cleanup_exo_ struct exo e = {0};
+	_cleanup_free_ char *out = NULL, *err = NULL, *text = NULL;
+	char now[POL_TIME_SIZE];
+	json_t *doc;
+	int rc;
+
+	assert_int_equal(EXO(&e, g, "inspect"), 0);
+	assert_int_equal(e.rc, 0);
+	doc = json_pack("{s:s,s:s,s:[O]}", "format", "facts/1", "at",
+			pol_format_time((int64_t)time(NULL), now), "vms",
+			json_object_get(e.doc, "facts"));
+	text = json_dumps(doc, 0);
+	json_decref(doc);
+	assert_non_null(text);
+	write_file(facts, text);
+	assert_int_equal(run_exopatch((const char *const[]){"policy", "plan", policy, "--facts",
+							    facts, NULL},
+				      NULL, &out, &err, &rc),
+			 0);
+	if (rc)
+		fail_msg("%s", err);
+}
+
+static void allowed_with_its_decision(void **state)
+{
+	_cleanup_exo_ struct exo e = {0}, again = {0};
+
+	(void)state;
+	apply_by(POLFIX_OPEN "limits: [{name: one, per: host, at_once: 1}]\n", &e);
+	assert_int_equal(e.rc, 0);
+	assert_int_equal(strlen(exo_str(&e, "decision", "sha256", NULL)), 64);
+	assert_string_equal(exo_str(&e, "decision", "statement", "decision", "verdict", NULL),
+			    "allowed");
+	assert_string_equal(exo_str(&e, "decision", "statement", "decision", "vm", NULL),
+			    "policed");
+	inspect_gives_facts();
+	assert_int_equal(EXO(&again, g, "apply", package, "--policy", policy), 0);
+	assert_int_equal(again.rc, 3);
+	assert_true(exo_done(g, "revert", "mark"));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(refused_with_rule_and_line),
+		cmocka_unit_test(a_wrong_policy_applies_nothing),
+		cmocka_unit_test(allowed_with_its_decision),
+	};
+
+	return cmocka_run_group_tests(tests, setup, teardown);
+}
