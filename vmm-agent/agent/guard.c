@@ -11,6 +11,7 @@
 #include "base/util.h"
 
 #define PUMP_MS 1
+#define GONE_MS 200		    /* from the end of its first thread to that of the process */
 #define TURN_NS UINT64_C(100000000) /* events that wait are looked after that often */
 
 void guard_emit(struct guard *g, const char *kind, const char *verdict, json_t *details)
@@ -328,13 +329,17 @@ static int give_up(struct guard *g, int rc, const struct xerr *err)
 	return rc;
 }
 
-/* QEMU may have ended while there was no guard. */
+/*
+ * Has QEMU ended? Perhaps while there was no guard. That one of its threads did is not enough: a
+ * guest can have a vCPU of its own taken out.
+ */
 static bool is_gone(const struct guard *g)
 {
 	_cleanup_close_ int fd =
 		g->kept->vm.pid ? (int)syscall(SYS_pidfd_open, g->kept->vm.pid, 0) : -1;
+	struct pollfd p = {.fd = fd, .events = POLLIN};
 
-	return g->kept->begun && fd < 0;
+	return g->kept->begun && (fd < 0 || poll(&p, 1, GONE_MS) > 0);
 }
 
 int guard_run(const struct agent_guard_opts *o, struct link *link, bool *ret_ended,
@@ -347,6 +352,7 @@ int guard_run(const struct agent_guard_opts *o, struct link *link, bool *ret_end
 		.kept = link->kept,
 		.fds = {-1, -1},
 		.qmp_fd = -1,
+		.writes_at_stop = GUARD_NO_WRITES,
 		.started_ns = xo_now_ns(),
 		.count = link->kept->count,
 	};
@@ -356,8 +362,10 @@ int guard_run(const struct agent_guard_opts *o, struct link *link, bool *ret_end
 	rc = g.kept->armed ? begin_again(&g, err) : begin(&g, why, err);
 	if (!rc && !why->nr)
 		rc = loop(&g, err);
-	if (rc && rc != -XO_ETARGETGONE && is_gone(&g))
+	if (rc && g.kept->begun && is_gone(&g))
 		rc = -XO_ETARGETGONE;
+	else if (rc == -XO_ETARGETGONE && g.kept->begun)
+		rc = xerr_set(err, XO_ECPUCOUNT, "QEMU is there, but not all of its vCPUs");
 	*ret_ended = !g.kept->begun || g.stop || !rc || rc == -XO_ETARGETGONE;
 	if (!*ret_ended)
 		return give_up(&g, rc, err);

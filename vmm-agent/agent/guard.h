@@ -27,6 +27,8 @@
 #define GUARD_LIBVIRT_NS     UINT64_C(50000000)	  /* an event may take that long through libvirt */
 #define GUARD_MODULES_NS     UINT64_C(450000000) /* memory of modules: their last steps take time */
 
+#define GUARD_NO_WRITES UINT64_MAX /* the guest is not stopped, or it is not known how many */
+
 /** struct guard_known - what an audit found, since when each one did, and whether it was said */
 struct guard_known {
 	struct lens_finding finding;
@@ -53,6 +55,7 @@ struct guard {
 	struct guard_digest *digest; /* of the golden copies */
 	struct lens_area *area;	     /* what is protected */
 	size_t nr_areas;
+	bool follow_all; /* following them failed half-way: some may not be protected */
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
 	struct guard_regs regs;

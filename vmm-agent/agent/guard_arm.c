@@ -185,7 +185,8 @@ static int refresh(struct guard *g, bool all, struct xerr *err)
 	int rc = find_areas(g, &a, &nr, err);
 
 	if (!rc)
-		rc = follow(g, a, nr, all, err);
+		rc = follow(g, a, nr, all || g->follow_all, err);
+	g->follow_all = rc != 0;
 	if (rc) {
 		free(a);
 		return rc;

@@ -73,11 +73,15 @@ static bool is_approved(const struct guard *g, const struct lens_finding *f)
 }
 
 /* MODULES_VADDR to MODULES_END, with and without KASLR: Documentation/arch/x86/x86_64/mm.rst */
+static bool is_module_area(const struct guard *g, const struct lens_finding *f)
+{
+	return f->gva.v >= g->s.kernel.base.v + g->s.kernel.text_bytes &&
+	       f->gva.v >= UINT64_C(0xffffffffa0000000) && f->gva.v < UINT64_C(0xffffffffff000000);
+}
+
 static bool is_in_modules(const struct guard *g, const struct lens_finding *f)
 {
-	return f->kind == LENS_FOUND_EXEC &&
-	       f->gva.v >= g->s.kernel.base.v + g->s.kernel.text_bytes &&
-	       f->gva.v >= UINT64_C(0xffffffffa0000000) && f->gva.v < UINT64_C(0xffffffffff000000);
+	return f->kind == LENS_FOUND_EXEC && is_module_area(g, f);
 }
 
 /*
@@ -134,7 +138,9 @@ int guard_check_tables(struct guard *g, const struct lens_module *module, struct
 	}
 	g->tables_again = false;
 	for (size_t i = 0; i < nr; i++) {
-		if (module && gate_has_page(module, f[i].gva))
+		/* Wherever it says that its parts are, modules are only there. */
+		if (module && f[i].kind == LENS_FOUND_PTE && is_module_area(g, &f[i]) &&
+		    gate_has_page(module, f[i].gva))
 			continue;
 		if (f[i].was || f[i].kind == LENS_FOUND_DESCRIPTOR)
 			report(g, &f[i]);

@@ -32,6 +32,14 @@ static bool is_tcg(const struct guard *g)
 	return g->s.vm->accel == TGT_TCG;
 }
 
+/* While QEMU takes its time to answer the guard may have had to lift, and has no monitor then. */
+static int ask_qemu(struct guard *g, struct xerr *err)
+{
+	int rc = tgt_refresh(g->s.tgt, err);
+
+	return rc || g->s.mon ? rc : -EAGAIN;
+}
+
 /* ---- how they can be read ---- */
 
 static void set(struct mon_sysregs *r, enum mon_reg reg, uint64_t v)
@@ -153,7 +161,7 @@ int guard_regs_find(struct guard *g, struct xerr *err)
 		return find_kvm(g, err);
 	/* A running guest may have the right value in a wrong place just then. */
 	for (int i = 0; !rc && i < FIND_TRIES && !(g->regs.have & ~BY_QEMU); i++) {
-		rc = tgt_refresh(g->s.tgt, err);
+		rc = ask_qemu(g, err);
 		if (!rc)
 			rc = find_tcg(g, err);
 	}
@@ -237,7 +245,7 @@ static int read_now(struct guard *g, bool msrs, struct mon_sysregs *ret, struct 
 
 	if (!g->regs.by_qemu)
 		return mon_sysregs(g->s.mon, msrs, ret, err);
-	rc = tgt_refresh(g->s.tgt, err);
+	rc = ask_qemu(g, err);
 	for (size_t i = 0; !rc && i < g->s.vm->nr_vcpus; i++)
 		from_qemu(&g->s.vm->vcpu[i], &ret[i]);
 	return rc;
@@ -342,7 +350,7 @@ static int find_late(struct guard *g, uint64_t now_ns, struct xerr *err)
 	for (size_t i = 0; i < g->s.vm->nr_vcpus; i++)
 		any = any || r->vcpu_missed[i];
 	if (any)
-		rc = tgt_refresh(g->s.tgt, err);
+		rc = ask_qemu(g, err);
 	for (size_t i = 0; any && !rc && i < g->s.vm->nr_vcpus; i++) {
 		struct mon_sysregs now;
 

@@ -13,7 +13,6 @@
 #include "vmm-agent/agent/guard.h"
 #include "vmm-agent/agent/ops.h"
 
-#define NO_WRITES      UINT64_MAX
 #define WRITES_TO_LIFT 16
 #define GUARD_STATS_NS UINT64_C(20000000)
 #define LOOK_SHARE     10
@@ -90,14 +89,14 @@ void guard_watch_stopped(struct guard *g)
 	uint64_t now = xo_now_ns();
 
 	if (!g->stopped) {
-		g->writes_at_stop = NO_WRITES;
+		g->writes_at_stop = GUARD_NO_WRITES;
 		return;
 	}
 	if (g->state != GUARD_ARMED || now < g->stats_due_ns ||
 	    mon_guard_stats(g->s.mon, &stats, NULL))
 		return;
 	g->stats_due_ns = now + GUARD_STATS_NS;
-	if (g->writes_at_stop == NO_WRITES)
+	if (g->writes_at_stop == GUARD_NO_WRITES)
 		g->writes_at_stop = stats.nr_events;
 	else if (stats.nr_events - g->writes_at_stop >= WRITES_TO_LIFT)
 		guard_lift(g);
@@ -164,6 +163,7 @@ static int ask_state(struct guard *g, struct xerr *err)
 		rc = tgt_migration(g->s.tgt, &m, err);
 	if (rc)
 		return rc;
+	g->stopped = !g->s.vm->running;
 	if (!strcmp(g->s.vm->state, "postmigrate")) {
 		g->stop = true;
 		g->end_reason = "the VM has moved to another host; guard it there";

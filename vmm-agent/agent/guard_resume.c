@@ -142,6 +142,7 @@ int guard_resume(struct guard *g, struct xerr *err)
 void guard_lift(struct guard *g)
 {
 	g->state = GUARD_LIFTED;
+	g->writes_at_stop = GUARD_NO_WRITES;
 	guard_regs_release(g); /* the next kernel may be another */
 	mon_guard_lift(&g->fds);
 	/* It may be about to ask for the next verdict, and holds everybody for it. */

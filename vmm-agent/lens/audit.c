@@ -305,6 +305,7 @@ static void walk_others(struct audit *a, uint64_t gpa, uint64_t other, struct pa
 	uint64_t copy[ENTRIES], other_copy[ENTRIES];
 	const uint64_t *p = table_at(a, gpa, copy), *q = table_at(a, other, other_copy);
 	uint64_t span = span_of(at.level);
+	uint64_t bits = BITS | (at.level > 1 ? GPTE_LARGE : 0);
 
 	if (!p || !q || !a->left)
 		return;
@@ -314,7 +315,7 @@ static void walk_others(struct audit *a, uint64_t gpa, uint64_t other, struct pa
 		uint64_t e = load(p + i), f = load(q + i);
 		struct path next;
 
-		if (!(e & GPTE_PRESENT) || (e & GPTE_NX) || !((e ^ f) & BITS))
+		if (!(e & GPTE_PRESENT) || (e & GPTE_NX) || !((e ^ f) & bits))
 			continue;
 		if (is_leaf(e, at.level) || !(f & GPTE_PRESENT) || is_leaf(f, at.level)) {
 			walk(a, gpa, at, i, i + 1);

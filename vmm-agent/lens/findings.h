@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A list of findings that joins neighbours and ends when it is full. */
+/* A list of findings that joins neighbours; when it is full, entries that are new in a page table
+ * make way for those that were changed. */
 #ifndef EXOPATCH_LENS_FINDINGS_H
 #define EXOPATCH_LENS_FINDINGS_H
 

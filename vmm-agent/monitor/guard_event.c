@@ -177,16 +177,19 @@ static bool report(struct guard *g)
 		return false;
 	now = guard_bytes(g, f->slot);
 	golden = golden_page(&g->golden, f->slot);
-	if (!now || !golden_diff(golden, now, &off, &e.len_bytes))
+	if (!now)
+		return false;
+	/* Once: others may write through mappings of their own. */
+	memcpy(g->judged, now, XO_PAGE_SIZE);
+	if (!golden_diff(golden, g->judged, &off, &e.len_bytes))
 		return false;
 	if (g->refusing) {
 		(void)!guard_put_back(g, f->slot);
 		g->stats.nr_put_back++;
 		return false;
 	}
-	memcpy(g->judged, now, XO_PAGE_SIZE);
 	memcpy(e.before, golden, XO_PAGE_SIZE);
-	memcpy(e.after, now, XO_PAGE_SIZE);
+	memcpy(e.after, g->judged, XO_PAGE_SIZE);
 	e.gpa.v = golden_gpa(&g->golden, f->slot).v + off;
 	e.vcpu = f->tid ? guard_vcpu(g, f->tid) : -1;
 	e.writer_tid = f->tid;

@@ -5,9 +5,19 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <time.h>
 
 #include "base/util.h"
 #include "tests/unit/lens/fake_guest.h"
+
+/* Of this process: what others do on the host is no concern of a bound. */
+static uint64_t worked_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
 
 struct fixture {
 	struct fake guest;
@@ -723,7 +733,7 @@ static void test_moved(void **state)
 static void test_bounds(void **state)
 {
 	struct fixture *x = *state;
-	uint64_t start = xo_now_ns();
+	uint64_t start = worked_ns();
 	uint64_t *pgd = fake_u64(&x->guest, fake_gva(FAKE_PGD));
 	const struct wire_addr q = {.addr = FAKE_GPA, .len_bytes = 4097};
 	uint8_t body[sizeof(q) + 4];
@@ -739,7 +749,7 @@ static void test_bounds(void **state)
 	for (unsigned int i = 256; i < 511; i++)
 		pgd[i] = fake_phys(FAKE_PGD) | 3;
 	assert_int_equal(ask(x, WIRE_AUDIT, NULL, 0), -XO_EPAGETABLE);
-	assert_true(xo_now_ns() - start < UINT64_C(10000000000));
+	assert_true(worked_ns() - start < UINT64_C(10000000000));
 }
 
 int main(void)
