@@ -145,21 +145,21 @@ static inline u64 attack_edit_entry(void *at, u64 set, u64 clear)
 	return old;
 }
 
-/* ---- attacks that only differ in how they write into text ---- */
+/* ---- attacks that only differ in how they write into text: a function that shows a file ---- */
 
-#define ATTACK_TEXT(writer, text)                                                                  \
-	ATTACK_SYMBOL(execdomains_proc_show);                                                      \
+#define ATTACK_TEXT(writer, function, text)                                                        \
+	ATTACK_SYMBOL(function);                                                                   \
 	static u8 attack_old[sizeof(attack_fail)];                                                 \
 	static int attack_text(void)                                                               \
 	{                                                                                          \
-		u8 *at = attack_body(execdomains_proc_show_at);                                    \
+		u8 *at = attack_body(function##_at);                                               \
                                                                                                    \
 		memcpy(attack_old, at, sizeof(attack_old));                                        \
 		return writer(at, attack_fail, sizeof(attack_fail));                               \
 	}                                                                                          \
 	static void attack_text_undo(void)                                                         \
 	{                                                                                          \
-		if (writer(attack_body(execdomains_proc_show_at), attack_old, sizeof(attack_old))) \
+		if (writer(attack_body(function##_at), attack_old, sizeof(attack_old)))            \
 			pr_err("attack " KBUILD_MODNAME ": cannot be undone\n");                   \
 	}                                                                                          \
 	ATTACK(attack_text, attack_text_undo, NULL, text)

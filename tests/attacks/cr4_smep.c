@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* CR4.SMEP and SMAP off on every processor; then ring 0 runs a page of user space. */
+/*
+ * CR4.SMEP and SMAP off on every processor; then ring 0 runs a page of user space.
+ * The kernel itself sets them again when it next flushes all translations.
+ */
+#include <linux/delay.h>
+
 #include "smep.h"
+
+#define HOLD_MS 100
 
 static int result;
 
@@ -22,6 +29,7 @@ static int run(void)
 		return code < 0 ? (int)code : -EOPNOTSUPP;
 	on_each_cpu(off, NULL, 1);
 	result = attack_call((void *)code);
+	mdelay(HOLD_MS);
 	return 0;
 }
 

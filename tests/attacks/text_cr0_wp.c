@@ -15,4 +15,4 @@ static int write_text(void *at, const void *bytes, size_t len)
 	return 0;
 }
 
-ATTACK_TEXT(write_text, "text with CR0.WP cleared");
+ATTACK_TEXT(write_text, loadavg_proc_show, "text with CR0.WP cleared");

@@ -12,4 +12,4 @@ static int write_text(void *at, const void *bytes, size_t len)
 	return 0;
 }
 
-ATTACK_TEXT(write_text, "text through the direct map");
+ATTACK_TEXT(write_text, version_proc_show, "text through the direct map");

@@ -52,4 +52,4 @@ static int write_text(void *at, const void *bytes, size_t len)
 	return r;
 }
 
-ATTACK_TEXT(write_text, "text by a device's DMA");
+ATTACK_TEXT(write_text, devinfo_show, "text by a device's DMA");

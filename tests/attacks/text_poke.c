@@ -36,4 +36,4 @@ static int write_text(void *at, const void *bytes, size_t len)
 	return 0;
 }
 
-ATTACK_TEXT(write_text, "text through text_poke");
+ATTACK_TEXT(write_text, uptime_proc_show, "text through text_poke");

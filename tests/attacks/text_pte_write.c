@@ -9,13 +9,13 @@ static int write_text(void *at, const void *bytes, size_t len)
 	return 0;
 }
 
-ATTACK_SYMBOL(execdomains_proc_show);
+ATTACK_SYMBOL(filesystems_proc_show);
 static u8 old_bytes[sizeof(attack_fail)];
 static u64 old_entry;
 
 static int run(void)
 {
-	u8 *at = attack_body(execdomains_proc_show_at);
+	u8 *at = attack_body(filesystems_proc_show_at);
 
 	memcpy(old_bytes, at, sizeof(old_bytes));
 	old_entry = attack_edit_entry(at, 0, 0);
@@ -24,7 +24,7 @@ static int run(void)
 
 static void undo(void)
 {
-	u8 *at = attack_body(execdomains_proc_show_at);
+	u8 *at = attack_body(filesystems_proc_show_at);
 
 	(void)write_text(at, old_bytes, sizeof(old_bytes));
 	attack_edit_entry(at, 0, old_entry & _PAGE_RW ? 0 : _PAGE_RW);
@@ -33,7 +33,7 @@ static void undo(void)
 /* Whether the right is there, with or without the write. */
 static int probe(void)
 {
-	return attack_edit_entry((void *)execdomains_proc_show_at, 0, 0) & _PAGE_RW ? ATTACK_WORKS
+	return attack_edit_entry((void *)filesystems_proc_show_at, 0, 0) & _PAGE_RW ? ATTACK_WORKS
 										    : 0;
 }
 

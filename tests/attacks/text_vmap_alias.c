@@ -2,4 +2,4 @@
 /* Kernel text through a second, writable mapping of its page. */
 #include "attack.h"
 
-ATTACK_TEXT(attack_write, "text through a vmap alias");
+ATTACK_TEXT(attack_write, execdomains_proc_show, "text through a vmap alias");

@@ -134,6 +134,34 @@ int patch_build(const char *kernel, const char *source, const char *id, const ch
 	return rc;
 }
 
+int modules_allow(const char *kernel, char *path, size_t size)
+{
+	_cleanup_run_ struct run_result r = {0};
+	char exopatch[256], from[256];
+	const char *const argv[] = {
+		run_build_path("exopatch", exopatch, sizeof(exopatch)),
+		"modules",
+		"allow",
+		"--from",
+		from,
+		"-o",
+		path,
+		"--sign",
+		"author:build/dev-keys/author.pem:build/dev-keys/author.key",
+		"--sign",
+		"release:build/dev-keys/release-1.pem:build/dev-keys/release-1.key",
+		NULL};
+
+	if (!guest_image_file(kernel, "modules", from, sizeof(from)))
+		return -1;
+	snprintf(path, size, "%s/modules-%s.json", patching_dir(), kernel);
+	if (run_program(argv, NULL, 60000, &r))
+		return -1;
+	if (r.rc)
+		fputs(r.err, stderr);
+	return r.rc ? -1 : 0;
+}
+
 json_t *patch_manifest(const char *path)
 {
 	const char *const argv[] = {"tar", "-xOf", path, "manifest.json", NULL};

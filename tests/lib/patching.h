@@ -32,6 +32,14 @@ int patch_build_says(const char *kernel, const char *source, const char *id,
 		     const char *const extra[], char *path, size_t size,
 		     char **message) XO_MUST_CHECK;
 
+/**
+ * modules_allow - make a signed list of the modules that Debian has for a kernel
+ * @kernel: GUEST_6_1 or GUEST_6_12
+ * @path:   set to the list's path, @size bytes
+ * Return: 0 or -1
+ */
+int modules_allow(const char *kernel, char *path, size_t size) XO_MUST_CHECK;
+
 /** patch_manifest - manifest.json of a package; a reference for the caller, or NULL */
 json_t *patch_manifest(const char *path) XO_MUST_CHECK;
 

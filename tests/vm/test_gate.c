@@ -29,40 +29,12 @@ static struct guest *g;
 static struct guardrun *guard;
 static char lists[2][192]; /* of 6.1 and 6.12 */
 
-static int make_list(const char *package, char *path, size_t size)
-{
-	_cleanup_run_ struct run_result r = {0};
-	char exopatch[256], dir[256];
-	const char *const argv[] = {
-		run_build_path("exopatch", exopatch, sizeof(exopatch)),
-		"modules",
-		"allow",
-		"--from",
-		dir,
-		"-o",
-		path,
-		"--sign",
-		"author:build/dev-keys/author.pem:build/dev-keys/author.key",
-		"--sign",
-		"release:build/dev-keys/release-1.pem:build/dev-keys/release-1.key",
-		NULL};
-
-	if (!guest_image_file(package, "modules", dir, sizeof(dir)))
-		return -1;
-	snprintf(path, size, "%s/modules-%s.json", patching_dir(), package);
-	if (run_program(argv, NULL, 60000, &r))
-		return -1;
-	if (r.rc)
-		fputs(r.err, stderr);
-	return r.rc ? -1 : 0;
-}
-
 static int setup(void **state)
 {
 	(void)state;
-	if (patching_setup() || make_list(GUEST_6_1, lists[0], sizeof(lists[0])))
+	if (patching_setup() || modules_allow(GUEST_6_1, lists[0], sizeof(lists[0])))
 		return -1;
-	return make_list(GUEST_6_12, lists[1], sizeof(lists[1]));
+	return modules_allow(GUEST_6_12, lists[1], sizeof(lists[1]));
 }
 
 static int teardown(void **state)
