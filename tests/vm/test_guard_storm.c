@@ -24,6 +24,7 @@
 #define ROUNDS_DEFAULT	200
 #define ROUND_MS	1000 /* far more than one takes */
 #define PATIENT_MS	20000 /* also the longest pause between two summaries in such a short storm */
+#define WARM_NS		UINT64_C(2500000000)
 #define MAX_GROWTH_KIB	4096
 #define MAX_LINES_PER_S 150
 #define ATTACK		"/attacks/load text_vmap_alias; rmmod text_vmap_alias"
@@ -134,7 +135,8 @@ static void storm(const char *command, const char *kind, const char *counter)
 
 	guard = guardrun_start(g, "enforce", NULL);
 	assert_non_null(guard);
-	assert_int_equal(guest_run(g, command, 0, NULL, NULL), 0); /* all is warm */
+	assert_int_equal(guest_run(g, command, 0, NULL, NULL), 0);
+	xo_sleep_ns(WARM_NS); /* some audits: what they need is allocated */
 	take_usage(&before);
 	start_ns = xo_now_ns();
 	snprintf(line, sizeof(line),
