@@ -75,7 +75,7 @@ static int open_event(uint64_t config, uint64_t period_ns)
 /* Time that is counted, switches that are counted, and samples. */
 static bool perf(unsigned int round)
 {
-	const struct timespec nap = {.tv_nsec = 100000};
+	const struct timespec nap = {.tv_nsec = 10000000};
 	int clock = open_event(PERF_COUNT_SW_CPU_CLOCK, 1000000);
 	int switches = open_event(PERF_COUNT_SW_CONTEXT_SWITCHES, 0);
 	uint64_t ns = 0, n = 0;
