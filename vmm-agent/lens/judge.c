@@ -28,6 +28,7 @@ void gwrite_say(struct lens_judgement *r, const char *fmt, ...)
 	vsnprintf(r->reason, sizeof(r->reason), fmt, ap);
 	va_end(ap);
 }
+
 /* ---- bytes around a place ---- */
 
 /* @len bytes at @addr as they were and are: outside the write what memory holds, 0 where it ends */
