@@ -2,11 +2,9 @@
 /*
  * A write is judged by its result: every byte that differs must belong to a
  * place that the kernel rewrites, and the whole place must hold a form that is
- * legal there, or a step between two (forms.h). What a form leads to is taken
- * from the kernel's own variable at that moment, and it must be the start of a
- * function, or code that ftrace or BPF lists.
+ * legal there (judge_forms.c), or a step between two (forms.h).
  */
-#include "vmm-agent/lens/judge.h"
+#include "vmm-agent/lens/judge_core.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -14,7 +12,6 @@
 #include <stdlib.h>
 
 #include "base/util.h"
-#include "vmm-agent/lens/forms.h"
 
 #define MAX_CANDIDATES 8
 #define SWITCH_FIRST   10 /* GDT_ENTRY_LDT to GDT_ENTRY_TLS_MAX, asm/segment.h: context switch */
@@ -22,28 +19,8 @@
 #define DESC_BYTES     8
 #define DESC_TYPE      5    /* the byte of a descriptor that has its type */
 #define DESC_CODE_DATA 0x10 /* not a system segment */
-#define MAX_PADDING    16   /* CONFIG_FUNCTION_PADDING_BYTES: call depth tracking calls in there */
 
-static const uint8_t nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00}; /* x86_nops, asm/nops.h */
-static const uint8_t nop2[] = {0x66, 0x90};
-static const uint8_t xor5[] = {0x2e, 0x2e, 0x2e, 0x31, 0xc0}; /* static_call.c: xor5rax */
-static const uint8_t ret5[] = {0xc3, 0xcc, 0xcc, 0xcc, 0xcc};
-
-/* One request. */
-struct write {
-	struct gjudge *j;
-	const struct lens_area *area;
-	const struct gmodule
-		*module; /* NULL: vmlinux; else @own: the list is read again meanwhile */
-	struct gmodule own;
-	uint64_t gva;
-	const uint8_t *before, *after;
-	size_t len;
-	struct lens_judgement *ret;
-	struct gforms forms;
-};
-
-static XO_PRINTF(2, 3) void say(struct lens_judgement *r, const char *fmt, ...)
+void gwrite_say(struct lens_judgement *r, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -52,188 +29,10 @@ static XO_PRINTF(2, 3) void say(struct lens_judgement *r, const char *fmt, ...)
 	va_end(ap);
 }
 
-/* ---- what may be called ---- */
-
-static bool is_text(char type)
-{
-	return type == 't' || type == 'T' || type == 'w' || type == 'W';
-}
-
-static bool starts_at(const struct ksyms *k, uint64_t addr)
-{
-	ssize_t i = ksyms_at(k, addr);
-
-	for (; i >= 0 && k->sym[i].addr == addr; i--)
-		if (is_text(k->sym[i].type))
-			return true;
-	return false;
-}
-
-static bool load_modules(struct gjudge *j)
-{
-	struct gmodules fresh;
-	struct xerr err = {0};
-
-	if (gmodules_load(&fresh, j->k, &err))
-		return false;
-	gmodules_free(&j->modules);
-	j->modules = fresh;
-	return true;
-}
-
-/* A module may be called as soon as it may run: KVM's own, while they start. */
-static bool is_module_function(struct gjudge *j, uint64_t addr)
-{
-	const struct gmodule *m = load_modules(j) ? gmodules_at(&j->modules, addr) : NULL;
-	struct ksyms syms = {0};
-	struct xerr err = {0};
-	struct gpage page;
-	bool is;
-
-	if (!m || gspace_walk(j->k->space, (struct gva){addr}, &page) || !page.exec || page.write ||
-	    gmodule_syms(&syms, m, j->k, &err))
-		return false;
-	is = starts_at(&syms, addr);
-	ksyms_free(&syms);
-	return is;
-}
-
-static bool is_function(struct gjudge *j, uint64_t addr)
-{
-	return addr - j->k->base < j->k->text_end - j->k->base ? starts_at(&j->k->syms, addr)
-							       : is_module_function(j, addr);
-}
-
-/* Code that ftrace or BPF made and listed. */
-static bool is_listed(struct gjudge *j, uint64_t addr)
-{
-	struct glisted listed = {0};
-	const struct glisted_range *r;
-	struct xerr err = {0};
-	bool is;
-
-	if (glisted_load(&listed, j->k, &j->t, &err))
-		return false;
-	r = glisted_overlap(&listed, addr, addr + 1);
-	is = r && (r->owner == LENS_OWNER_BPF || r->owner == LENS_OWNER_FTRACE);
-	glisted_free(&listed);
-	return is;
-}
-
-/* ---- forms of each kind ---- */
-
-static void jump_label_forms(struct write *w, const struct gsite *s, const uint8_t *before)
-{
-	int64_t away = (int64_t)(s->ref - (s->addr + sizeof(nop2)));
-	bool is_short = before[0] == 0xeb || before[0] == nop2[0];
-
-	/* The assembler took the short form where it reaches. */
-	if (before[0] == GFORM_INT3)
-		is_short = away == (int8_t)away;
-	if (is_short) {
-		const uint8_t jump[] = {0xeb, (uint8_t)away};
-
-		gforms_add(&w->forms, nop2, sizeof(nop2));
-		if (away == (int8_t)away)
-			gforms_add(&w->forms, jump, sizeof(jump));
-	} else {
-		gforms_add(&w->forms, nop5, sizeof(nop5));
-		gforms_add_branch(&w->forms, 0, GFORM_JUMP, s->addr, s->ref);
-	}
-}
-
-static void return_forms(struct write *w, uint64_t addr)
-{
-	const struct gjudge *j = w->j;
-
-	gforms_add(&w->forms, ret5, sizeof(ret5));
-	if (j->return_thunk)
-		gforms_add_branch(&w->forms, 0, GFORM_JUMP, addr, j->return_thunk);
-	if (j->return_thunk_now && starts_at(&j->k->syms, j->return_thunk_now))
-		gforms_add_branch(&w->forms, 0, GFORM_JUMP, addr, j->return_thunk_now);
-}
-
-/* __static_call_transform, arch/x86/kernel/static_call.c */
-static void static_call_forms(struct write *w, const struct gsite *s, const uint8_t *before)
-{
-	struct gjudge *j = w->j;
-	uint64_t key = s->ref, func = 0;
-	bool tail = true;
-
-	if (s->kind == GSITE_STATIC_CALL && !gsite_key(j->k, s, &key, &tail))
-		return;
-	if (!key || !j->t.call_key_func.known ||
-	    gspace_u64(j->k->space, (struct gva){key + j->t.call_key_func.off}, &func))
-		return;
-	if (func && !is_function(j, func) && !is_listed(j, func)) {
-		say(w->ret, "static call: its key leads to %#llx, which is no function",
-		    (unsigned long long)func);
-		return;
-	}
-	if (!tail) {
-		if (!func)
-			gforms_add(&w->forms, nop5, sizeof(nop5));
-		else if (func == j->return0)
-			gforms_add(&w->forms, xor5, sizeof(xor5));
-		for (uint64_t pad = 0; func && pad <= (j->call_thunks ? MAX_PADDING : 0); pad++)
-			gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, func - pad);
-		return;
-	}
-	if (func)
-		gforms_add_branch(&w->forms, 0, GFORM_JUMP, s->addr, func);
-	else
-		return_forms(w, s->addr);
-	/* A conditional tail call keeps its condition. */
-	if ((before[1] & 0xf0) == 0x80 && (before[0] == 0x0f || before[0] == GFORM_INT3)) {
-		const uint64_t to[] = {func, j->static_return, j->return_thunk,
-				       j->return_thunk_now};
-
-		for (size_t i = func ? 0 : 1; i < (func ? 1 : XO_ARRAY_SIZE(to)); i++)
-			if (to[i])
-				gforms_add_branch(&w->forms, 0x0f, before[1], s->addr, to[i]);
-	}
-}
-
-/* Behind the two that every kernel has, the trampolines that are listed. */
-static void ftrace_forms(struct write *w, const struct gsite *s, bool listed)
-{
-	struct gjudge *j = w->j;
-	struct glisted l = {0};
-	struct xerr err = {0};
-
-	gforms_add(&w->forms, nop5, sizeof(nop5));
-	for (size_t i = 0; i < XO_ARRAY_SIZE(j->ftrace_caller); i++)
-		if (j->ftrace_caller[i])
-			gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, j->ftrace_caller[i]);
-	if (!listed || glisted_load(&l, j->k, &j->t, &err))
-		return;
-	for (size_t i = 0; i < l.nr; i++)
-		if (l.range[i].owner == LENS_OWNER_FTRACE || l.range[i].owner == LENS_OWNER_BPF)
-			gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, l.range[i].start);
-	glisted_free(&l);
-}
-
-static void ftrace_call_forms(struct write *w, const struct gsite *s)
-{
-	struct gjudge *j = w->j;
-	uint64_t func;
-
-	for (size_t i = 0; i < XO_ARRAY_SIZE(j->graph); i++)
-		if (j->graph[i])
-			gforms_add_branch(&w->forms, 0, GFORM_JUMP, s->addr, j->graph[i]);
-	for (size_t i = 0; i < XO_ARRAY_SIZE(j->ftrace_func); i++)
-		if (j->ftrace_func[i])
-			gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, j->ftrace_func[i]);
-	if (j->ftrace_func_now &&
-	    !gspace_u64(j->k->space, (struct gva){j->ftrace_func_now}, &func) &&
-	    is_function(j, func))
-		gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, func);
-}
-
 /* ---- bytes around a place ---- */
 
 /* @len bytes at @addr as they were and are: outside the write what memory holds, 0 where it ends */
-static void around(const struct write *w, uint64_t addr, size_t len, uint8_t *before,
+static void around(const struct gwrite *w, uint64_t addr, size_t len, uint8_t *before,
 		   uint8_t *after)
 {
 	for (size_t i = 0; i < len; i++) {
@@ -268,33 +67,17 @@ static enum lens_write_kind kind_of(enum gsite_kind k)
 	}
 }
 
-static enum gform_fit fit_site(struct write *w, const struct gsite *s, size_t *ret_len)
+static enum gform_fit fit_site(struct gwrite *w, const struct gsite *s, size_t *ret_len)
 {
 	uint8_t before[GFORM_MAX_BYTES], after[GFORM_MAX_BYTES];
-	enum gform_fit fit = GFORM_NONE;
+	enum gform_fit fit;
 
 	around(w, s->addr, sizeof(before), before, after);
-	w->forms.nr = 0;
-	switch (s->kind) {
-	case GSITE_JUMP_LABEL:
-		jump_label_forms(w, s, before);
-		break;
-	case GSITE_STATIC_CALL:
-	case GSITE_TRAMPOLINE:
-		static_call_forms(w, s, before);
-		break;
-	case GSITE_FTRACE_CALL:
-		ftrace_call_forms(w, s);
-		break;
-	case GSITE_FTRACE:
-		ftrace_forms(w, s, false);
-		fit = gforms_fit(&w->forms, before, after, ret_len);
-		if (fit != GFORM_NONE)
-			return fit;
-		w->forms.nr = 0;
-		ftrace_forms(w, s, true);
-		break;
-	}
+	gwrite_forms(w, s, before, false);
+	fit = gforms_fit(&w->forms, before, after, ret_len);
+	if (fit != GFORM_NONE || s->kind != GSITE_FTRACE)
+		return fit;
+	gwrite_forms(w, s, before, true);
 	return gforms_fit(&w->forms, before, after, ret_len);
 }
 
@@ -324,7 +107,7 @@ static bool keep(struct gjudge *j, uint64_t addr, const uint8_t *bytes)
 }
 
 /* The probe is gone: what stood there before it may come back. */
-static enum gform_fit fit_kept(struct write *w, uint64_t addr, size_t *ret_at, size_t *ret_len)
+static enum gform_fit fit_kept(struct gwrite *w, uint64_t addr, size_t *ret_at, size_t *ret_len)
 {
 	uint8_t before[GPROBE_BYTES], after[GPROBE_BYTES];
 
@@ -347,7 +130,7 @@ static enum gform_fit fit_kept(struct write *w, uint64_t addr, size_t *ret_at, s
  * What stood there is remembered when a probe is put there, so that what the
  * kernel's table says of it counts only for probes older than the guard.
  */
-static enum gform_fit fit_probe(struct write *w, uint64_t addr, size_t *ret_at, size_t *ret_len)
+static enum gform_fit fit_probe(struct gwrite *w, uint64_t addr, size_t *ret_at, size_t *ret_len)
 {
 	uint8_t before[GFORM_MAX_BYTES], after[GFORM_MAX_BYTES], was[GPROBE_BYTES];
 	const struct gkept *kept;
@@ -378,7 +161,8 @@ static enum gform_fit fit_probe(struct write *w, uint64_t addr, size_t *ret_at, 
 		return GFORM_NONE;
 	if (!kept && before[0] != GFORM_INT3 && before[0] != GFORM_JUMP &&
 	    !keep(w->j, p.addr, before)) {
-		say(w->ret, "kprobe: more than %d were put since the guard looks", GJUDGE_MAX_KEPT);
+		gwrite_say(w->ret, "kprobe: more than %d were put since the guard looks",
+			   GJUDGE_MAX_KEPT);
 		return GFORM_NONE;
 	}
 	*ret_at = p.addr;
@@ -387,7 +171,7 @@ static enum gform_fit fit_probe(struct write *w, uint64_t addr, size_t *ret_at, 
 
 /* ---- the whole write ---- */
 
-static bool refuse(struct write *w, enum lens_write_kind kind, uint64_t addr)
+static bool refuse(struct gwrite *w, enum lens_write_kind kind, uint64_t addr)
 {
 	w->ret->kind = kind;
 	w->ret->legal = false;
@@ -398,7 +182,7 @@ static bool refuse(struct write *w, enum lens_write_kind kind, uint64_t addr)
 
 /* The place that has the byte at @off. Return: whether it is right; *@ret_next: first byte behind
  */
-static bool judge_byte(struct write *w, size_t off, size_t *ret_next)
+static bool judge_byte(struct gwrite *w, size_t off, size_t *ret_next)
 {
 	struct gsite site[MAX_CANDIDATES];
 	uint64_t addr = w->gva + off, at = 0;
@@ -423,8 +207,8 @@ static bool judge_byte(struct write *w, size_t off, size_t *ret_next)
 	if (!at) {
 		/* Nearest first: the one that would have been it. */
 		if (nr && !w->ret->reason[0])
-			say(w->ret, "%s: the bytes are none of those it may have",
-			    lens_write_kind_name(kind_of(site[0].kind)));
+			gwrite_say(w->ret, "%s: the bytes are none of those it may have",
+				   lens_write_kind_name(kind_of(site[0].kind)));
 		return refuse(w, nr ? kind_of(site[0].kind) : LENS_WRITE_OTHER, addr);
 	}
 	if (!w->ret->kind)
@@ -434,7 +218,7 @@ static bool judge_byte(struct write *w, size_t off, size_t *ret_next)
 	return true;
 }
 
-static void judge_text(struct write *w)
+static void judge_text(struct gwrite *w)
 {
 	for (size_t off = 0; off < w->len; off++) {
 		size_t next;
@@ -457,7 +241,8 @@ static void judge_gdt(struct lens_judgement *r, uint64_t page_off, const uint8_t
 		if ((before[i] ^ after[i]) & ~gjudge_gdt_mask(page_off + i, before[i]))
 			r->legal = false;
 	if (!r->legal)
-		say(r, "GDT: more differs than accessed, busy, LDT and thread-local segments");
+		gwrite_say(r,
+			   "GDT: more differs than accessed, busy, LDT and thread-local segments");
 }
 
 uint8_t gjudge_gdt_mask(size_t off, uint8_t byte)
@@ -475,14 +260,15 @@ uint8_t gjudge_gdt_mask(size_t off, uint8_t byte)
  * A page that the module @w->area names had, and whose address leads elsewhere now, or to memory of
  * one that is being loaded. If the very same one is still there, somebody gave it other code.
  */
-static void judge_left_page(struct write *w)
+static void judge_left_page(struct gwrite *w)
 {
 	w->ret->kind = LENS_WRITE_MODULE;
 	w->ret->legal = !w->module || !gmoved_is_same(w->j, w->area, w->module);
-	say(w->ret,
-	    w->ret->legal ? "module %s: the page is no longer mapped as its code or read-only data"
-			  : "module %s: its address leads to another page",
-	    w->area->module);
+	gwrite_say(w->ret,
+		   w->ret->legal
+			   ? "module %s: the page is no longer mapped as its code or read-only data"
+			   : "module %s: its address leads to another page",
+		   w->area->module);
 }
 
 /*
@@ -490,14 +276,15 @@ static void judge_left_page(struct write *w)
  * and not executable: memory of one that is being loaded, and nobody runs it.
  * Return: whether that was all
  */
-static bool judge_module(struct write *w)
+static bool judge_module(struct gwrite *w)
 {
 	uint64_t page = w->gva & ~XO_PAGE_MASK;
 	struct gpage now;
 	bool mapped = !gspace_walk(w->j->k->space, (struct gva){page}, &now);
 	bool in_place = mapped && now.gpa.v == w->area->gpa.v + (page - w->area->gva.v);
 
-	const struct gmodule *found = load_modules(w->j) ? gmodules_at(&w->j->modules, page) : NULL;
+	const struct gmodule *found =
+		gjudge_modules(w->j) ? gmodules_at(&w->j->modules, page) : NULL;
 
 	if (found && gareas_is_of(w->area, found)) {
 		w->own = *found;
@@ -510,10 +297,10 @@ static bool judge_module(struct write *w)
 	if (w->area->kind == LENS_AREA_MODULE_TEXT && w->module)
 		return false;
 	w->ret->kind = w->module ? LENS_WRITE_OTHER : LENS_WRITE_MODULE;
-	say(w->ret,
-	    w->module ? "read-only data of module %s"
-		      : "module %s is off the list, its page is not",
-	    w->area->module);
+	gwrite_say(w->ret,
+		   w->module ? "read-only data of module %s"
+			     : "module %s is off the list, its page is not",
+		   w->area->module);
 	return true;
 }
 
@@ -544,9 +331,9 @@ static void name_place(struct gjudge *j, const struct lens_area *a, const struct
 	}
 	ksyms_free(&own);
 	if (!r->legal && !r->reason[0])
-		say(r, "%s at %.80s+%#llx: nothing that the kernel rewrites",
-		    lens_area_name(a->kind), r->where.name[0] ? r->where.name : "?",
-		    (unsigned long long)r->where_off);
+		gwrite_say(r, "%s at %.80s+%#llx: nothing that the kernel rewrites",
+			   lens_area_name(a->kind), r->where.name[0] ? r->where.name : "?",
+			   (unsigned long long)r->where_off);
 }
 
 static const struct lens_area *find_area(struct gjudge *j, uint64_t gpa)
@@ -555,7 +342,7 @@ static const struct lens_area *find_area(struct gjudge *j, uint64_t gpa)
 	struct xerr err = {0};
 
 	/* A module may have come since. */
-	if (!a && load_modules(j) && !gmoved_follow(j, &err))
+	if (!a && gjudge_modules(j) && !gmoved_follow(j, &err))
 		a = gareas_at(&j->areas, gpa);
 	return a;
 }
@@ -563,7 +350,7 @@ static const struct lens_area *find_area(struct gjudge *j, uint64_t gpa)
 int gjudge(struct gjudge *j, struct gpa gpa, const uint8_t *before, const uint8_t *after,
 	   size_t len_bytes, struct lens_judgement *ret, struct xerr *err)
 {
-	struct write w = {.j = j, .before = before, .after = after, .len = len_bytes, .ret = ret};
+	struct gwrite w = {.j = j, .before = before, .after = after, .len = len_bytes, .ret = ret};
 	size_t first = 0;
 
 	if (!len_bytes || len_bytes > XO_PAGE_SIZE - (gpa.v & XO_PAGE_MASK))
@@ -577,7 +364,7 @@ int gjudge(struct gjudge *j, struct gpa gpa, const uint8_t *before, const uint8_
 	w.area = find_area(j, gpa.v);
 	if (!w.area) {
 		ret->kind = LENS_WRITE_OTHER;
-		say(ret, "nothing of the kernel's that is to be protected");
+		gwrite_say(ret, "nothing of the kernel's that is to be protected");
 		return 0;
 	}
 	while (first < len_bytes - 1 && before[first] == after[first])
