@@ -123,7 +123,11 @@ static void count_members(struct moment *m, const bool *lasting)
 				continue;
 			s = &m->ring[w->ring_of[v] * w->nr_patches + k];
 			s->members += !lasting[k * w->nr_vms + v];
-			s->failures += words_have(&w->vm[v].rolled_back, w->patch[k].payload);
+			if (!words_have(&w->vm[v].rolled_back, w->patch[k].payload))
+				continue;
+			s->failures++;
+			if (w->class[w->class_of[v]].health.then & POL_THEN_HALT)
+				s->halted = true;
 		}
 }
 

@@ -47,6 +47,11 @@ static void rings_open_when_the_one_before_has_baked(void **state)
 
 static void rings_halt_and_take_their_share(void **state)
 {
+#define HALTING(then)                                                                              \
+	POLFIX_OPEN                                                                                \
+	"rings: [{name: r, max_failures: 1}]\nhealth: [{name: h, signals: [oops], "                \
+	"watch: 1h, then: [" then "]}]\n"
+#define ROLLED_BACK(name) "{\"name\":\"" name "\",\"rolled_back\":[\"" PAYLOAD "\"]}"
 #define FOUR "[{},{\"name\":\"b\"},{\"name\":\"c\"},{\"name\":\"d\"}]"
 	_cleanup_pol_policy_ struct pol_policy *p = polfix_policy(
 		POLFIX_OPEN "rings: [{name: one, share: 26%}, {name: two, after: one}]\n");
@@ -69,7 +74,11 @@ static void rings_halt_and_take_their_share(void **state)
 	      {POLFIX_OPEN
 	       "rings: [{name: r, max_failures: 1}]\nhealth: [{name: h, signals: [oops], "
 	       "watch: 1h, then: [revert]}]\n",
-	       TWO(ON("a1", OOPS), ON("a2", OOPS)), WAITS(POL_BY_HALT), .when = ""});
+	       TWO(ON("a1", OOPS), ON("a2", OOPS)), WAITS(POL_BY_HALT), .when = ""},
+	      /* what was reverted for harm has halted the ring for good */
+	      {HALTING("revert, halt"), TWO(ROLLED_BACK("a1"), ON("a2", WATCHED)),
+	       WAITS(POL_BY_HALT), .when = ""},
+	      {HALTING("revert"), TWO(ROLLED_BACK("a1"), ON("a2", WATCHED)), ALLOWED});
 }
 
 static void health_counts_what_it_says_for_as_long(void **state)
