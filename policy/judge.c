@@ -87,15 +87,16 @@ static void judge_ring(const struct moment *m, size_t vm, size_t patch, struct f
 	}
 	s = &m->ring[ring * w->nr_patches + patch];
 	after = w->p->rings[ring].after;
-	if (s->halted)
-		findings_add(ret, POL_BY_HALT, ring, POL_NEVER);
+	if (s->halted_by != NO_RING)
+		findings_add(ret, POL_BY_HALT, s->halted_by, POL_NEVER);
 	if (s->unknown)
 		findings_add(ret, POL_BY_RING, ring, POL_NEVER);
-	if (!s->open && after >= 0) {
-		before = &m->ring[(size_t)after * w->nr_patches + patch];
+	if (s->open || after < 0)
+		return;
+	before = &m->ring[(size_t)after * w->nr_patches + patch];
+	if (!before->halted)
 		findings_add(ret, POL_BY_RING, (uint16_t)after,
 			     before->open ? before->passes_at : POL_NEVER);
-	}
 }
 
 int64_t deadline_of(const struct deadline *d, const struct patch *p, const struct vm *vm)

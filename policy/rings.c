@@ -154,6 +154,9 @@ static void decide(struct moment *m, const struct baking *b, size_t nr)
 					      : NULL;
 
 			s->halted = s->halted || s->failures > r->max_failures;
+			s->halted_by = s->halted ? (uint16_t)ring
+				       : before	 ? before->halted_by
+						 : NO_RING;
 			s->passed = !s->halted && !s->unknown && s->successes >= need(r, s);
 			s->open = !before || (before->open && before->passed);
 			s->passes_at = s->passed ? m->at : POL_NEVER;

@@ -147,9 +147,6 @@ static void say_ring(const struct pol_plan *plan, const struct pol_verdict *v,
 	if (f->kind == POL_BY_HALT)
 		say(out, "ring '%s' has halted: %u failed, %u may", r->rule.name, s->failures,
 		    r->max_failures);
-	else if (s->halted)
-		say(out, "ring '%s' before it has halted: %u failed, %u may", r->rule.name,
-		    s->failures, r->max_failures);
 	else if (s->unknown)
 		say(out, "ring '%s' pauses: the health of %u is inconclusive", r->rule.name,
 		    s->unknown);

@@ -28,12 +28,12 @@ static void rings_open_when_the_one_before_has_baked(void **state)
 	       .at = "2026-03-03T12:00:00Z", ALLOWED},
 	      /* failures */
 	      {RINGS("min_successes: 1, max_failures: 0"), TWO(ON("a1", WATCHED), ON("a2", OOPS)),
-	       WAITS(POL_BY_RING), .when = ""},
+	       WAITS(POL_BY_HALT), .when = ""},
 	      {RINGS("min_successes: 1, max_failures: 1"), TWO(ON("a1", WATCHED), ON("a2", OOPS)),
 	       ALLOWED},
 	      {RINGS("min_successes: 1"),
 	       TWO(ON("a1", WATCHED), "{\"name\":\"a2\",\"rolled_back\":[\"" PAYLOAD "\"]}"),
-	       WAITS(POL_BY_RING), .when = ""},
+	       WAITS(POL_BY_HALT), .when = ""},
 	      /* inconclusive health pauses, and never promotes */
 	      {RINGS("min_successes: 1"), TWO(ON("a1", WATCHED), ON("a2", "")), WAITS(POL_BY_RING),
 	       .when = ""},
@@ -52,7 +52,7 @@ static void rings_halt_and_take_their_share(void **state)
 	"rings: [{name: r, max_failures: 1}]\nhealth: [{name: h, signals: [oops], "                \
 	"watch: 1h, then: [" then "]}]\n"
 #define ROLLED_BACK(name) "{\"name\":\"" name "\",\"rolled_back\":[\"" PAYLOAD "\"]}"
-#define FOUR "[{},{\"name\":\"b\"},{\"name\":\"c\"},{\"name\":\"d\"}]"
+#define FOUR		  "[{},{\"name\":\"b\"},{\"name\":\"c\"},{\"name\":\"d\"}]"
 	_cleanup_pol_policy_ struct pol_policy *p = polfix_policy(
 		POLFIX_OPEN "rings: [{name: one, share: 26%}, {name: two, after: one}]\n");
 	_cleanup_pol_fleet_ struct pol_fleet *f = polfix_facts(polfix_time(NOON), FOUR, NULL);
@@ -78,7 +78,15 @@ static void rings_halt_and_take_their_share(void **state)
 	      /* what was reverted for harm has halted the ring for good */
 	      {HALTING("revert, halt"), TWO(ROLLED_BACK("a1"), ON("a2", WATCHED)),
 	       WAITS(POL_BY_HALT), .when = ""},
-	      {HALTING("revert"), TWO(ROLLED_BACK("a1"), ON("a2", WATCHED)), ALLOWED});
+	      {HALTING("revert"), TWO(ROLLED_BACK("a1"), ON("a2", WATCHED)), ALLOWED},
+	      /* nobody hurries past a halt, however many rings later */
+	      {RINGS("max_failures: 0") "expedite: [{name: e, skips: [rings]}]\n",
+	       TWO(ROLLED_BACK("a1"), ON("a2", WATCHED)), WAITS(POL_BY_HALT), .when = ""},
+	      {POLFIX_OPEN "groups: [{name: g, include: [{domains: [a*]}]}, "
+			   "{name: h, include: [{domains: [b*]}]}]\n"
+			   "rings: [{name: z, groups: [g]}, {name: y, groups: [h], after: z}, "
+			   "{name: x, after: y}]\nexpedite: [{name: e, skips: [rings]}]\n",
+	       TWO(ROLLED_BACK("a1"), "{\"name\":\"b1\"}"), WAITS(POL_BY_HALT), .when = ""});
 }
 
 static void health_counts_what_it_says_for_as_long(void **state)
