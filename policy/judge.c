@@ -1,33 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/judge.h"
 
-/* What is on the VM of the same id. Return: whether that is all there is to say. */
-static bool judge_applied(const struct moment *m, const struct vm *vm, const struct class *c,
+static bool is_there(const struct applied *a)
+{
+	return a->state == APPLIED_ACTIVE || a->state == APPLIED_APPLYING;
+}
+
+/* The payload is on the VM: of this id it may do harm, of another id it is simply there. */
+static bool judge_present(const struct moment *m, const struct vm *vm, const struct class *c,
 			  const struct patch *p, struct findings *ret)
 {
 	for (uint32_t i = 0; i < vm->nr_applied; i++) {
 		const struct applied *a = &vm->applied[i];
-		bool there = a->state == APPLIED_ACTIVE || a->state == APPLIED_APPLYING;
 		int64_t until;
+		bool bad;
+
+		if (!is_there(a) || a->payload != p->payload)
+			continue;
+		bad = a->id == p->id && a->state == APPLIED_ACTIVE &&
+		      (c->health.then & POL_THEN_REVERT) &&
+		      health_of(m, &c->health, a, &until) == HEALTH_BAD;
+		ret->nr = 0;
+		findings_add(ret, bad ? POL_BY_HEALTH : POL_BY_ACTIVE,
+			     bad ? c->health.rule : POL_NO_RULE, i);
+		if (a->id == p->id)
+			return true;
+	}
+	return ret->nr;
+}
+
+/* Other versions of the same id. */
+static void judge_versions(const struct vm *vm, const struct patch *p, struct findings *ret)
+{
+	for (uint32_t i = 0; i < vm->nr_applied; i++) {
+		const struct applied *a = &vm->applied[i];
 
 		if (a->id != p->id)
 			continue;
-		if (there && a->payload == p->payload) {
-			bool bad = a->state == APPLIED_ACTIVE &&
-				   (c->health.then & POL_THEN_REVERT) &&
-				   health_of(m, &c->health, a, &until) == HEALTH_BAD;
-
-			ret->nr = 0;
-			findings_add(ret, bad ? POL_BY_HEALTH : POL_BY_ACTIVE,
-				     bad ? c->health.rule : POL_NO_RULE, (int64_t)a->serial);
-			return true;
-		}
 		if (a->serial > p->serial || a->security_epoch > p->security_epoch)
-			findings_add(ret, POL_BY_SERIAL, POL_NO_RULE, (int64_t)a->serial);
-		else if (there)
-			findings_add(ret, POL_BY_VERSION, POL_NO_RULE, (int64_t)a->serial);
+			findings_add(ret, POL_BY_SERIAL, POL_NO_RULE, i);
+		else if (is_there(a))
+			findings_add(ret, POL_BY_VERSION, POL_NO_RULE, i);
 	}
-	return false;
 }
 
 static bool is_active(const struct vm *vm, const struct word *id)
@@ -52,7 +66,7 @@ void judge_lasting(const struct moment *m, size_t vm, size_t patch, struct findi
 	const struct class *c = &w->class[w->class_of[vm]];
 	const struct cell *cell = &m->cell[w->class_of[vm] * w->nr_patches + patch];
 
-	if (judge_applied(m, v, c, p, ret))
+	if (judge_present(m, v, c, p, ret))
 		return;
 	if (p->kind == PATCH_BASELINE && v->baseline >= p->baseline) {
 		ret->nr = 0;
@@ -64,6 +78,7 @@ void judge_lasting(const struct moment *m, size_t vm, size_t patch, struct findi
 		findings_add(ret, POL_BY_KERNEL, POL_NO_RULE, POL_NEVER);
 		return;
 	}
+	judge_versions(v, p, ret);
 	if (words_have(&v->rolled_back, p->payload))
 		findings_add(ret, POL_BY_ROLLED_BACK, POL_NO_RULE, POL_NEVER);
 	add_list(ret, &cell->lasting);

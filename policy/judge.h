@@ -11,8 +11,8 @@ struct finding {
 	uint16_t rule; /* POL_NO_RULE: built in */
 	int64_t value; /* until when; POL_NEVER: time will not do. POL_BY_BASELINE: the month
 			* needed; POL_BY_ELIGIBILITY: enum demand; POL_BY_PREREQUISITE: which of its
-			* requires; POL_BY_ACTIVE, _SERIAL, _VERSION: the serial there, POL_NEVER: a
-			* baseline */
+			* requires; POL_BY_ACTIVE, _SERIAL, _VERSION: which of the VM's applied, for
+			* POL_BY_ACTIVE POL_NEVER: its baseline */
 };
 
 /* What an eligibility rule asks for that is not there. */

@@ -63,10 +63,12 @@ static bool is_lasting(const struct pol_verdict *v)
 
 /* A VM that has the patch is a member of its ring with regard to it; others in whose way
  * something lasting stands are not. */
-static bool is_no_member(const struct findings *f)
+static bool is_no_member(const struct findings *f, const struct vm *vm, const struct patch *p)
 {
-	return f->nr && f->f[0].kind != POL_BY_HEALTH &&
-	       (f->f[0].kind != POL_BY_ACTIVE || f->f[0].value == POL_NEVER);
+	if (!f->nr || f->f[0].kind == POL_BY_HEALTH)
+		return false;
+	return f->f[0].kind != POL_BY_ACTIVE || f->f[0].value == POL_NEVER ||
+	       vm->applied[f->f[0].value].id != p->id;
 }
 
 static void start(struct pol_plan *plan, struct pol_verdict *v)
@@ -152,7 +154,7 @@ static int judge_all_lasting(struct pol_plan *plan, bool *no_member)
 
 			f.nr = 0;
 			judge_lasting(&plan->m, i, k, &f);
-			no_member[k * w->nr_vms + i] = is_no_member(&f);
+			no_member[k * w->nr_vms + i] = is_no_member(&f, &w->vm[i], &w->patch[k]);
 			reduce(&f, v);
 			v->vm = (uint32_t)i;
 			v->patch = (uint32_t)k;

@@ -148,6 +148,56 @@ static void baselines_by_their_calendar(void **state)
 	       .state = POL_ACTIVE, .by = POL_BY_ACTIVE});
 }
 
+/* Packed anew under another id, a payload that is there is not wanted a second time. */
+static void a_payload_is_there_under_any_id(void **state)
+{
+#define AS(id, state)                                                                              \
+	"{\"patches\":[{\"id\":\"" id "\",\"payload_sha256\":\"" PAYLOAD                           \
+	"\",\"serial\":9,\"state\":\"" state "\",\"at\":\"2026-02-01T00:00:00Z\"}]}"
+	(void)state;
+	CHECK({POLFIX_OPEN, .vms = AS("old-name", "active"), .state = POL_ACTIVE,
+	       .by = POL_BY_ACTIVE},
+	      {POLFIX_OPEN, .vms = AS("old-name", "reverted"), ALLOWED},
+	      {POLFIX_OPEN "deny: [{name: d, patches: {payloads: ['" PAYLOAD "']}}]\n",
+	       .vms = AS("old-name", "reverted"), DENIED(POL_BY_DENY)});
+}
+
+/* The first reason's text. */
+static void check_text(const char *policy, const char *vms, const char *patches, const char *text)
+{
+	_cleanup_pol_policy_ struct pol_policy *p = polfix_policy(policy);
+	_cleanup_pol_fleet_ struct pol_fleet *f = polfix_facts(polfix_time(NOON), vms, patches);
+	_cleanup_pol_plan_ struct pol_plan *plan = NULL;
+	json_t *o;
+
+	assert_int_equal(pol_plan_new(p, f, polfix_time(NOON), &plan), 0);
+	o = pol_verdict_json(plan, pol_plan_verdict(plan, 0, 0), true);
+	assert_string_equal(json_string_value(json_object_get(
+				    json_array_get(json_object_get(o, "reasons"), 0), "text")),
+			    text);
+	json_decref(o);
+}
+
+static void texts_say_what_there_is(void **state)
+{
+#define SEEN(more)                                                                                 \
+	"{\"patches\":[{\"id\":\"fix\",\"payload_sha256\":\"" OTHER                                \
+	"\",\"state\":\"reverted\",\"at\":\"2026-02-01T00:00:00Z\"," more "}]}"
+	(void)state;
+	check_text(POLFIX_OPEN, AS("old-name", "active"), NULL,
+		   "the same payload is active as old-name");
+	check_text(POLFIX_OPEN, AS("fix", "active"), NULL, "fix is active");
+	check_text(POLFIX_OPEN, SEEN("\"serial\":6"), NULL,
+		   "serial 6 was on this VM before; this one has 5");
+	check_text(POLFIX_OPEN, SEEN("\"serial\":1,\"security_epoch\":2"), NULL,
+		   "security epoch 2 was on this VM before; this one has 1");
+	check_text(POLFIX_OPEN,
+		   "{\"patches\":[{\"id\":\"fix\",\"payload_sha256\":\"" PAYLOAD
+		   "\",\"serial\":9223372036854775807,\"state\":\"active\","
+		   "\"at\":\"2026-02-01T00:00:00Z\"}]}",
+		   NULL, "fix is active");
+}
+
 /* What stands in the way is said in full, the deciding reason first, with its line. */
 static void every_reason_is_said(void **state)
 {
@@ -187,6 +237,8 @@ int main(void)
 		cmocka_unit_test(eligibility_by_each_key),
 		cmocka_unit_test(kernels_and_serials),
 		cmocka_unit_test(baselines_by_their_calendar),
+		cmocka_unit_test(a_payload_is_there_under_any_id),
+		cmocka_unit_test(texts_say_what_there_is),
 		cmocka_unit_test(every_reason_is_said),
 	};
 
