@@ -495,7 +495,7 @@ static void check_reasons(void)
 
 			if (v->by == POL_BY_NOTHING)
 				assert_null(first);
-			else if (v->action != POL_REVERT)
+			else
 				assert_string_equal(json_string_value(json_object_get(first, "by")),
 						    pol_kind_key(v->by));
 			json_decref(o);

@@ -166,6 +166,13 @@ static void stale_facts_are_not_acted_on(void **state)
 		int64_t age;
 		enum pol_state state;
 	} rows[] = {{0, POL_ALLOWED}, {900, POL_ALLOWED}, {901, POL_WAITING}};
+	/* a revert is acting on facts too */
+	_cleanup_pol_fleet_ struct pol_fleet *harm =
+		polfix_facts(polfix_time(NOON),
+			     "{\"patches\":[" ACTIVE(
+				     "2026-03-04T11:00:00Z") ",\"signals\":[{\"signal\":\"oops\","
+							     "\"at\":\"2026-03-04T11:01:00Z\"}]}]}",
+			     NULL);
 
 	(void)state;
 	for (size_t i = 0; i < XO_ARRAY_SIZE(rows); i++) {
@@ -173,6 +180,17 @@ static void stale_facts_are_not_acted_on(void **state)
 
 		assert_int_equal(pol_plan_new(p, f, polfix_time(NOON) + rows[i].age, &plan), 0);
 		assert_int_equal(pol_plan_verdict(plan, 0, 0)->state, rows[i].state);
+	}
+	for (size_t i = 0; i < XO_ARRAY_SIZE(rows); i++) {
+		_cleanup_pol_plan_ struct pol_plan *plan = NULL;
+		const struct pol_verdict *v;
+
+		assert_int_equal(pol_plan_new(p, harm, polfix_time(NOON) + rows[i].age, &plan), 0);
+		v = pol_plan_verdict(plan, 0, 0);
+		assert_int_equal(v->action, POL_REVERT);
+		assert_int_equal(v->state, rows[i].state);
+		assert_int_equal(v->by,
+				 rows[i].state == POL_ALLOWED ? POL_BY_HEALTH : POL_BY_STALE);
 	}
 }
 
