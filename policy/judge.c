@@ -52,10 +52,31 @@ static bool is_active(const struct vm *vm, const struct word *id)
 	return false;
 }
 
-static void add_list(struct findings *ret, const struct finding_list *l)
+/* What a finding of that kind is skipped by. */
+static uint32_t skipped_by(enum pol_kind kind)
+{
+	switch (kind) {
+	case POL_BY_WINDOW:
+		return POL_SKIP_WINDOWS;
+	case POL_BY_DEFERRAL:
+	case POL_BY_MONTH:
+		return POL_SKIP_DEFERRALS;
+	case POL_BY_FREEZE:
+		return POL_SKIP_FREEZES;
+	case POL_BY_RING:
+	case POL_BY_NO_RING:
+		return POL_SKIP_RINGS;
+	default:
+		return 0;
+	}
+}
+
+/* What is skipped must not take the room of what holds. */
+static void add_unskipped(struct findings *ret, const struct finding_list *l, uint32_t skips)
 {
 	for (size_t i = 0; i < l->nr; i++)
-		findings_add(ret, l->f[i].kind, l->f[i].rule, l->f[i].value);
+		if (!(skips & skipped_by(l->f[i].kind)))
+			findings_add(ret, l->f[i].kind, l->f[i].rule, l->f[i].value);
 }
 
 void judge_lasting(const struct moment *m, size_t vm, size_t patch, struct findings *ret)
@@ -78,16 +99,17 @@ void judge_lasting(const struct moment *m, size_t vm, size_t patch, struct findi
 		findings_add(ret, POL_BY_KERNEL, POL_NO_RULE, POL_NEVER);
 		return;
 	}
-	judge_versions(v, p, ret);
 	if (words_have(&v->rolled_back, p->payload))
 		findings_add(ret, POL_BY_ROLLED_BACK, POL_NO_RULE, POL_NEVER);
-	add_list(ret, &cell->lasting);
-	add_list(ret, &m->unfit[vm]);
+	add_unskipped(ret, &cell->lasting, 0);
+	judge_versions(v, p, ret);
+	add_unskipped(ret, &m->unfit[vm], 0);
 	if (cell->baseline > v->baseline)
 		findings_add(ret, POL_BY_BASELINE, cell->baseline_rule, cell->baseline);
 }
 
-static void judge_ring(const struct moment *m, size_t vm, size_t patch, struct findings *ret)
+static void judge_ring(const struct moment *m, size_t vm, size_t patch, uint32_t skips,
+		       struct findings *ret)
 {
 	const struct world *w = m->w;
 	uint16_t ring = w->ring_of[vm];
@@ -97,13 +119,16 @@ static void judge_ring(const struct moment *m, size_t vm, size_t patch, struct f
 	if (!w->p->nr_rings)
 		return;
 	if (ring == NO_RING) {
-		findings_add(ret, POL_BY_NO_RING, POL_NO_RULE, POL_NEVER);
+		if (!(skips & POL_SKIP_RINGS))
+			findings_add(ret, POL_BY_NO_RING, POL_NO_RULE, POL_NEVER);
 		return;
 	}
 	s = &m->ring[ring * w->nr_patches + patch];
 	after = w->p->rings[ring].after;
 	if (s->halted_by != NO_RING)
 		findings_add(ret, POL_BY_HALT, s->halted_by, POL_NEVER);
+	if (skips & POL_SKIP_RINGS)
+		return;
 	if (s->unknown)
 		findings_add(ret, POL_BY_RING, ring, POL_NEVER);
 	if (s->open || after < 0)
@@ -122,41 +147,12 @@ int64_t deadline_of(const struct deadline *d, const struct patch *p, const struc
 	return d->grace && graced > due ? graced : due;
 }
 
-/* What a finding of that kind is skipped by. */
-static uint32_t skipped_by(enum pol_kind kind)
-{
-	switch (kind) {
-	case POL_BY_WINDOW:
-		return POL_SKIP_WINDOWS;
-	case POL_BY_DEFERRAL:
-	case POL_BY_MONTH:
-		return POL_SKIP_DEFERRALS;
-	case POL_BY_FREEZE:
-		return POL_SKIP_FREEZES;
-	case POL_BY_RING:
-	case POL_BY_NO_RING:
-		return POL_SKIP_RINGS;
-	default:
-		return 0;
-	}
-}
-
-static void drop_skipped(struct findings *f, size_t from, uint32_t skips)
-{
-	size_t nr = from;
-
-	for (size_t i = from; i < f->nr; i++)
-		if (!(skips & skipped_by(f->f[i].kind)))
-			f->f[nr++] = f->f[i];
-	f->nr = nr;
-}
-
 void judge_waiting(const struct moment *m, size_t vm, size_t patch, struct findings *ret,
 		   uint32_t *skips, bool *overdue)
 {
 	const struct world *w = m->w;
 	const struct patch *p = &w->patch[patch];
-	size_t class = w->class_of[vm], from = ret->nr;
+	size_t class = w->class_of[vm];
 	const struct cell *cell = &m->cell[class * w->nr_patches + patch];
 
 	*skips = cell->skips;
@@ -174,10 +170,9 @@ void judge_waiting(const struct moment *m, size_t vm, size_t patch, struct findi
 			findings_add(ret, POL_BY_PREREQUISITE, POL_NO_RULE, i);
 	if (m->stale_since != POL_NEVER)
 		findings_add(ret, POL_BY_STALE, POL_NO_RULE, POL_NEVER);
-	judge_ring(m, vm, patch, ret);
-	add_list(ret, &cell->waiting);
-	add_list(ret, &m->class[class].shut);
-	drop_skipped(ret, from, *skips);
+	judge_ring(m, vm, patch, *skips, ret);
+	add_unskipped(ret, &cell->waiting, *skips);
+	add_unskipped(ret, &m->class[class].shut, *skips);
 }
 
 /* When the findings that @skips leaves are gone, but for windows and freezes. */

@@ -191,6 +191,8 @@ static void stale_facts_are_not_acted_on(void **state)
 		assert_int_equal(v->state, rows[i].state);
 		assert_int_equal(v->by,
 				 rows[i].state == POL_ALLOWED ? POL_BY_HEALTH : POL_BY_STALE);
+		assert_true(v->until ==
+			    (rows[i].state == POL_ALLOWED ? polfix_time(NOON) + 901 : POL_NEVER));
 	}
 }
 
