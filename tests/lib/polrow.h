@@ -26,7 +26,7 @@ struct polrow {
 	const char *at; /* NULL: NOON */
 	enum pol_state state;
 	enum pol_kind by;
-	const char *when; /* NULL: not looked at; "": never */
+	const char *when, *until; /* NULL: not looked at; "": never */
 	const char *vm, *patch;
 };
 

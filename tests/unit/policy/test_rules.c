@@ -79,7 +79,9 @@ static void eligibility_by_each_key(void **state)
 	      {ELIGIBLE("min_serial: 6"), UNFIT(POL_BY_ELIGIBILITY)},
 	      {ELIGIBLE("min_security_epoch: 1"), ALLOWED},
 	      {ELIGIBLE("min_security_epoch: 2"), UNFIT(POL_BY_ELIGIBILITY)},
-	      {ELIGIBLE("max_baseline_months: 3"), .at = "2026-04-30T23:59:59Z", ALLOWED},
+	      {ELIGIBLE("max_baseline_months: 3"), .at = "2026-04-30T23:59:59Z", ALLOWED,
+	       .until = "2026-05-01T00:00:00Z"},
+	      {ELIGIBLE("max_baseline_months: 999999999"), ALLOWED, .until = ""},
 	      {ELIGIBLE("max_baseline_months: 3"), .at = "2026-05-01T00:00:00Z",
 	       UNFIT(POL_BY_ELIGIBILITY)});
 }
