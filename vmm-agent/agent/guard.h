@@ -184,7 +184,10 @@ const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, s
 /** guard_serve - one request from the control socket */
 int guard_serve(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
-/** guard_emit - make an event (events_emit) */
+/** guard_note - have an event recorded, if it is one of those (notes.h) */
+void guard_note(struct guard *g, const char *kind, const char *verdict, const json_t *details);
+
+/** guard_emit - make an event (events_emit), and note it */
 void guard_emit(struct guard *g, const char *kind, const char *verdict, json_t *details);
 
 /** guard_status_json - what `exopatch guard status` shows. NULL when out of memory */

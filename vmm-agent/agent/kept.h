@@ -9,6 +9,7 @@
 
 #include "vmm-agent/agent/events.h"
 #include "vmm-agent/agent/guard_regs.h"
+#include "vmm-agent/agent/notes.h"
 #include "vmm-agent/lens/guard.h"
 #include "vmm-agent/target/target.h"
 
@@ -49,6 +50,7 @@ struct guard_kept {
 	char last_error[512]; /* why the guard before gave up; "" if it was killed */
 	struct guard_count count;
 	struct events_kept events;
+	struct notes notes;    /* for its recorder */
 	uint32_t regs_current; /* of the two; so one is whole whenever the guard dies */
 	struct guard_regs regs[2];
 	size_t nr_areas;
