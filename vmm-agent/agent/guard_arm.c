@@ -99,6 +99,23 @@ static bool has_area(const struct lens_area *list, size_t nr, const struct lens_
 	return found && found->gpa.v == a->gpa.v && found->len_bytes == a->len_bytes;
 }
 
+/* What is the kernel's own stays that, whatever is said of it later. */
+static void keep_kernel(const struct guard *g, struct lens_area *a, size_t *nr)
+{
+	for (size_t i = 0; i < g->nr_areas; i++) {
+		struct lens_area page = g->area[i];
+
+		if (page.kind > LENS_AREA_IDT || has_area(a, *nr, &page))
+			continue;
+		page.len_bytes = XO_PAGE_SIZE;
+		for (uint64_t off = 0; off < g->area[i].len_bytes; off += XO_PAGE_SIZE) {
+			page.gva.v = g->area[i].gva.v + off;
+			page.gpa.v = g->area[i].gpa.v + off;
+			insert(a, nr, &page);
+		}
+	}
+}
+
 static int add_page(struct xbuf *ranges, struct gpa gpa)
 {
 	struct mon_range r = {.gpa = gpa, .len_bytes = XO_PAGE_SIZE}, last;
@@ -186,6 +203,8 @@ static int refresh(struct guard *g, bool all, struct xerr *err)
 	size_t nr = 0;
 	int rc = find_areas(g, &a, &nr, err);
 
+	if (!rc)
+		keep_kernel(g, a, &nr);
 	if (!rc)
 		rc = follow(g, a, nr, all || g->follow_all, err);
 	g->follow_all = rc != 0;
