@@ -70,7 +70,7 @@ struct ring_state {
 	uint32_t members, successes, failures, unknown;
 	bool halted, passed, open;
 	uint16_t halted_by; /* itself, or the nearest before it that has halted; NO_RING: none */
-	int64_t passes_at; /* if nothing changes; POL_NEVER: not as things are */
+	int64_t passes_at;  /* if nothing changes; POL_NEVER: not as things are */
 };
 
 struct moment {

@@ -123,7 +123,7 @@ static void say_eligibility(const struct pol_plan *plan, const struct pol_verdic
 		say(out, "there is no home for new code in the guest");
 		break;
 	case DEMAND_NOT_CONFIDENTIAL:
-		say(out, "the guest is confidential");
+		say(out, "the guest is confidential, or nobody knows that it is not");
 		break;
 	case DEMAND_RAM:
 		say(out, "the guest's RAM is of another kind");

@@ -62,11 +62,13 @@ static void eligibility_by_each_key(void **state)
 {
 #define ELIGIBLE(e) POLFIX_OPEN "eligibility: [{name: e, " e "}]\n"
 	(void)state;
-	CHECK({ELIGIBLE("require: [guard, home, not-confidential]"), ALLOWED},
+	CHECK({ELIGIBLE("require: [guard, home]"), ALLOWED},
 	      {ELIGIBLE("require: [guard]"), .vms = "{\"guard\":false}", UNFIT(POL_BY_ELIGIBILITY)},
 	      {ELIGIBLE("require: [home]"), .vms = "{\"home\":false}", UNFIT(POL_BY_ELIGIBILITY)},
+	      {ELIGIBLE("require: [not-confidential]"), .vms = "{\"confidential\":false}", ALLOWED},
 	      {ELIGIBLE("require: [not-confidential]"), .vms = "{\"confidential\":true}",
 	       UNFIT(POL_BY_ELIGIBILITY)},
+	      {ELIGIBLE("require: [not-confidential]"), UNFIT(POL_BY_ELIGIBILITY)}, /* who knows? */
 	      {ELIGIBLE("ram: [shared]"), ALLOWED},
 	      {ELIGIBLE("ram: [private]"), UNFIT(POL_BY_ELIGIBILITY)},
 	      {ELIGIBLE("archs: [x86_64]"), ALLOWED},
