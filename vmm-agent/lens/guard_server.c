@@ -85,6 +85,7 @@ static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, stru
 	w.kind = v.kind;
 	w.legal = v.legal;
 	w.intermediate = v.intermediate;
+	w.leads_to = v.leads_to;
 	memcpy(w.reason, v.reason, sizeof(w.reason));
 	w.where.addr = v.where.addr.v;
 	w.where.size_bytes = v.where.size_bytes;
@@ -92,6 +93,24 @@ static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, stru
 	memcpy(w.where.name, v.where.name, sizeof(w.where.name));
 	memcpy(w.where.module, v.where.module, sizeof(w.where.module));
 	return add(reply, &w, sizeof(w), err);
+}
+
+static int do_probes(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
+{
+	if (body.len_bytes)
+		return bad(err, "probes: wrong length");
+	return g->judge.nr_probes ? add(reply, g->judge.probe,
+					g->judge.nr_probes * sizeof(g->judge.probe[0]), err)
+				  : 0;
+}
+
+static int do_probes_set(struct gguard *g, struct span body, struct xerr *err)
+{
+	size_t nr = body.len_bytes / sizeof(struct lens_probe);
+
+	if (body.len_bytes % sizeof(struct lens_probe) || nr > LENS_MAX_PROBES)
+		return bad(err, "probes: wrong length");
+	return gprobes_set(&g->judge, (const struct lens_probe *)(const void *)body.p, nr, err);
 }
 
 static int do_pin(struct gguard *g, const struct gkernel *k, struct span body, struct xerr *err)
@@ -164,6 +183,10 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 		return gmodgate_modules(&g->listed, &g->judge, k, body, reply, err);
 	case WIRE_BELL:
 		return gmodgate_bell(k, body, reply, err);
+	case WIRE_PROBES:
+		return do_probes(g, body, reply, err);
+	case WIRE_PROBES_SET:
+		return do_probes_set(g, body, err);
 	default:
 		return bad(err, "no such operation");
 	}

@@ -73,16 +73,20 @@ enum {
 	FAKE_TRAMP = 0x460,
 	FAKE_TRACER = 0x470, /* ftrace_caller */
 	FAKE_TRACER_CALL = 0x478,
+	FAKE_TRACER_OP = 0x47d,
+	FAKE_TRACER_END = 0x488,
 	FAKE_TRACER_REGS = 0x490,
 	FAKE_STUB = 0x4a0,
 	FAKE_AGGR = 0x4b0,
 	FAKE_RETURN0 = 0x4c0,
+	FAKE_CALLBACK = 0x4d0, /* optimized_callback */
 	FAKE_PROBED = 0x600,
 	FAKE_CALLEE = 0x800,
 	FAKE_OTHER = 0x820,
 };
 
 #define FAKE_JUMPS	64u /* page of read-only data: the jump table; static call sites at +0x800 */
+#define FAKE_TEMPLATE	0xc00u /* in that page: what kprobes make their detours from */
 #define FAKE_IDT	65u
 #define FAKE_GDT_PAGE	251u /* of CPU 0; of CPU 1 the next */
 #define FAKE_PGD2	250u /* top level of a process */
@@ -494,6 +498,7 @@ static inline void fake_text(struct fake *f)
 	memset(f->ram, 0xcc, FAKE_RODATA * 4096ul);
 	fake_copy(f, FAKE_BASE + FAKE_VICTIM, victim, sizeof(victim));
 	fake_copy(f, FAKE_BASE + FAKE_COLD, "\xc3", 1);
+	fake_copy(f, FAKE_BASE + FAKE_TRACER_OP, "\x48\x8b\x15", 3);
 	/* ftrace: one page of records, one record */
 	*fake_u64(f, fake_gva(FAKE_VARS) + FAKE_FTRACE) = trace;
 	fake_u64(f, trace)[1] = trace + 0x100;
@@ -511,6 +516,9 @@ static inline void fake_guard_symbols(struct fake *f)
 	fake_sym(f, "__SCT__demo", FAKE_BASE + FAKE_TRAMP);
 	fake_sym(f, "ftrace_caller", FAKE_BASE + FAKE_TRACER);
 	fake_sym(f, "ftrace_call", FAKE_BASE + FAKE_TRACER_CALL);
+	fake_sym(f, "ftrace_caller_op_ptr", FAKE_BASE + FAKE_TRACER_OP);
+	fake_sym(f, "ftrace_caller_end", FAKE_BASE + FAKE_TRACER_END);
+	fake_sym(f, "optimized_callback", FAKE_BASE + FAKE_CALLBACK);
 	fake_sym(f, "ftrace_regs_caller", FAKE_BASE + FAKE_TRACER_REGS);
 	fake_sym(f, "ftrace_stub", FAKE_BASE + FAKE_STUB);
 	fake_sym(f, "aggr_pre_handler", FAKE_BASE + FAKE_AGGR);
@@ -522,11 +530,59 @@ static inline void fake_guard_symbols(struct fake *f)
 	fake_sym(f, "__stop___jump_table", jumps + 32);
 	fake_sym(f, "__start_static_call_sites", jumps + 0x800);
 	fake_sym(f, "__stop_static_call_sites", jumps + 0x810);
+	fake_sym(f, "optprobe_template_entry", jumps + FAKE_TEMPLATE);
+	fake_sym(f, "optprobe_template_clac", jumps + FAKE_TEMPLATE + 4);
+	fake_sym(f, "optprobe_template_val", jumps + FAKE_TEMPLATE + 8);
+	fake_sym(f, "optprobe_template_call", jumps + FAKE_TEMPLATE + 18);
+	fake_sym(f, "optprobe_template_end", jumps + FAKE_TEMPLATE + 24);
 	fake_sym(f, "idt_table", fake_gva(FAKE_IDT));
 	fake_sym(f, "__end_rodata", fake_gva(FAKE_IDT));
 	fake_sym(f, "__SCK__demo", vars + FAKE_KEY);
 	fake_sym(f, "ftrace_trace_function", vars + FAKE_TRACE_FUNC);
 	fake_sym(f, "ftrace_ops_trampoline_list", vars + FAKE_OPS_LIST);
+}
+
+static inline void fake_branch(uint8_t *out, uint8_t opcode, uint64_t at, uint64_t to)
+{
+	int32_t rel = (int32_t)(to - (at + 5));
+
+	out[0] = opcode;
+	memcpy(out + 1, &rel, sizeof(rel));
+}
+
+/* Mapped as generated code is: executable, and not writable there. */
+static inline void fake_executable(struct fake *f, uint64_t gva)
+{
+	fake_u64(f, fake_gva(FAKE_PT))[(gva - FAKE_BASE) / 4096] =
+		(gva - FAKE_BASE + FAKE_GPA) | GPTE_PRESENT;
+}
+
+/* What ftrace makes of ftrace_caller, calling @to. */
+static inline void fake_trampoline(struct fake *f, uint64_t to)
+{
+	const uint64_t at = FAKE_TRAMPOLINE, size = FAKE_TRACER_END - FAKE_TRACER;
+	const uint64_t op = FAKE_TRACER_OP - FAKE_TRACER, call = FAKE_TRACER_CALL - FAKE_TRACER;
+	const int32_t away = (int32_t)(size + 5 - (op + 7));
+
+	memcpy(fake_at(f, at), fake_at(f, FAKE_BASE + FAKE_TRACER), size);
+	fake_branch(fake_at(f, at + call), 0xe8, at + call, to);
+	fake_copy(f, at + op + 3, &away, sizeof(away));
+	fake_copy(f, at + size, "\xc3\xcc\xcc\xcc\xcc", 5);
+	fake_executable(f, at);
+}
+
+/* What a kprobe of @self at @addr jumps to: 24 bytes of template, then @was and a jump back. */
+static inline void fake_detour(struct fake *f, uint64_t self, uint64_t addr, const uint8_t *was)
+{
+	uint8_t *p = fake_at(f, FAKE_SLOT);
+
+	memcpy(p, fake_at(f, fake_gva(FAKE_JUMPS) + FAKE_TEMPLATE), 24);
+	memcpy(p + 8, "\x48\xbf", 2);
+	memcpy(p + 10, &self, sizeof(self));
+	fake_branch(p + 18, 0xe8, FAKE_SLOT + 18, FAKE_BASE + FAKE_CALLBACK);
+	memcpy(p + 24, was, 5);
+	fake_branch(p + 29, 0xe9, FAKE_SLOT + 29, addr + 5);
+	fake_executable(f, FAKE_SLOT);
 }
 
 static inline void fake_s32(struct fake *f, uint64_t at, uint64_t to)
