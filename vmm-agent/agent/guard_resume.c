@@ -67,6 +67,8 @@ static int recall(struct guard *g, struct xerr *err)
 	if (why.nr)
 		return xerr_set(err, why.reason[0].code, "%s", why.reason[0].detail);
 	rc = session_journal(&g->s, err); /* it knows the homes of patches */
+	if (!rc)
+		rc = guard_tell_probes(g, err);
 	return rc ? rc : lens_guard_prepare(g->s.lens, err);
 }
 
@@ -178,7 +180,9 @@ int guard_readopt(struct guard *g, struct xerr *err)
 		guard_forget(g);
 		return 0;
 	}
-	rc = lens_guard_prepare(g->s.lens, err);
+	rc = guard_tell_probes(g, err);
+	if (!rc)
+		rc = lens_guard_prepare(g->s.lens, err);
 	if (!rc)
 		rc = start_monitor(g, err);
 	if (rc)

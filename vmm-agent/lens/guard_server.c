@@ -159,6 +159,8 @@ static int do_audit(struct gguard *g, const struct gkernel *k, struct span body,
 		rc = 0;
 	}
 	if (!rc)
+		rc = gprograms_tell(&g->programs, &g->judge, &found, err);
+	if (!rc)
 		rc = add(reply, &stats, sizeof(stats), err);
 	return rc ? rc : add(reply, found.f, found.nr * sizeof(found.f[0]), err);
 }
@@ -197,6 +199,7 @@ void gguard_free(struct gguard *g)
 	gjudge_free(&g->judge);
 	gmodules_free(&g->listed);
 	gtables_free(&g->tables);
+	gprograms_free(&g->programs);
 	g->audit = (struct gaudit){0};
 	g->prepared = false;
 }

@@ -11,15 +11,6 @@
 #define IMAGE		  UINT64_C(0xffffffff80000000) /* all of this code is within reach of it */
 #define PACK_BYTES	  (UINT64_C(2) << 20)	       /* BPF_PROG_PACK_SIZE, kernel/bpf/core.c */
 
-static int add(struct xbuf *all, enum lens_owner owner, uint64_t start, uint64_t bytes,
-	       bool is_program)
-{
-	const struct glisted_range r = {
-		.start = start, .end = start + bytes, .owner = owner, .is_program = is_program};
-
-	return start >= IMAGE && bytes <= UINT64_MAX - start ? xbuf_add(all, &r, sizeof(r)) : 0;
-}
-
 struct listing {
 	const char *head; /* a struct list_head, at @head_off of that symbol */
 	uint32_t head_off;
@@ -27,6 +18,7 @@ struct listing {
 	const struct gmember *node, *start;
 	const struct gmember *size, *end; /* one of them, or neither: @bytes */
 	const struct gmember *program;	  /* a byte: whether it is one */
+	const struct gmember *name;
 	uint64_t bytes;
 };
 
@@ -41,10 +33,11 @@ static int walk(struct xbuf *all, const struct gkernel *k, const struct listing 
 		return 0;
 	head = w.at;
 	while (!rc && !glist_next(k->space, &w) && w.at != head) {
-		uint64_t obj = w.at - l->node->off, start, size = l->bytes;
+		struct glisted_range r = {.owner = l->owner};
+		uint64_t obj = w.at - l->node->off, size = l->bytes;
 		uint8_t program = 0;
 
-		if (gspace_u64(k->space, (struct gva){obj + l->start->off}, &start))
+		if (gspace_u64(k->space, (struct gva){obj + l->start->off}, &r.start))
 			break;
 		if (l->size && (!l->size->known ||
 				gspace_u64(k->space, (struct gva){obj + l->size->off}, &size)))
@@ -53,11 +46,15 @@ static int walk(struct xbuf *all, const struct gkernel *k, const struct listing 
 			       gspace_u64(k->space, (struct gva){obj + l->end->off}, &size)))
 			break;
 		if (l->end)
-			size = size > start ? size - start : 0;
+			size = size > r.start ? size - r.start : 0;
 		if (l->program && l->program->known &&
 		    gspace_read(k->space, (struct gva){obj + l->program->off}, &program, 1))
 			break;
-		rc = add(all, l->owner, start, size, program);
+		r.is_program = program;
+		r.name = l->name && l->name->known ? obj + l->name->off : 0;
+		r.end = r.start + size;
+		if (r.start >= IMAGE && r.end >= r.start)
+			rc = xbuf_add(all, &r, sizeof(r));
 	}
 	return rc;
 }
@@ -83,7 +80,8 @@ int glisted_load(struct glisted *ret, const struct gkernel *k, const struct ggua
 		 .node = &t->bpf_list,
 		 .start = &t->bpf_start,
 		 .end = &t->bpf_end,
-		 .program = &t->bpf_program},
+		 .program = &t->bpf_program,
+		 .name = &t->bpf_name},
 		{.head = "pack_list",
 		 .owner = LENS_OWNER_BPF_PACK,
 		 .node = &t->pack_list,

@@ -16,6 +16,7 @@ struct glisted_range {
 	uint64_t start, end;
 	enum lens_owner owner;
 	bool is_program; /* BPF: nothing of the kernel's text calls it */
+	uint64_t name;	 /* where its name is; 0: it has none */
 };
 
 /** struct glisted - all such ranges; zero-initialise, glisted_free it */

@@ -61,7 +61,9 @@ enum {
 	FAKE_OPS_LIST = 0xa20,
 	FAKE_OPS = 0xa40,   /* struct ftrace_ops: list, trampoline, its size */
 	FAKE_PROBE = 0xa80, /* struct optimized_kprobe */
-	FAKE_MM = 0xb00,    /* struct mm_struct: pgd */
+	FAKE_BPF_LIST = 0xac0,
+	FAKE_BPF = 0xb40, /* struct bpf_ksym: start, end, name, list at +48, program at +64 */
+	FAKE_MM = 0xb00,  /* struct mm_struct: pgd */
 };
 
 /* Where the kernel rewrites itself: offsets into text. */
@@ -325,6 +327,8 @@ static inline uint8_t *fake_btf(uint32_t *ret_bytes)
 	FAKE_STRUCT(b, "static_call_key", 8, {"func", 0, u64});
 	FAKE_STRUCT(b, "ftrace_ops", 32, {"list", 0, u64}, {"trampoline", 16, u64},
 		    {"trampoline_size", 24, u64});
+	FAKE_STRUCT(b, "bpf_ksym", 72, {"start", 0, u64}, {"end", 8, u64}, {"name", 16, u64},
+		    {"lnode", 48, u64}, {"prog", 64, u32});
 	FAKE_STRUCT(b, "mm_struct", 8, {"pgd", 0, u64});
 	FAKE_STRUCT(b, "ftrace_page", 24, {"next", 0, u64}, {"records", 8, u64},
 		    {"index", 16, u32});
@@ -540,6 +544,7 @@ static inline void fake_guard_symbols(struct fake *f)
 	fake_sym(f, "__SCK__demo", vars + FAKE_KEY);
 	fake_sym(f, "ftrace_trace_function", vars + FAKE_TRACE_FUNC);
 	fake_sym(f, "ftrace_ops_trampoline_list", vars + FAKE_OPS_LIST);
+	fake_sym(f, "bpf_kallsyms", vars + FAKE_BPF_LIST);
 }
 
 static inline void fake_branch(uint8_t *out, uint8_t opcode, uint64_t at, uint64_t to)
@@ -610,6 +615,10 @@ static inline void fake_guard(struct fake *f)
 	fake_link(f, vars + FAKE_OPS, vars + FAKE_OPS_LIST);
 	fake_u64(f, vars + FAKE_OPS)[2] = FAKE_TRAMPOLINE;
 	fake_u64(f, vars + FAKE_OPS)[3] = 64;
+	fake_link(f, vars + FAKE_BPF_LIST, vars + FAKE_BPF_LIST);
+	fake_u64(f, vars + FAKE_BPF)[0] = FAKE_TRAMPOLINE;
+	fake_u64(f, vars + FAKE_BPF)[1] = FAKE_TRAMPOLINE + 4096;
+	fake_copy(f, vars + FAKE_BPF + 16, "bpf_image", 10);
 	/* One kprobe, not in the table yet. */
 	fake_u64(f, vars + FAKE_PROBE)[2] = FAKE_BASE + FAKE_PROBED;
 	fake_u64(f, vars + FAKE_PROBE)[3] = FAKE_BASE + FAKE_AGGR;

@@ -755,6 +755,9 @@ static void test_audit(void **state)
 	pt[248] = fake_phys(248) | GPTE_PRESENT;
 	assert_int_equal(audit(x, f), 1);
 	assert_int_equal(f[0].kind, LENS_FOUND_EXEC);
+	assert_int_equal(f[0].owner, LENS_OWNER_UNKNOWN);
+	fake_trampoline(&x->guest, FAKE_BASE + FAKE_OTHER);
+	assert_int_equal(audit(x, f), 1);
 	assert_int_equal(f[0].owner, LENS_OWNER_FTRACE);
 	ok = (struct lens_approved){.gva = {FAKE_TRAMPOLINE}, .len_bytes = 4096};
 	assert_int_equal(ask(x, WIRE_AUDIT, &ok, sizeof(ok)), 0);
@@ -796,6 +799,55 @@ static void test_audit(void **state)
 	for (unsigned int i = 0; i < 512; i++)
 		spare[i] = fake_phys(245) | 3;
 	(void)audit(x, f);
+}
+
+/* What BPF makes is called where it is listed, and said; a program is not called at all. */
+static void test_bpf(void **state)
+{
+	struct fixture *x = *state;
+	const uint64_t call = FAKE_BASE + FAKE_CALL, list = fake_gva(FAKE_VARS) + FAKE_BPF_LIST;
+	const uint64_t half = FAKE_TRAMPOLINE + 2048;
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
+	struct wire_judgement w;
+	uint8_t code[5];
+
+	*var(x, FAKE_OPS_LIST) = fake_gva(FAKE_VARS) + FAKE_OPS_LIST;
+	prepare(x);
+	*var(x, FAKE_KEY) = FAKE_TRAMPOLINE;
+	branch(code, 0xe8, call, FAKE_TRAMPOLINE);
+	assert_false(judge_raw(x, call, NOP5, code, 5).legal);
+	fake_link(&x->guest, list, list + (FAKE_BPF - FAKE_BPF_LIST) + 48);
+	fake_link(&x->guest, list + (FAKE_BPF - FAKE_BPF_LIST) + 48, list);
+	/* Data is no code. */
+	assert_false(judge_raw(x, call, NOP5, code, 5).legal);
+	fake_executable(&x->guest, FAKE_TRAMPOLINE);
+	w = judge_raw(x, call, NOP5, code, 5);
+	assert_true(w.legal);
+	assert_int_equal(w.leads_to, LENS_OWNER_BPF);
+	assert_non_null(strstr(w.reason, "cannot be checked"));
+	*var(x, FAKE_KEY) = half;
+	branch(code, 0xe8, call, half);
+	assert_true(judge_raw(x, call, NOP5, code, 5).legal);
+	*var(x, FAKE_KEY) = half + 8;
+	branch(code, 0xe8, call, half + 8);
+	assert_false(judge_raw(x, call, NOP5, code, 5).legal);
+	*var(x, FAKE_KEY) = half;
+	*(uint8_t *)var(x, FAKE_BPF + 64) = 1;
+	branch(code, 0xe8, call, half);
+	assert_false(judge_raw(x, call, NOP5, code, 5).legal);
+	/* Said once, and again when it is another. */
+	assert_int_equal(audit(x, f), 2);
+	assert_int_equal(f[1].owner, LENS_OWNER_BPF);
+	assert_string_equal(f[1].what, "bpf_image");
+	assert_int_equal(audit(x, f), 1);
+	*(char *)var(x, FAKE_BPF + 16) = 'x';
+	assert_int_equal(audit(x, f), 2);
+	assert_int_equal(audit(x, f), 1);
+	/* What is protected is nobody's but its owner's. */
+	*(uint8_t *)var(x, FAKE_BPF + 64) = 0;
+	*var(x, FAKE_BPF) = *var(x, FAKE_KEY) = FAKE_MOD_BASE;
+	branch(code, 0xe8, call, FAKE_MOD_BASE);
+	assert_false(judge_raw(x, call, NOP5, code, 5).legal);
 }
 
 /* A module's code, somewhere else: so it is when it was loaded again, not while it is there. */
@@ -862,11 +914,14 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_jump_label),	   TEST(test_static_call),  TEST(test_ftrace),
-		TEST(test_kprobe),	   TEST(test_plain_kprobe), TEST(test_other),
-		TEST(test_descriptors),	   TEST(test_module),	    TEST(test_areas),
-		TEST(test_tables),	   TEST(test_audit),	    TEST(test_bounds),
-		TEST(test_areas_left_out), TEST(test_moved),	    TEST(test_forged_kprobe),
+		TEST(test_jump_label),	   TEST(test_static_call),
+		TEST(test_ftrace),	   TEST(test_kprobe),
+		TEST(test_plain_kprobe),   TEST(test_other),
+		TEST(test_descriptors),	   TEST(test_module),
+		TEST(test_areas),	   TEST(test_tables),
+		TEST(test_audit),	   TEST(test_bounds),
+		TEST(test_areas_left_out), TEST(test_moved),
+		TEST(test_forged_kprobe),  TEST(test_bpf),
 		TEST(test_probes_kept),
 	};
 
