@@ -119,6 +119,12 @@ struct kept_process guard_identify(pid_t pid);
 void guard_keep(struct guard *g);
 void guard_keep_regs(struct guard *g);
 
+/** guard_keep_probes - likewise what stands under kprobes. Return: 0, or what is fatal */
+int guard_keep_probes(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_tell_probes - to a lens that is new: before lens_guard_prepare */
+int guard_tell_probes(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
 /* guard_resume.c */
 
 /** guard_resume - take over what the guard before protected, without asking QEMU anything */
