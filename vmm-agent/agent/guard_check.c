@@ -241,12 +241,39 @@ static void look_failed(struct guard *g, int rc, const struct xerr *why)
 	g->failed_look = rc;
 }
 
+/* Without a processor, or while it does something long, a guard sees nothing of what it only looks
+ * at. That is not its fault, but must not go unsaid. */
+static void say_if_late(struct guard *g, uint64_t now)
+{
+	struct guard_late *l = &g->late;
+	uint64_t gap_ns = l->checked_ns ? now - l->checked_ns : 0;
+
+	l->checked_ns = now;
+	if (gap_ns > l->longest_ns)
+		l->longest_ns = gap_ns;
+	if (gap_ns >= GUARD_LATE_NS) {
+		l->times++;
+		if (gap_ns > l->worst_ns)
+			l->worst_ns = gap_ns;
+	}
+	if (!l->times || (l->said_ns && now - l->said_ns < GUARD_LATE_SAY_NS))
+		return;
+	guard_emit(g, "looked-late", NULL,
+		   json_pack("{s:s,s:i,s:f}", "reason",
+			     "registers and page tables were not looked at for a while: the host "
+			     "is busy",
+			     "times", (int)l->times, "longest_ms", (double)l->worst_ns / 1e6));
+	l->said_ns = now;
+	l->worst_ns = l->times = 0;
+}
+
 int guard_check(struct guard *g, struct xerr *err)
 {
 	uint64_t now = xo_now_ns();
 	struct xerr why = {0};
 	int rc = 0;
 
+	say_if_late(g, now);
 	if (now >= g->tables_due_ns) {
 		rc = guard_check_tables(g, NULL, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;
