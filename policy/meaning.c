@@ -7,24 +7,13 @@
 #include <errno.h>
 #include <string.h>
 
-#include "policy/rules.h"
-
-struct meaning {
-	const struct source *s;
-	size_t nr;
-	const struct source *file; /* in hand */
-	struct arena scratch;
-	struct pol_errors *errors;
-};
-
-#define WRONG(m, n, ...)                                                                           \
-	pol_errors_add((m)->errors, (m)->file->name, (n)->line, (n)->column, __VA_ARGS__)
+#include "policy/meaning.h"
 
 static const char *const sections[] = {"groups",      "rings",	   "windows",  "freezes", "pauses",
 				       "deferrals",   "deadlines", "expedite", "allow",	  "deny",
 				       "eligibility", "baselines", "limits",   "health"};
 
-static const char *text_of(const struct ynode *n, const char *key)
+const char *text_of(const struct ynode *n, const char *key)
 {
 	const struct ynode *v = ynode_get(n, key);
 
@@ -256,71 +245,6 @@ static void check_ring(struct meaning *m, const struct ynode *r)
 		      "%s successes cannot come from a ring of %s VMs", need, count);
 }
 
-static const char *zone_of(const struct meaning *m, const struct ynode *r)
-{
-	const char *zone = text_of(r, "zone");
-
-	if (!zone)
-		zone = text_of(m->file->root, "zone");
-	return zone && zone_exists(zone) ? zone : "UTC";
-}
-
-static int check_recurrence(struct meaning *m, const struct ynode *r, int64_t start, bool utc)
-{
-	const struct ynode *rrule = ynode_get(r, "rrule"), *duration = ynode_get(r, "duration");
-	struct recurrence rec = {.zone = utc ? "UTC" : zone_of(m, r), .start = start};
-	struct calendar cal;
-	const char *why;
-	int rc;
-
-	if (text_of(r, "duration") && duration_parse(text_of(r, "duration"), &rec.duration) &&
-	    (rec.duration < MINUTE_S || rec.duration > INT64_C(31) * DAY_S))
-		WRONG(m, duration, "duration must be from 1m to 31d");
-	if (!text_of(r, "rrule"))
-		return 0;
-	if (!duration)
-		WRONG(m, rrule, "rrule goes with duration");
-	rec.rrule = rrule->text;
-	rc = calendar_build(&m->scratch, &rec, &cal, &why);
-	if (rc == -XO_EMALFORMED) {
-		WRONG(m, rrule, "rrule: %s", why);
-		return 0;
-	}
-	return rc;
-}
-
-static int check_calendar(struct meaning *m, const struct ynode *r)
-{
-	const struct ynode *start = ynode_get(r, "start"), *end = ynode_get(r, "end");
-	int64_t from, to;
-	bool utc, end_utc;
-
-	if (r->type != YNODE_MAPPING)
-		return 0;
-	if (text_of(r, "always") && !strcmp(text_of(r, "always"), "true")) {
-		if (start || end || ynode_get(r, "duration") || ynode_get(r, "rrule"))
-			WRONG(m, r, "always excludes start, end, duration and rrule");
-		return 0;
-	}
-	if (!start) {
-		WRONG(m, r, "key 'start' is missing");
-		return 0;
-	}
-	if (!end == !ynode_get(r, "duration"))
-		WRONG(m, r, "one of end and duration is needed");
-	if (!text_of(r, "start") || !time_parse(start->text, &from, &utc))
-		return 0;
-	if (utc && ynode_get(r, "zone"))
-		WRONG(m, start, "start ends in Z, which is UTC; leave out either that or zone");
-	if (end && text_of(r, "end") && time_parse(end->text, &to, &end_utc)) {
-		if (utc != end_utc)
-			WRONG(m, end, "start and end must both end in Z, or neither");
-		else if (to <= from)
-			WRONG(m, end, "never opens: it ends before it starts");
-	}
-	return check_recurrence(m, r, from, utc);
-}
-
 static bool is_everything(const struct ynode *r)
 {
 	return r->type == YNODE_MAPPING && !ynode_get(r, "groups") && !ynode_get(r, "patches");
@@ -391,15 +315,16 @@ static void check_eligibility(struct meaning *m, const struct ynode *r)
 		WRONG(m, r, "asks for nothing");
 }
 
-static int check_rule(struct meaning *m, const char *section, const struct ynode *r)
+static int check_rule(struct meaning *m, const char *section, const struct ynode *r,
+		      struct calendar *cal)
 {
 	check_forms(m, section, r, "");
 	check_names(m, section, r);
 	check_matcher(m, ynode_get(r, "patches"));
 	if (!strcmp(section, "groups"))
 		return check_group(m, r);
-	if (!strcmp(section, "windows") || !strcmp(section, "freezes"))
-		return check_calendar(m, r);
+	if (cal)
+		return meaning_calendar(m, r, cal);
 	if (!strcmp(section, "deny"))
 		return check_against_allow(m, r);
 	if (!strcmp(section, "deadlines"))
@@ -429,34 +354,55 @@ static void check_count(struct meaning *m, const char *section)
 		WRONG(m, m->file->root, "%s: more than %d in all", section, POL_MAX_RULES);
 }
 
-static int check_file(struct meaning *m)
+/* The place for the calendars of a section's rules; NULL: they have none. */
+static struct calendar **calendars_of(struct source *s, const char *section)
 {
+	if (!strcmp(section, "windows"))
+		return &s->windows;
+	return !strcmp(section, "freezes") ? &s->freezes : NULL;
+}
+
+static int check_section(struct meaning *m, struct source *s, const char *section)
+{
+	const struct ynode *list = ynode_get(s->root, section);
+	struct calendar **cal = calendars_of(s, section);
+	size_t i = 0;
 	int rc = 0;
 
-	for (const struct ynode *n = m->file->root->child; n; n = n->next)
-		if (n->type == YNODE_SCALAR)
-			check_form(m, "", n, n->key ? n->key : "");
-	for (size_t i = 0; !rc && i < XO_ARRAY_SIZE(sections); i++) {
-		const struct ynode *list = ynode_get(m->file->root, sections[i]);
-
-		if (!list || list->type != YNODE_SEQUENCE || list->nr_children > POL_MAX_RULES)
-			continue;
-		check_count(m, sections[i]);
-		for (const struct ynode *r = list->child; r && !rc; r = r->next)
-			rc = check_rule(m, sections[i], r);
+	if (!list || list->type != YNODE_SEQUENCE || list->nr_children > POL_MAX_RULES)
+		return 0;
+	if (cal) {
+		*cal = arena_get(m->keep, list->nr_children + 1, sizeof(**cal));
+		if (!*cal)
+			return -ENOMEM;
 	}
+	check_count(m, section);
+	for (const struct ynode *r = list->child; r && !rc; r = r->next)
+		rc = check_rule(m, section, r, cal ? &(*cal)[i++] : NULL);
 	return rc;
 }
 
-int meaning_check(const struct source *s, size_t nr, struct pol_errors *errors)
+static int check_file(struct meaning *m, struct source *s)
 {
-	struct meaning m = {.s = s, .nr = nr, .errors = errors};
 	int rc = 0;
 
-	for (size_t i = 0; !rc && i < nr; i++) {
-		m.file = &s[i];
-		rc = check_file(&m);
-	}
-	arena_free(&m.scratch);
+	m->file = s;
+	for (const struct ynode *n = m->file->root->child; n; n = n->next)
+		if (n->type == YNODE_SCALAR)
+			check_form(m, "", n, n->key ? n->key : "");
+	for (size_t i = 0; !rc && i < XO_ARRAY_SIZE(sections); i++)
+		rc = check_section(m, s, sections[i]);
+	return rc;
+}
+
+int meaning_check(struct source *s, size_t nr, struct arena *keep, struct pol_errors *errors)
+{
+	struct meaning m = {.s = s, .nr = nr, .keep = keep, .errors = errors};
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < nr; i++)
+		rc = check_file(&m, &s[i]);
+	if (!rc)
+		meaning_freezes(&m);
 	return rc;
 }
