@@ -36,6 +36,13 @@ static bool is_duration(const char *s)
 	return duration_parse(s, &v);
 }
 
+static bool is_lasting(const char *s)
+{
+	int64_t v;
+
+	return duration_parse(s, &v) && v > 0;
+}
+
 static bool is_time(const char *s)
 {
 	int64_t t;
@@ -108,8 +115,8 @@ static const struct {
 	{NULL, "duration", is_duration, "a duration: a number and s, m, h or d"},
 	{NULL, "bake", is_duration, "a duration: a number and s, m, h or d"},
 	{NULL, "grace", is_duration, "a duration: a number and s, m, h or d"},
-	{NULL, "spacing", is_duration, "a duration: a number and s, m, h or d"},
-	{NULL, "watch", is_duration, "a duration: a number and s, m, h or d"},
+	{NULL, "spacing", is_lasting, "a duration from 1s: a number and s, m, h or d"},
+	{NULL, "watch", is_lasting, "a duration from 1s: a number and s, m, h or d"},
 	{"deadlines", "after", is_duration, "a duration: a number and s, m, h or d"},
 	{NULL, "share", is_share, "a share from 1% to 100%"},
 	{NULL, "count", is_positive, "at least 1"},
@@ -215,6 +222,41 @@ static void check_matcher(struct meaning *m, const struct ynode *n)
 		WRONG(m, n, "matches everything; leave it out or say what");
 }
 
+/* Patterns of which one is as wide as can be. */
+static bool matches_all(const struct ynode *matcher)
+{
+	const struct ynode *list = matcher->child;
+
+	if (matcher->nr_children != 1 || list->type != YNODE_SEQUENCE ||
+	    !strcmp(list->key, "labels") || !strcmp(list->key, "metadata"))
+		return false;
+	for (const struct ynode *i = list->child; i; i = i->next)
+		if (i->type == YNODE_SCALAR && i->text[0] && !i->text[strspn(i->text, "*")])
+			return true;
+	return false;
+}
+
+#define MAX_COMPARED 50 /* matchers; a group of more than those is no slip of the pen */
+
+/* Is there for each of @in, or for everything, one of @ex that says the same? */
+static bool excludes_all(const struct ynode *in, const struct ynode *ex, int *rc)
+{
+	for (const struct ynode *e = ex->child; e; e = e->next)
+		if (e->type == YNODE_MAPPING && matches_all(e))
+			return true;
+	if (!in || in->nr_children > MAX_COMPARED || ex->nr_children > MAX_COMPARED)
+		return false;
+	for (const struct ynode *i = in->child; i; i = i->next) {
+		bool out = false;
+
+		for (const struct ynode *e = ex->child; e && !out && !*rc; e = e->next)
+			out = same_text(i, e, rc);
+		if (!out)
+			return false;
+	}
+	return true;
+}
+
 static int check_group(struct meaning *m, const struct ynode *r)
 {
 	const struct ynode *in = ynode_get(r, "include"), *ex = ynode_get(r, "exclude");
@@ -224,7 +266,7 @@ static int check_group(struct meaning *m, const struct ynode *r)
 		return 0;
 	if (!in && !ex)
 		WRONG(m, r, "an empty group: it has neither include nor exclude");
-	else if (in && same_text(in, ex, &rc))
+	else if (ex && excludes_all(in, ex, &rc))
 		WRONG(m, ex, "an empty group: it excludes all that it includes");
 	for (const struct ynode *i = in ? in->child : NULL; i; i = i->next)
 		check_matcher(m, i);
@@ -309,6 +351,17 @@ static void check_pause(struct meaning *m, const struct ynode *r)
 		WRONG(m, ynode_get(r, "zone"), "until ends in Z, which is UTC; leave out one");
 }
 
+static void check_health(struct meaning *m, const struct ynode *r)
+{
+	const struct ynode *probe = ynode_get(r, "probe"), *signals = ynode_get(r, "signals");
+
+	for (const struct ynode *s = signals ? signals->child : NULL; s; s = s->next)
+		if (s->type == YNODE_SCALAR && !strcmp(s->text, "probe"))
+			return;
+	if (probe)
+		WRONG(m, probe, "a probe that does not count: signals lacks 'probe'");
+}
+
 static void check_eligibility(struct meaning *m, const struct ynode *r)
 {
 	if (r->type == YNODE_MAPPING && r->nr_children <= 1U + !!ynode_get(r, "groups"))
@@ -337,6 +390,8 @@ static int check_rule(struct meaning *m, const char *section, const struct ynode
 		check_pause(m, r);
 	if (!strcmp(section, "eligibility"))
 		check_eligibility(m, r);
+	if (!strcmp(section, "health"))
+		check_health(m, r);
 	return 0;
 }
 
