@@ -122,15 +122,41 @@ static size_t count_items(struct loader *l, json_t *root, const char *key, size_
 	return have;
 }
 
+/* A value of two bytes becomes one of two hundred in memory: what is too much is seen before. */
+static const char *too_much(struct span text)
+{
+	size_t objects = 0, values = 0;
+	bool quoted = false;
+
+	if (text.len_bytes > POL_FACTS_MAX_BYTES)
+		return "larger than 64 MiB; split the facts into files";
+	for (size_t i = 0; i < text.len_bytes; i++) {
+		char c = (char)text.p[i];
+
+		if (c == '"')
+			quoted = !quoted;
+		else if (quoted)
+			i += c == '\\';
+		else if (c == '{' || c == '[')
+			objects++;
+		else if (c == ',')
+			values++;
+	}
+	if (objects > FACT_MAX_OBJECTS)
+		return "more than 1,000,000 objects; split the facts into files";
+	return values > FACT_MAX_VALUES ? "more than 8,000,000 values; split the facts into files"
+					: NULL;
+}
+
 static void parse_files(struct loader *l, const struct pol_text *file)
 {
 	for (size_t i = 0; i < l->nr_files; i++) {
+		const char *why = too_much(file[i].text);
 		json_error_t e;
 
 		l->r.file = file[i].name;
-		if (file[i].text.len_bytes > POL_FACTS_MAX_BYTES) {
-			pol_errors_add(l->r.errors, file[i].name, 0, 0, "larger than %u bytes",
-				       POL_FACTS_MAX_BYTES);
+		if (why) {
+			pol_errors_add(l->r.errors, file[i].name, 0, 0, "%s", why);
 			continue;
 		}
 		l->root[i] = json_loadb((const char *)file[i].text.p, file[i].text.len_bytes,

@@ -140,6 +140,8 @@ void fact_read(struct fact_reader *r, const struct fact_path *path, const json_t
 
 #define FACT_MAX_ITEMS	 4096
 #define FACT_MAX_TEXT	 255
+#define FACT_MAX_OBJECTS 1000000 /* of each file; lists count too */
+#define FACT_MAX_VALUES	 8000000 /* of each file */
 #define FACT_MAX_VMS	 1000000
 #define FACT_MAX_PATCHES 10000
 

@@ -174,6 +174,40 @@ static void facts_lie_and_all_lies_are_named(void **state)
 			    "vms[0].kernel.build_id must be 16 to 40 lower-case hex digits");
 }
 
+static void facts_wrong(const char *head, const char *item, size_t nr, const char *tail,
+			const char *why)
+{
+	size_t n = strlen(item), used = strlen(head);
+	_cleanup_free_ char *json = malloc(used + n * nr + strlen(tail) + 1);
+	_cleanup_pol_errors_ struct pol_errors errors = {0};
+	struct pol_text text = {.name = "f"};
+	struct pol_fleet *f = NULL;
+
+	assert_non_null(json);
+	memcpy(json, head, used);
+	for (size_t i = 0; i < nr; i++, used += n)
+		memcpy(json + used, item, n);
+	memcpy(json + used, tail, strlen(tail) + 1);
+	text.text = SPAN(json, used + strlen(tail));
+	assert_int_equal(pol_fleet_load(&text, 1, polfix_time("2026-03-04T12:00:00Z"), &f, &errors),
+			 -XO_EMALFORMED);
+	assert_null(f);
+	if (!strstr(errors.error[0].text, why))
+		fail_msg("%s", errors.error[0].text);
+}
+
+/* Two bytes of JSON may ask for hundreds in memory. */
+static void facts_that_are_too_much_are_not_even_parsed(void **state)
+{
+	(void)state;
+	facts_wrong("{\"vms\":[", "{},", 1000000, "{}]}", "objects");
+	facts_wrong("{\"vms\":[", "1,", 8000001, "1]}", "values");
+	facts_wrong("{\"vms\":[\"", "xxxxxxxxxxxxxxxx", 64U << 16, "\"]}", "64 MiB");
+	facts_wrong("", "[", 900000, "", "depth");
+	/* what stands in a text is no value */
+	facts_wrong("{\"format\":\"\\\"", "{,[", 1000001, "\"}", "format must be");
+}
+
 /* What libical makes of the zone data is what the C library makes of it. */
 static void zones_are_as_the_system_has_them(void **state)
 {
@@ -233,6 +267,7 @@ int main(void)
 		cmocka_unit_test(digests_say_the_same_in_any_order),
 		cmocka_unit_test(files_make_one_policy_in_any_order),
 		cmocka_unit_test(facts_lie_and_all_lies_are_named),
+		cmocka_unit_test(facts_that_are_too_much_are_not_even_parsed),
 		cmocka_unit_test(zones_are_as_the_system_has_them),
 		cmocka_unit_test(times_at_their_edges),
 	};
