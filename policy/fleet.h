@@ -37,6 +37,12 @@ struct applied {
 	uint32_t nr_signals;
 };
 
+/** applied_is_there - its code is in the guest, or may be */
+static inline bool applied_is_there(const struct applied *a)
+{
+	return a->state == APPLIED_ACTIVE || a->state == APPLIED_APPLYING;
+}
+
 enum { RAM_UNKNOWN = 0 };
 
 struct vm {
@@ -137,6 +143,10 @@ struct fact_path {
 /** fact_read - the object @o, which is at @path, by its table into @to */
 void fact_read(struct fact_reader *r, const struct fact_path *path, const json_t *o,
 	       const struct fact_field *fields, void *to);
+
+/** fleet_check - @f is sorted, each value is of its type: is it also without contradictions?
+ *  Return: 0 (look at @errors), -ENOMEM */
+int fleet_check(const struct pol_fleet *f, struct pol_errors *errors) XO_MUST_CHECK;
 
 #define FACT_MAX_ITEMS	 4096
 #define FACT_MAX_TEXT	 255
