@@ -11,12 +11,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
-#include "attest/dsse.h"
-#include "attest/statement.h"
 #include "tests/lib/patching.h"
 #include "tests/lib/polfix.h"
-
-#define ENTRY_MAX 65536
+#include "tests/lib/reclog.h"
 
 static struct guest *g;
 static char package[256], log_dir[200];
@@ -38,26 +35,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Statement @index of the log, from the end if negative; free() it. NULL if there is none. */
-static struct att_statement *statement(int64_t index)
-{
-	_cleanup_xbuf_ struct xbuf entry = XBUF(ENTRY_MAX);
-	struct att_statement *s = calloc(1, sizeof(*s));
-	_cleanup_refusal_ struct refusal why = {0};
-	_cleanup_dsse_ struct dsse e = {0};
-	struct xerr err = {0};
-	uint64_t size = 0;
-
-	assert_int_equal(att_log_size(log_dir, &size, &err), 0);
-	assert_int_equal(att_log_entry(log_dir,
-				       (uint64_t)(index < 0 ? (int64_t)size + index : index),
-				       &entry, &err),
-			 0);
-	assert_true(dsse_parse(&e, xbuf_span(&entry), "entry", &why));
-	assert_true(statement_parse(s, xbuf_span(&e.payload), "entry", &why));
-	return s;
-}
-
 static void write_file(const char *path, const char *text)
 {
 	FILE *f = fopen(path, "w");
@@ -69,10 +46,17 @@ static void write_file(const char *path, const char *text)
 
 static uint64_t log_size(void)
 {
-	struct xerr err = {0};
-	uint64_t size = 0;
+	return reclog_size(log_dir);
+}
 
-	return att_log_size(log_dir, &size, &err) ? 0 : size;
+static struct att_statement *statement(int64_t index)
+{
+	return reclog_statement(log_dir, index);
+}
+
+static void expect(int64_t index, enum att_act act, enum att_verdict verdict, const char *reason)
+{
+	reclog_expect(log_dir, index, act, verdict, reason);
 }
 
 static void an_apply_and_its_revert(void **state)
@@ -102,15 +86,6 @@ static void an_apply_and_its_revert(void **state)
 }
 
 /* ---- refusals and policy ---- */
-
-static void expect(int64_t index, enum att_act act, enum att_verdict verdict, const char *reason)
-{
-	_cleanup_free_ struct att_statement *s = statement(index);
-
-	assert_string_equal(att_act_name(s->action.act), att_act_name(act));
-	assert_int_equal(s->action.verdict, verdict);
-	assert_string_equal(s->action.nr_reasons ? s->action.reason[0].key : "", reason);
-}
 
 static void refusals(void **state)
 {
@@ -287,6 +262,14 @@ static void full_disk(void **state)
 	assert_int_equal(umount(mount_dir), 0);
 }
 
+/* ---- and all of it ---- */
+
+static void audited_by_others(void **state)
+{
+	(void)state;
+	reclog_audit(log_dir, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -298,6 +281,7 @@ int main(void)
 		cmocka_unit_test(log_fails_after),
 		cmocka_unit_test(log_cannot_be_opened),
 		cmocka_unit_test(full_disk),
+		cmocka_unit_test(audited_by_others),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
