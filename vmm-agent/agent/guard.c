@@ -124,6 +124,11 @@ static int turn(struct guard *g, int vm_fd, struct xerr *err)
 		rc = guard_check(g, err);
 	else if (!rc && g->state == GUARD_WAITING && xo_now_ns() >= g->look_due_ns)
 		rc = guard_look(g, err);
+	if (rc == -XO_EPEERDIED && g->lift_due) {
+		*err = (struct xerr){0};
+		rc = 0;
+	}
+	guard_lifted(g);
 	tend_supervisor(g);
 	events_tick(g->events);
 	if (!rc && xo_now_ns() >= g->keep_due_ns) {
