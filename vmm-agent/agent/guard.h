@@ -208,6 +208,9 @@ int guard_serve(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 /** guard_note - have an event recorded, if it is one of those (notes.h) */
 void guard_note(struct guard *g, const char *kind, const char *verdict, const json_t *details);
 
+/** guard_unrecorded_json - how much waits to be recorded, and why. NULL when out of memory */
+json_t *guard_unrecorded_json(struct guard *g);
+
 /** guard_emit - make an event (events_emit), and note it */
 void guard_emit(struct guard *g, const char *kind, const char *verdict, json_t *details);
 

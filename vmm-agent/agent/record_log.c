@@ -36,7 +36,7 @@ static int open_log(const struct agent_opts *o, struct att_recorder **ret, struc
 		if (!rc)
 			return 0;
 		if (rc != -XO_ELOCKED || xo_now_ns() + WAIT_NS > deadline)
-			return xerr_set(err, rc, "%s: %s", r.dir,
+			return xerr_set(err, rc, "recorder: %s",
 					failed.code ? failed.text : xo_code_text(rc));
 		xo_sleep_ns(WAIT_NS);
 	}
