@@ -18,12 +18,17 @@ enum kernref_area_kind { KERNREF_TEXT, KERNREF_RODATA, KERNREF_AREAS };
 
 #define KERNREF_MAX_AREA (64u << 20)
 
-/** struct kernref_area - whole pages; addresses as linked */
+/** struct kernref_area - begins at a page; addresses as linked */
 struct kernref_area {
 	uint64_t start;
 	size_t bytes;
 	uint8_t sha256[XO_SHA256_BYTES]; /* as linked */
 };
+
+static inline size_t kernref_pages(const struct kernref_area *a)
+{
+	return (a->bytes + XO_PAGE_SIZE - 1) / XO_PAGE_SIZE;
+}
 
 const char *kernref_area_name(enum kernref_area_kind k);
 

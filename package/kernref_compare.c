@@ -178,7 +178,7 @@ static size_t probe_bytes(const struct compare *c, size_t off)
 }
 
 /* A breakpoint in a place that was rewritten: what stood there is known but for that byte. */
-static bool fits_but_for_probe(struct compare *c, const struct kernref_group *g, size_t off)
+static bool fits_but_for_probe(struct compare *c, const struct kernref_group *g)
 {
 	uint8_t have[KERNREF_MAX_GROUP];
 	size_t at = (size_t)(g->addr - c->area->start);
@@ -196,7 +196,6 @@ static bool fits_but_for_probe(struct compare *c, const struct kernref_group *g,
 		}
 		have[i] = INT3;
 	}
-	(void)off;
 	return false;
 }
 
@@ -235,7 +234,7 @@ static int judge(struct compare *c, size_t off, size_t *ret_end, enum kernref_wh
 	} else if (g) {
 		end = g->addr + g->len_bytes;
 		if (!kernref_fits(c->run, g, c->have + (g->addr - c->area->start), ret))
-			*ret = fits_but_for_probe(c, g, off) ? KERNREF_KPROBE : KERNREF_UNEXPLAINED;
+			*ret = fits_but_for_probe(c, g) ? KERNREF_KPROBE : KERNREF_UNEXPLAINED;
 	} else if (is_ro_after_init(c, addr)) {
 		*ret = KERNREF_RO_AFTER_INIT;
 		rc = judge_table(c, addr, &end, ret);
@@ -260,6 +259,9 @@ int kernref_compare(struct kernref_run *run, enum kernref_area_kind k, size_t i,
 			    .group = run->r->group_of[k][i]};
 	size_t to = (i + 1) * XO_PAGE_SIZE, off = i * XO_PAGE_SIZE;
 	int rc = 0;
+
+	if (to > c.area->bytes)
+		to = c.area->bytes;
 
 	*ret = (struct kernref_page){0};
 	while (!rc && (off = next_difference(c.want, c.have, off, to)) < to) {

@@ -38,35 +38,59 @@ static uint64_t symbol(const struct maker *m, const char *name)
 
 /* ---- the parts ---- */
 
+/*
+ * The file's bytes of [@start, @start + @bytes), or as far as it has them, but for a last page:
+ * behind the last section there is whatever the loader left.
+ */
+static bool file_bytes(const struct kfile *k, uint64_t start, uint64_t bytes, struct span *ret)
+{
+	Elf64_Phdr ph;
+
+	if (kfile_at(k, start, bytes, ret))
+		return true;
+	for (size_t i = 0; i < k->elf.eh.e_phnum; i++) {
+		uint64_t off;
+
+		if (!span_copy(k->elf.file, k->elf.eh.e_phoff + i * sizeof(ph), &ph, sizeof(ph)))
+			return false;
+		off = start - ph.p_vaddr;
+		if (ph.p_type == PT_LOAD && off < ph.p_filesz && bytes > ph.p_filesz - off &&
+		    bytes - (ph.p_filesz - off) < XO_PAGE_SIZE)
+			return kfile_at(k, start, ph.p_filesz - off, ret);
+	}
+	return false;
+}
+
 static int take_part(struct maker *m, size_t p, uint64_t start, uint64_t bytes)
 {
 	struct kernref_part *part = &m->r->part[p];
 	struct span data;
 
-	if (bytes > KERNREF_MAX_AREA || !kfile_at(m->k, start, bytes, &data))
+	if (bytes > KERNREF_MAX_AREA || !file_bytes(m->k, start, bytes, &data))
 		return bad(m, "its text or read-only data is not in the file");
-	part->want = malloc(bytes ? bytes : 1);
+	part->want = malloc(data.len_bytes + 1);
 	if (!part->want)
 		return no_memory(m);
-	memcpy(part->want, data.p, bytes);
+	memcpy(part->want, data.p, data.len_bytes);
 	part->area.start = start;
-	part->area.bytes = (size_t)bytes;
+	part->area.bytes = data.len_bytes;
 	return xo_sha256(data, part->area.sha256) ? no_memory(m) : 0;
 }
 
 static int take_parts(struct maker *m)
 {
 	uint64_t start = symbol(m, "__start_rodata"), end = symbol(m, "__end_rodata");
-	uint64_t text_end = xo_align_up(m->k->text_end, XO_PAGE_SIZE);
 	Elf64_Shdr sh;
 	int rc;
 
-	if (!start || end < start || text_end < m->k->text || start % XO_PAGE_SIZE ||
+	if (!start || end < start || m->k->text_end < m->k->text || start % XO_PAGE_SIZE ||
 	    m->k->text % XO_PAGE_SIZE)
 		return bad(m, "its text or read-only data has no bounds");
-	rc = take_part(m, KERNREF_TEXT, m->k->text, text_end - m->k->text);
+	/* To the end of the page: all of that is executable. */
+	rc = take_part(m, KERNREF_TEXT, m->k->text,
+		       xo_align_up(m->k->text_end, XO_PAGE_SIZE) - m->k->text);
 	if (!rc)
-		rc = take_part(m, KERNREF_RODATA, start, xo_align_up(end, XO_PAGE_SIZE) - start);
+		rc = take_part(m, KERNREF_RODATA, start, end - start);
 	if (!rc && elf64_find(&m->k->elf, ".altinstr_replacement", &sh))
 		rc = take_part(m, KERNREF_REPLACEMENTS, sh.sh_addr, sh.sh_size);
 	return rc;
@@ -149,7 +173,7 @@ static int index_groups(struct maker *m)
 
 	for (size_t k = 0; k < KERNREF_AREAS; k++) {
 		const struct kernref_area *a = &r->part[k].area;
-		size_t pages = a->bytes / XO_PAGE_SIZE;
+		size_t pages = kernref_pages(a);
 		uint32_t at = 0;
 
 		r->group_of[k] = calloc(pages + 1, sizeof(*r->group_of[k]));
