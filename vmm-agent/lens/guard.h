@@ -87,6 +87,10 @@ int lens_guard_prepare(struct lens *l, struct xerr *err) XO_MUST_CHECK;
 int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
 	       size_t len_bytes, struct lens_judgement *ret, struct xerr *err) XO_MUST_CHECK;
 
+/** lens_explain - as lens_judge, of what has stood there for a while: nothing is learnt from it */
+int lens_explain(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
+		 size_t len_bytes, struct lens_judgement *ret, struct xerr *err) XO_MUST_CHECK;
+
 /**
  * enum lens_owner - who has code outside of the kernel image and modules, as the kernel's lists say
  * The lists are writable data: they tell what an honest guest may do, they prove nothing.

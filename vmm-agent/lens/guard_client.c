@@ -89,8 +89,9 @@ int lens_guard_prepare(struct lens *l, struct xerr *err)
 	return order(l, WIRE_GUARD, err);
 }
 
-int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
-	       size_t len_bytes, struct lens_judgement *ret, struct xerr *err)
+static int ask_verdict(struct lens *l, uint32_t op, struct gpa gpa, const uint8_t *before,
+		       const uint8_t *after, size_t len_bytes, struct lens_judgement *ret,
+		       struct xerr *err)
 {
 	const struct wire_addr q = {.addr = gpa.v, .len_bytes = len_bytes};
 	uint8_t body[sizeof(q) + 2 * XO_PAGE_SIZE];
@@ -103,7 +104,7 @@ int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint
 	memcpy(body, &q, sizeof(q));
 	memcpy(body + sizeof(q), before, len_bytes);
 	memcpy(body + sizeof(q) + len_bytes, after, len_bytes);
-	rc = lclient_ask(l, WIRE_JUDGE, body, sizeof(q) + 2 * len_bytes, &m, err);
+	rc = lclient_ask(l, op, body, sizeof(q) + 2 * len_bytes, &m, err);
 	if (rc)
 		return rc;
 	if (m.head.len_bytes != sizeof(w))
@@ -127,6 +128,18 @@ int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint
 	memcpy(ret->where.name, w.where.name, sizeof(ret->where.name));
 	memcpy(ret->where.module, w.where.module, sizeof(ret->where.module));
 	return 0;
+}
+
+int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
+	       size_t len_bytes, struct lens_judgement *ret, struct xerr *err)
+{
+	return ask_verdict(l, WIRE_JUDGE, gpa, before, after, len_bytes, ret, err);
+}
+
+int lens_explain(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
+		 size_t len_bytes, struct lens_judgement *ret, struct xerr *err)
+{
+	return ask_verdict(l, WIRE_EXPLAIN, gpa, before, after, len_bytes, ret, err);
 }
 
 int lens_tables_pin(struct lens *l, struct xerr *err)

@@ -64,7 +64,8 @@ static int do_areas(struct gguard *g, const struct gkernel *k, struct span body,
 	return rc;
 }
 
-static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
+static int do_judge(struct gguard *g, struct span body, bool learn, struct xbuf *reply,
+		    struct xerr *err)
 {
 	struct wire_judgement w = {0};
 	struct lens_judgement v;
@@ -76,6 +77,7 @@ static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, stru
 		return bad(err, "judge: wrong length");
 	if (!g->prepared)
 		return xerr_set(err, XO_ENOKERNEL, "lens: the guard's lists were not read yet");
+	g->judge.learn = learn;
 	rc = gjudge(&g->judge, (struct gpa){q.addr}, body.p + sizeof(q),
 		    body.p + sizeof(q) + q.len_bytes, q.len_bytes, &v, err);
 	if (rc)
@@ -153,7 +155,8 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 	case WIRE_GUARD:
 		return body.len_bytes ? bad(err, "guard: wrong length") : prepare(g, k, err);
 	case WIRE_JUDGE:
-		return do_judge(g, body, reply, err);
+	case WIRE_EXPLAIN:
+		return do_judge(g, body, op == WIRE_JUDGE, reply, err);
 	case WIRE_TABLES_PIN:
 		return do_pin(g, k, body, err);
 	case WIRE_TABLES_CHECK:

@@ -159,7 +159,7 @@ static enum gform_fit fit_probe(struct gwrite *w, uint64_t addr, size_t *ret_at,
 	fit = gforms_fit(&w->forms, before, after, ret_len);
 	if (fit == GFORM_NONE || addr - p.addr >= *ret_len)
 		return GFORM_NONE;
-	if (!kept && before[0] != GFORM_INT3 && before[0] != GFORM_JUMP &&
+	if (w->j->learn && !kept && before[0] != GFORM_INT3 && before[0] != GFORM_JUMP &&
 	    !keep(w->j, p.addr, before)) {
 		gwrite_say(w->ret, "kprobe: more than %d were put since the guard looks",
 			   GJUDGE_MAX_KEPT);

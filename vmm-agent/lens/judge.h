@@ -25,6 +25,7 @@ struct gjudge {
 	struct gsites sites;
 	struct gmodules modules; /* as of the request that needed them last */
 	struct gmoved moved;
+	bool learn; /* remember what stood where a kprobe is put */
 	size_t nr_kept;
 	struct gkept *kept;
 	/* Addresses in the kernel; 0 if it has none. */

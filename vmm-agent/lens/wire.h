@@ -35,6 +35,7 @@ enum wire_op {
 	WIRE_AUDIT,	   /* lens_approved[] -> lens_audit_stats, lens_finding[] */
 	WIRE_MODULES,	   /* wire_modules -> wire_count, wire_module[] */
 	WIRE_BELL,	   /* nothing -> lens_bell */
+	WIRE_EXPLAIN,	   /* as WIRE_JUDGE */
 };
 
 #define WIRE_MAX_READ 65536u
