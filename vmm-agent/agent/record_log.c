@@ -8,7 +8,8 @@
 #include "base/fault.h"
 #include "vmm-agent/agent/record.h"
 
-#define WAIT_NS UINT64_C(5000000) /* for another process, which records one statement or a few */
+#define CHECKPOINT_MAX (64U << 10)
+#define WAIT_NS	       UINT64_C(5000000) /* for another process, which records one statement or a few */
 
 static const char *state_dir(const struct agent_opts *o)
 {
@@ -35,7 +36,7 @@ static int open_log(const struct agent_opts *o, struct att_recorder **ret, struc
 		if (!rc)
 			return 0;
 		if (rc != -XO_ELOCKED || xo_now_ns() + WAIT_NS > deadline)
-			return xerr_set(err, rc, "%s: %s", r.dir,
+			return xerr_set(err, rc, "recorder: %s",
 					failed.code ? failed.text : xo_code_text(rc));
 		xo_sleep_ns(WAIT_NS);
 	}
@@ -55,6 +56,7 @@ static int parse(const struct jqueued *q, struct att_statement *st, struct xerr 
 static int record_one(struct journal *j, struct jqueued *q, struct att_recorder *r,
 		      struct xerr *err)
 {
+	_cleanup_xbuf_ struct xbuf checkpoint = XBUF(CHECKPOINT_MAX);
 	_cleanup_free_ struct att_statement *st = calloc(1, sizeof(*st));
 	uint64_t length = 0;
 	int rc;
@@ -73,6 +75,9 @@ static int record_one(struct journal *j, struct jqueued *q, struct att_recorder 
 	if (rc)
 		return rc;
 	fault_pass(FAULT_record_logged);
+	rc = att_checkpoint(r, &checkpoint, err);
+	if (rc)
+		return rc;
 	return journal_queue_done(j, q, err);
 }
 

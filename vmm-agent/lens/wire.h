@@ -36,6 +36,7 @@ enum wire_op {
 	WIRE_MODULES,	   /* wire_modules -> wire_count, wire_module[] */
 	WIRE_BELL,	   /* nothing -> lens_bell */
 	WIRE_EXPLAIN,	   /* as WIRE_JUDGE */
+	WIRE_AREAS_WERE,   /* lens_area[] -> nothing */
 };
 
 #define WIRE_MAX_READ 65536u
