@@ -200,14 +200,16 @@ static void read_items(struct loader *l, const json_t *root, const char *key,
 		size_t errors = l->r.errors->nr + l->r.errors->dropped;
 
 		fact_read(&l->r, &path, o, fields, (char *)to + *nr * size);
+		if (errors != l->r.errors->nr + l->r.errors->dropped) {
+			/* What is left has every value of its type. */
+			memset((char *)to + *nr * size, 0, size);
+			continue;
+		}
 		if (!l->r.rc)
 			l->r.rc = digest_of(o, digest[*nr]);
 		if (l->r.rc)
 			return;
-		if (errors == l->r.errors->nr + l->r.errors->dropped)
-			++*nr;
-		else /* what is left has every value of its type */
-			memset((char *)to + *nr * size, 0, size);
+		++*nr;
 	}
 }
 
