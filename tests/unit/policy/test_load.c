@@ -214,17 +214,25 @@ static void facts_that_contradict_are_named_with_the_rest(void **state)
 {
 	static const char json[] =
 		"{\"format\":\"facts/1\",\"at\":\"2026-03-04T12:00:00Z\",\"vms\":[" VM("v", "") "," VM("v", ",\"guard\":7") "," VM(
-			"w", "") "," VM("w", "") "," VM("x",
-							",\"patches\":[" ON_VM("active") "," ON_VM("reverted") "," ON_VM(
-								"applying") "]") "],\"patches\":"
-										 "[" PATCH("a",
-											   ",\"requ"
-											   "ires\":"
-											   "[\"b\""
-											   "]") "," PATCH("b",
-													  ",\"requires\":[\"c\"]") "," PATCH("c",
-																	     ",\"requires\":[\"b\"]") "," PATCH("d",
-																						",\"requires\":[\"d\",\"a\"]") "]}";
+			"w",
+			"") "," VM("w",
+				   "") "," VM("x",
+					      ",\"patches\":[" ON_VM("active") "," ON_VM("reverted") "," ON_VM(
+						      "applying") "]") "],\"patches\":"
+								       "[" PATCH(
+									       "a",
+									       ",\"requ"
+									       "ires\":"
+									       "[\"b\""
+									       "]") "," PATCH("b",
+											      ",\"r"
+											      "equi"
+											      "res"
+											      "\":["
+											      "\"c"
+											      "\"]") "," PATCH("c",
+													       ",\"requires\":[\"b\"]") "," PATCH("d",
+																		  ",\"requires\":[\"d\",\"a\"]") "]}";
 	static const char *const expected[] = {
 		"vms[1].guard must be true or false", "VM 'w' is there twice",
 		"VM 'x': patch 'a' is active twice",  "patches need each other: b, c, b",
