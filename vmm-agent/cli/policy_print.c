@@ -193,31 +193,42 @@ int policy_print_plan_json(const struct pol_plan *plan, const struct pol_policy 
 
 /* ---- explain ---- */
 
-static void print_reason(const json_t *r)
+static void print_line(const char *what, const char *text, const json_t *rule)
 {
-	char by[128];
-
-	rule_text(r, by, sizeof(by));
-	printf("  %-28s %s", by, str(r, "text"));
-	if (json_object_get(r, "line"))
-		printf(" (%s:%lld)", str(r, "file"),
-		       (long long)json_integer_value(json_object_get(r, "line")));
+	printf("  %-28s %s", what, text);
+	if (rule && json_object_get(rule, "line"))
+		printf("%s(%s:%lld)", text[0] ? " " : "", str(rule, "file"),
+		       (long long)json_integer_value(json_object_get(rule, "line")));
 	putchar('\n');
 }
 
 void policy_print_explanation(const json_t *decision, const char *digest)
 {
-	const json_t *r;
+	const json_t *r, *when = json_object_get(decision, "when");
+	bool waits = !strcmp(str(decision, "verdict"), "waiting");
+	char by[128];
 	size_t i;
 
 	printf("%s on %s: %s\n", str(decision, "patch"), str(decision, "vm"),
 	       str(decision, "verdict"));
-	json_array_foreach(json_object_get(decision, "reasons"), i, r) print_reason(r);
-	if (!strcmp(str(decision, "verdict"), "waiting"))
-		printf("  %-28s %s\n", "could be allowed", str(decision, "when"));
+	rule_text(decision, by, sizeof(by));
+	if (!json_array_size(json_object_get(decision, "reasons")))
+		print_line(by, str(decision, "action"), decision);
+	json_array_foreach(json_object_get(decision, "reasons"), i, r)
+	{
+		rule_text(r, by, sizeof(by));
+		print_line(by, str(r, "text"), r);
+	}
+	if (json_is_true(json_object_get(decision, "overdue")))
+		print_line("overdue", "its deadline has passed", NULL);
+	if (waits)
+		print_line("could be allowed",
+			   json_is_null(when) ? "not by the passing of time alone"
+					      : json_string_value(when),
+			   NULL);
 	if (json_is_string(json_object_get(decision, "until")))
-		printf("  %-28s %s\n", "as it stands until", str(decision, "until"));
-	printf("  %-28s %s\n", "decision_sha256", digest);
+		print_line("as it stands until", str(decision, "until"), NULL);
+	print_line("decision_sha256", digest, NULL);
 }
 
 /* ---- simulate ---- */

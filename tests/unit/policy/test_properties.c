@@ -177,6 +177,14 @@ static json_t *make_applied(uint32_t patch)
 	return a;
 }
 
+/* Another version of the same patch that was there once. */
+static json_t *make_older(uint32_t patch, uint32_t n)
+{
+	return json_pack("{s:o,s:o,s:i,s:s,s:s}", "id", json_sprintf("p%u", patch),
+			 "payload_sha256", json_sprintf("%064x", 100 * n + patch), "serial",
+			 (int)pick(4), "at", "2026-02-01T00:00:00Z", "state", "reverted");
+}
+
 static json_t *make_vm(uint32_t i)
 {
 	json_t *vm = json_pack("{s:o,s:o,s:{s:o},s:{s:s,s:s,s:s}}", "name", json_sprintf("vm%u", i),
@@ -192,6 +200,9 @@ static json_t *make_vm(uint32_t i)
 			if (!json_object_get(vm, "patches"))
 				json_object_set_new(vm, "patches", json_array());
 			json_array_append_new(json_object_get(vm, "patches"), make_applied(k));
+			for (uint32_t n = pick(3); n; n--)
+				json_array_append_new(json_object_get(vm, "patches"),
+						      make_older(k, n));
 		}
 	return vm;
 }
@@ -214,7 +225,8 @@ static json_t *make_facts(void)
 
 		if (i && one_in(3))
 			json_object_set_new(p, "requires",
-					    json_pack("[o]", json_sprintf("p%u", i - 1)));
+					    json_pack("[o,o]", json_sprintf("p%u", i - 1),
+						      json_sprintf("q%u", pick(2))));
 		json_array_append_new(json_object_get(f, "patches"), p);
 	}
 	return f;
@@ -431,30 +443,93 @@ static json_t *shuffled(const json_t *o, bool items)
 	return ret;
 }
 
+/* The sections of @doc in two files. */
+static void split(const json_t *doc, char *text[2])
+{
+	json_t *part[] = {json_object(), json_object()}, *v;
+	const char *key;
+
+	json_object_foreach((json_t *)doc, key, v)
+		json_object_set(part[json_is_array(v) ? one_in(2) : 0], key, v);
+	for (size_t i = 0; i < 2; i++) {
+		json_object_set(part[i], "format", json_object_get(doc, "format"));
+		json_object_set(part[i], json_object_get(doc, "at") ? "at" : "zone",
+				json_object_get(doc, json_object_get(doc, "at") ? "at" : "zone"));
+		text[i] = json_dumps(part[i], 0);
+		json_decref(part[i]);
+	}
+}
+
+static struct trial plan_of_parts(char *const policy[2], char *const facts[2], bool swap)
+{
+	struct pol_text p[2], f[2];
+	_cleanup_pol_errors_ struct pol_errors errors = {0};
+	struct trial t = {.p = NULL};
+
+	for (size_t i = 0; i < 2; i++) {
+		const char *a = policy[i ^ swap], *b = facts[i ^ swap];
+
+		p[i] = (struct pol_text){.name = "p", .text = SPAN(a, strlen(a))};
+		f[i] = (struct pol_text){.name = "f", .text = SPAN(b, strlen(b))};
+	}
+	if (pol_policy_load(p, 2, &t.p, &errors) ||
+	    pol_fleet_load(f, 2, polfix_time(AT), &t.f, &errors))
+		fail_msg("%s", errors.error[0].text);
+	assert_int_equal(pol_plan_new(t.p, t.f, polfix_time(AT), &t.plan), 0);
+	return t;
+}
+
+/* @same_digests: else the same rules in other files, which are another policy by its digest. */
+static void same_plans(const struct trial *t, const struct trial *u, bool same_digests)
+{
+	assert_memory_equal(pol_fleet_digest(t->f), pol_fleet_digest(u->f), XO_SHA256_BYTES);
+	if (same_digests)
+		assert_memory_equal(pol_policy_digest(t->p), pol_policy_digest(u->p),
+				    XO_SHA256_BYTES);
+	for (size_t i = 0; i < pol_plan_size(t->plan); i++) {
+		const struct pol_verdict *a = pol_plan_item(t->plan, i);
+		const struct pol_verdict *b = pol_plan_item(u->plan, i);
+		uint8_t digest[2][XO_SHA256_BYTES];
+		json_t *one, *two;
+
+		assert_int_equal(a->vm, b->vm);
+		assert_int_equal(a->patch, b->patch);
+		assert_int_equal(a->state, b->state);
+		assert_int_equal(a->by, b->by);
+		assert_int_equal(a->rule, b->rule);
+		assert_true(a->when == b->when && a->until == b->until);
+		assert_int_equal(pol_statement(t->plan, a, &one, digest[0]), 0);
+		assert_int_equal(pol_statement(u->plan, b, &two, digest[1]), 0);
+		if (same_digests)
+			assert_memory_equal(digest[0], digest[1], XO_SHA256_BYTES);
+		json_decref(one);
+		json_decref(two);
+	}
+}
+
 static void check_order(void)
 {
 	json_t *policy = make_policy(true), *facts = make_facts();
 	json_t *policy2 = shuffled(policy, true), *facts2 = json_copy(facts);
+	char *p[2], *f[2];
 
 	json_object_set_new(facts2, "vms", shuffled(json_object_get(facts, "vms"), true));
 	json_object_set_new(facts2, "patches", shuffled(json_object_get(facts, "patches"), true));
+	split(policy, p);
+	split(facts, f);
 	{
 		_cleanup_trial_ struct trial t = plan_of(policy, facts, polfix_time(AT));
 		_cleanup_trial_ struct trial u = plan_of(policy2, facts2, polfix_time(AT));
+		_cleanup_trial_ struct trial v = plan_of_parts(p, f, false);
+		_cleanup_trial_ struct trial w = plan_of_parts(p, f, true);
 
-		assert_memory_equal(pol_policy_digest(t.p), pol_policy_digest(u.p),
-				    XO_SHA256_BYTES);
-		for (size_t i = 0; i < pol_plan_size(t.plan); i++) {
-			const struct pol_verdict *a = pol_plan_item(t.plan, i);
-			const struct pol_verdict *b = pol_plan_item(u.plan, i);
-
-			assert_int_equal(a->vm, b->vm);
-			assert_int_equal(a->patch, b->patch);
-			assert_int_equal(a->state, b->state);
-			assert_int_equal(a->by, b->by);
-			assert_int_equal(a->rule, b->rule);
-			assert_true(a->when == b->when && a->until == b->until);
-		}
+		same_plans(&t, &u, true);
+		same_plans(&v, &w, true);
+		same_plans(&t, &v, false);
+	}
+	for (size_t i = 0; i < 2; i++) {
+		free(p[i]);
+		free(f[i]);
 	}
 	json_decref(policy);
 	json_decref(policy2);
