@@ -98,6 +98,10 @@ static void wrong(struct fact_reader *r, const struct fact_path *path, const cha
 	char text[256] = "";
 	size_t depth = 0, used = 0;
 
+	if (r->errors->nr == POL_MAX_ERRORS) {
+		r->errors->dropped++;
+		return;
+	}
 	for (; path && depth < PATH_MAX_DEPTH; path = path->up)
 		step[depth++] = path;
 	while (depth-- && used < sizeof(text)) {

@@ -25,6 +25,14 @@ struct guard_count {
 	uint64_t table_checks, audits, table_check_ns, audit_ns, held_max_ns;
 };
 
+/** struct kept_probes - what stood where kprobes stand: the next lens cannot learn it from the
+ * guest
+ */
+struct kept_probes {
+	size_t nr;
+	struct lens_probe probe[LENS_MAX_PROBES];
+};
+
 #define GUARD_MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED) /* with the homes of patches */
 
 struct guard_kept {
@@ -57,6 +65,8 @@ struct guard_kept {
 	struct notes notes;    /* for its recorder */
 	uint32_t regs_current; /* of the two; so one is whole whenever the guard dies */
 	struct guard_regs regs[2];
+	uint32_t probes_current; /* likewise */
+	struct kept_probes probes[2];
 	size_t nr_areas;
 	struct lens_area area[GUARD_MAX_AREAS];
 };

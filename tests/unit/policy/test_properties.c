@@ -63,7 +63,10 @@ static void add_calendar(json_t *policy, const char *kind, uint32_t i)
 	json_t *r = rule(kind, i);
 
 	json_object_set_new(r, "start", json_sprintf("2026-01-0%uT%02u:00", 1 + pick(9), pick(24)));
-	json_object_set_new(r, "duration", json_sprintf("%uh", 1 + pick(20)));
+	/* shorter than any window, which would never open otherwise */
+	json_object_set_new(r, "duration",
+			    strcmp(kind, "freezes") ? json_sprintf("%uh", 1 + pick(20))
+						    : json_sprintf("%um", 1 + pick(59)));
 	json_object_set_new(r, "rrule", json_string(rrules[pick(3)]));
 	if (one_in(2))
 		json_object_set_new(r, "zone", json_string("Europe/Berlin"));
