@@ -87,9 +87,9 @@ static int decompress(struct span in, struct xbuf *out, const char *path, struct
 
 bool source_is_kernel(const char *path)
 {
-	const char *slash = strrchr(path, '/');
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 
-	return !strncmp(slash ? slash + 1 : path, "vmlinuz-", strlen("vmlinuz-"));
+	return !strcmp(name, "vmlinuz") || !strncmp(name, "vmlinuz-", strlen("vmlinuz-"));
 }
 
 static int take(const struct source_visitor *v, const char *path, struct span file,

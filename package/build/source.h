@@ -26,7 +26,7 @@ int source_read(const char *path, const struct source_visitor *v, struct xerr *e
 /** source_is_module - "loop.ko", also compressed */
 bool source_is_module(const char *path);
 
-/** source_is_kernel - "vmlinuz-RELEASE" */
+/** source_is_kernel - "vmlinuz-RELEASE", "vmlinuz" */
 bool source_is_kernel(const char *path);
 
 #endif

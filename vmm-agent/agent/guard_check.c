@@ -165,26 +165,6 @@ int guard_check_tables(struct guard *g, const struct lens_module *module, struct
 	return lens_tables_pin(g->s.lens, err);
 }
 
-/* The homes of the patches that the journal knows: where they may be executed. */
-static struct lens_approved *homes(const struct session *s, size_t *ret_nr)
-{
-	struct lens_approved *a = calloc(s->nr_rows + 1, sizeof(*a));
-
-	*ret_nr = 0;
-	for (size_t i = 0; a && i < s->nr_rows; i++) {
-		const struct jrow *r = &s->row[i];
-		uint64_t start = r->home.v & ~XO_PAGE_MASK;
-
-		if (session_row_here(s, r) && r->home_bytes)
-			a[(*ret_nr)++] = (struct lens_approved){
-				.gva = {start},
-				.len_bytes = xo_align_up(r->home.v + r->home_bytes - start,
-							 XO_PAGE_SIZE),
-			};
-	}
-	return a;
-}
-
 static int audit(struct guard *g, struct xerr *err)
 {
 	_cleanup_free_ struct lens_approved *home = NULL;
@@ -197,7 +177,7 @@ static int audit(struct guard *g, struct xerr *err)
 		rc = session_journal(&g->s, err);
 	if (rc)
 		return rc;
-	home = homes(&g->s, &nr_homes);
+	home = session_homes(&g->s, &nr_homes);
 	if (!home)
 		return xerr_set(err, ENOMEM, "out of memory");
 	rc = lens_audit(g->s.lens, home, nr_homes, f, &nr, &stats, err);
