@@ -41,11 +41,11 @@ enum { RAM_UNKNOWN = 0 };
 
 struct vm {
 	const struct word *name, *host, *kernel, *build_id, *arch;
-	struct words labels, metadata; /* key=value */
-	uint32_t baseline;	       /* month, 0: unknown */
-	uint32_t ram;		       /* POL_RAM_*, RAM_UNKNOWN */
-	bool guard, home, confidential;
-	int64_t since; /* when it last became reachable; 0: unknown */
+	struct words labels, metadata;	    /* key=value */
+	uint32_t baseline;		    /* month, 0: unknown */
+	uint32_t ram;			    /* POL_RAM_*, RAM_UNKNOWN */
+	bool guard, home, not_confidential; /* false: no, or not known */
+	int64_t since;			    /* when it last became reachable; 0: unknown */
 	struct applied *applied;
 	uint32_t nr_applied;
 	struct words rolled_back; /* payload digests */
@@ -100,6 +100,7 @@ enum fact_type {
 	FACT_MONTH,   /* uint32_t */
 	FACT_NUMBER,  /* uint64_t */
 	FACT_BOOL,    /* bool */
+	FACT_NOT,     /* bool, whether it is there and false */
 	FACT_NAME,    /* uint32_t, of names */
 	FACT_OBJECT,  /* its fields go into the same struct */
 	FACT_OBJECTS, /* pointer to structs, with a uint32_t after it that counts them */

@@ -125,6 +125,7 @@ static const struct {
 	{NULL, "share", is_share, "a share from 1% to 100%"},
 	{NULL, "count", is_positive, "at least 1"},
 	{NULL, "at_once", is_positive, "at least 1; to stop everything, use pauses"},
+	{NULL, "max_baseline_months", is_positive, "at least 1"},
 	{NULL, "days", is_small, "0 to 30 days"},
 	{NULL, "months", is_month, "months, 1 to 12"},
 	{NULL, "payloads", is_sha256, "SHA-256 digests, 64 lower-case hex digits"},

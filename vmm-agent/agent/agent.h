@@ -23,6 +23,9 @@ struct agent_opts {
 	const char *trust_dir; /* NULL: /etc/exopatch/trust */
 	const char *policy;    /* apply only what this file allows; NULL: no policy */
 	const char *facts;     /* more facts for it, JSON; NULL: what this host sees */
+	const char *log_dir;   /* the recorder's; NULL: "attest" in the state directory */
+	const char *tpm;       /* TCTI of the TPM that measures what is recorded; NULL: none */
+	uint32_t pcr;	       /* that it extends; 0: ATT_DEFAULT_PCR */
 	enum agent_home home;
 	uint64_t timeout_ns; /* how long to go on when functions are busy */
 	/* called now and then from long work, with what is being done; may be NULL */

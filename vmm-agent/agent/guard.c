@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "base/util.h"
+#include "vmm-agent/agent/record.h"
 
 #define PUMP_MS 1
 #define GONE_MS 200		    /* from the end of its first thread to that of the process */
@@ -16,6 +17,7 @@
 
 void guard_emit(struct guard *g, const char *kind, const char *verdict, json_t *details)
 {
+	guard_note(g, kind, verdict, details);
 	events_emit(g->events, kind, verdict, details);
 	g->kept->count = g->count;
 }
@@ -122,6 +124,11 @@ static int turn(struct guard *g, int vm_fd, struct xerr *err)
 		rc = guard_check(g, err);
 	else if (!rc && g->state == GUARD_WAITING && xo_now_ns() >= g->look_due_ns)
 		rc = guard_look(g, err);
+	if (rc == -XO_EPEERDIED && g->lift_due) {
+		*err = (struct xerr){0};
+		rc = 0;
+	}
+	guard_lifted(g);
 	tend_supervisor(g);
 	events_tick(g->events);
 	if (!rc && xo_now_ns() >= g->keep_due_ns) {
@@ -194,6 +201,8 @@ static int begin(struct guard *g, struct refusal *why, struct xerr *err)
 	if (rc || why->nr)
 		return rc;
 	rc = session_journal(&g->s, err);
+	if (!rc && !g->kept->begun)
+		rc = record_ready(o, err);
 	if (!rc)
 		rc = open_events(g, g->s.vm->name, err);
 	if (!rc && g->link->fd[LINK_CONTROL] >= 0)

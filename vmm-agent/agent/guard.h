@@ -66,6 +66,7 @@ struct guard {
 	const char *end_reason;	 /* of an end that nobody asked for */
 	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */
 	bool stopped;		 /* QEMU said so, and not yet that the guest runs again */
+	bool lift_due;		 /* guard_lift was called, guard_lifted has to follow */
 	bool reset_due;		 /* QEMU said that the guest was reset */
 	bool uffd_wanted;	 /* QEMU's attempt to have one of its own failed, as was said */
 	bool after_crash;	 /* the guard before died with its supervisor */
@@ -130,11 +131,15 @@ int guard_tell_probes(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 int guard_resume(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_lift - QEMU itself writes while the guest stands still: it loads a snapshot. Let it, and
- *  compare after. The write that is judged must stay */
+ *  compare after. The write that is judged must stay. Also amid a call to QEMU: whoever makes it
+ *  finds the monitor dead afterwards */
 void guard_lift(struct guard *g);
 
+/** guard_lifted - at the end of a turn: nobody needs the monitor of before any more */
+void guard_lifted(struct guard *g);
+
 /** guard_readopt - after guard_lift: protect again what the golden copies tell, judge what differs;
- *  or, if that is another kernel, disarm */
+ *  or, if that is another kernel or another boot of it, disarm */
 int guard_readopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /* guard_reset.c */
@@ -190,7 +195,10 @@ const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, s
 /** guard_serve - one request from the control socket */
 int guard_serve(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
-/** guard_emit - make an event (events_emit) */
+/** guard_note - have an event recorded, if it is one of those (notes.h) */
+void guard_note(struct guard *g, const char *kind, const char *verdict, const json_t *details);
+
+/** guard_emit - make an event (events_emit), and note it */
 void guard_emit(struct guard *g, const char *kind, const char *verdict, json_t *details);
 
 /** guard_status_json - what `exopatch guard status` shows. NULL when out of memory */

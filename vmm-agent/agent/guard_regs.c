@@ -15,6 +15,7 @@
 
 #define FIND_TRIES 3
 #define LATE_NS	   UINT64_C(1000000000)
+#define AGAIN_NS   UINT64_C(100000000)
 
 #define BY_QEMU                                                                                    \
 	(MON_REG_BIT(MON_REG_CR0) | MON_REG_BIT(MON_REG_CR4) | MON_REG_BIT(MON_REG_EFER) |         \
@@ -274,14 +275,12 @@ static int deny_msrs(struct guard *g, struct xerr *err)
 	return rc;
 }
 
-void guard_regs_release(struct guard *g)
+int guard_regs_release(struct guard *g, struct xerr *err)
 {
-	struct xerr failed = {0};
-	int rc = g->regs.denied ? mon_deny_msrs(g->s.mon, false, &failed) : 0;
+	int rc = g->regs.denied ? mon_deny_msrs(g->s.mon, false, err) : 0;
 
 	g->regs.denied = g->regs.denied && rc && rc != -XO_ETARGETGONE;
-	if (g->regs.denied)
-		guard_emit(g, "msrs-stay-denied", NULL, json_pack("{s:s}", "reason", failed.text));
+	return g->regs.denied ? rc : 0;
 }
 
 /* What the kernel's own tables say, looked up by this process. */
@@ -300,7 +299,8 @@ int guard_regs_resume(struct guard *g, const struct guard_regs *before, bool fou
 
 	g->regs = *before;
 	g->regs.broken = 0;
-	g->regs.lost = before->have && !found;
+	g->regs.lost = !found;
+	g->regs.again_ns = 0;
 	if (!found)
 		g->regs.have = 0;
 	rc = find_tables(g, err);
@@ -321,18 +321,34 @@ int guard_regs_pin(struct guard *g, struct xerr *err)
 	return !rc && g->opts->deny_msrs ? deny_msrs(g, err) : rc;
 }
 
-int guard_regs_again(struct guard *g, struct xerr *err)
+/* What the guard before had found and pinned. It may not have got so far. */
+static int find_again(struct guard *g, struct xerr *err)
 {
-	int rc;
+	int rc = guard_regs_find(g, err);
 
-	if (!g->regs.lost)
-		return 0;
-	rc = guard_regs_find(g, err);
+	if (!rc && !g->regs.pins.nr) {
+		rc = guard_regs_pin(g, err);
+		if (!g->regs.pins.nr)
+			g->regs.have = 0;
+		return rc;
+	}
 	if (!rc)
 		rc = find_tables(g, err);
 	g->regs.pins.kernel = g->regs.kernel;
-	if (!rc && g->opts->deny_msrs && !g->regs.denied)
-		rc = deny_msrs(g, err);
+	return !rc && g->opts->deny_msrs && !g->regs.denied ? deny_msrs(g, err) : rc;
+}
+
+/* A vCPU that does not stop just now, a write that waits, a QEMU that does not answer: until it
+ * goes well it is tried again. */
+static int find_lost(struct guard *g, struct xerr *err)
+{
+	uint64_t now_ns = xo_now_ns();
+	int rc;
+
+	if (!g->regs.lost || now_ns < g->regs.again_ns || (is_tcg(g) && !tgt_connected(g->s.tgt)))
+		return 0;
+	g->regs.again_ns = now_ns + AGAIN_NS;
+	rc = find_again(g, err);
 	g->regs.lost = rc != 0;
 	return rc;
 }
@@ -436,10 +452,10 @@ int guard_regs_check(struct guard *g, struct xerr *err)
 	struct mon_sysregs r[MON_MAX_VCPUS];
 	uint64_t now_ns = xo_now_ns();
 	bool msrs;
-	int rc;
+	int rc = find_lost(g, err);
 
-	if (!is_due(g, now_ns, &msrs) || (g->regs.by_qemu && !tgt_connected(g->s.tgt)))
-		return 0;
+	if (rc || !is_due(g, now_ns, &msrs) || (g->regs.by_qemu && !tgt_connected(g->s.tgt)))
+		return rc;
 	rc = find_late(g, now_ns, err);
 	if (!rc)
 		rc = read_now(g, msrs, r, err);

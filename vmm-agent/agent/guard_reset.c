@@ -49,10 +49,8 @@ static void take_events(struct guard *g)
 		g->connect_due_ns = xo_now_ns();
 	}
 	g->qmp_events |= events;
-	if (events & TGT_EVENT_RESUME)
-		g->stopped = false;
-	else if (events & TGT_EVENT_STOP)
-		g->stopped = true;
+	if (events & (TGT_EVENT_STOP | TGT_EVENT_RESUME))
+		g->stopped = (events & TGT_EVENT_STANDS) != 0;
 	g->reset_due |= (events & TGT_EVENT_RESET) != 0;
 }
 
@@ -146,8 +144,7 @@ static int connect_qemu(struct guard *g, struct xerr *err)
 	if (!again || g->state != GUARD_ARMED || guard_was_reset(g, false))
 		return 0;
 	recover(g);
-	rc = guard_regs_again(g, &failed);
-	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", failed.text) : 0;
+	return 0;
 }
 
 /* ---- stopped, running, migrated ---- */

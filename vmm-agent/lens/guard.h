@@ -42,6 +42,14 @@ int lens_areas(struct lens *l, struct lens_area *ret, size_t max, size_t *ret_nr
 	       struct xerr *err) XO_MUST_CHECK;
 
 /**
+ * lens_areas_were - what a lens before this one found, before anything else of the guard's is asked
+ * The kernel's own areas are that for good, and a module's page stays its own, whatever rights the
+ * guest's tables give to either by now.
+ */
+int lens_areas_were(struct lens *l, const struct lens_area *a, size_t nr,
+		    struct xerr *err) XO_MUST_CHECK;
+
+/**
  * lens_areas_left_out - what the last lens_areas left out, since the guest's own tables do not map
  * it read-only: the GDT of each CPU always, module data that is still being set up, ...
  */

@@ -75,6 +75,21 @@ int lens_areas_left_out(struct lens *l, struct lens_area *ret, size_t max, size_
 	return all_areas(l, true, ret, max, ret_nr, err);
 }
 
+int lens_areas_were(struct lens *l, const struct lens_area *a, size_t nr, struct xerr *err)
+{
+	int rc = 0;
+
+	for (size_t at = 0, n; at < nr && !rc; at += n) {
+		_cleanup_msg_ struct msg m = {0};
+
+		n = nr - at < WIRE_MAX_AREAS ? nr - at : WIRE_MAX_AREAS;
+		rc = lclient_ask(l, WIRE_AREAS_WERE, a + at, n * sizeof(*a), &m, err);
+		if (!rc && m.head.len_bytes)
+			rc = lclient_broken(l, err);
+	}
+	return rc;
+}
+
 /* A request without a body and an answer without one. */
 static int order(struct lens *l, uint32_t op, struct xerr *err)
 {

@@ -2,6 +2,8 @@
 #include "vmm-agent/lens/guard_server.h"
 #include "vmm-agent/lens/modgate_server.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TRIES 5 /* a list that changes while it is walked may look broken */
@@ -62,6 +64,20 @@ static int do_areas(struct gguard *g, const struct gkernel *k, struct span body,
 		rc = add(reply, from + q.first,
 			 (nr < WIRE_MAX_AREAS ? nr : WIRE_MAX_AREAS) * sizeof(*from), err);
 	return rc;
+}
+
+static int do_areas_were(struct gguard *g, struct span body, struct xerr *err)
+{
+	_cleanup_free_ struct lens_area *a = NULL;
+	size_t nr = body.len_bytes / sizeof(*a);
+
+	if (g->prepared || !nr || body.len_bytes % sizeof(*a) || nr > WIRE_MAX_AREAS)
+		return bad(err, "areas of before: too late, or a wrong length");
+	a = malloc(body.len_bytes);
+	if (!a)
+		return xerr_set(err, ENOMEM, "lens: out of memory");
+	memcpy(a, body.p, body.len_bytes);
+	return gareas_were(&g->judge.areas, a, nr, err);
 }
 
 static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
@@ -183,6 +199,8 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 		return do_audit(g, k, body, reply, err);
 	case WIRE_MODULES:
 		return gmodgate_modules(&g->listed, &g->judge, k, body, reply, err);
+	case WIRE_AREAS_WERE:
+		return do_areas_were(g, body, err);
 	case WIRE_BELL:
 		return gmodgate_bell(k, body, reply, err);
 	case WIRE_PROBES:

@@ -104,17 +104,30 @@ static int forbid_merging(struct guard *g, struct hva start, uint64_t len_bytes,
 		  : 0;
 }
 
+/* Those that are not protected yet: a guard that follows another asks for all once more. */
+static uint64_t new_pages(const struct guard *g, const struct mon_region *region,
+			  const struct mon_range *r)
+{
+	uint64_t nr = 0;
+
+	for (uint64_t off = 0; off < r->len_bytes; off += XO_PAGE_SIZE)
+		nr += golden_find(&g->golden, hva_of(region, (struct gpa){r->gpa.v + off})) < 0;
+	return nr;
+}
+
 /* First protect, then copy: what is copied cannot change any more. */
 static int protect_range(struct guard *g, const struct mon_range *r, struct xerr *err)
 {
 	const struct mon_region *region = region_of(g, r, err);
-	int rc;
+	uint64_t nr_new = region ? new_pages(g, region, r) : 0;
+	int rc = 0;
 
 	if (!region)
 		return -XO_EPLAN;
-	if (r->len_bytes / XO_PAGE_SIZE > MON_GUARD_MAX_PAGES - g->golden.nr)
+	if (nr_new > MON_GUARD_MAX_PAGES - g->golden.nr)
 		return xerr_set(err, XO_ELIMIT, "guard: more than %d pages", MON_GUARD_MAX_PAGES);
-	rc = region->backend < 0 ? forbid_merging(g, hva_of(region, r->gpa), r->len_bytes, err) : 0;
+	if (region->backend < 0 && nr_new)
+		rc = forbid_merging(g, hva_of(region, r->gpa), r->len_bytes, err);
 	if (!rc)
 		rc = uffd_register(g->uffd, hva_of(region, r->gpa), r->len_bytes, err);
 	if (rc)

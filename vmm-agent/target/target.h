@@ -155,6 +155,7 @@ enum tgt_event {
 	TGT_EVENT_STOP = 2,
 	TGT_EVENT_RESUME = 4,
 	TGT_EVENT_MIGRATION = 8,
+	TGT_EVENT_STANDS = 16, /* of STOP and RESUME the last one was STOP */
 };
 
 /**

@@ -64,6 +64,8 @@ enum {
 	FAKE_BPF_LIST = 0xac0,
 	FAKE_BPF = 0xb40, /* struct bpf_ksym: start, end, name, list at +48, program at +64 */
 	FAKE_MM = 0xb00,  /* struct mm_struct: pgd */
+	FAKE_NR_THREADS = 0xb20,
+	FAKE_FORKS = 0xb28,
 };
 
 /* Where the kernel rewrites itself: offsets into text. */
@@ -401,6 +403,8 @@ static inline void fake_tasks(struct fake *f)
 	fake_link(f, fake_task_gva(2) + tasks, fake_task_gva(0) + tasks);
 	fake_link(f, fake_task_gva(2) + node, fake_task_gva(3) + node);
 	fake_link(f, fake_task_gva(3) + node, fake_task_gva(2) + head);
+	*fake_u64(f, fake_gva(FAKE_VARS) + FAKE_NR_THREADS) = 3;
+	*fake_u64(f, fake_gva(FAKE_VARS) + FAKE_FORKS) = 100;
 	for (unsigned int cpu = 0; cpu < 2; cpu++) {
 		uint64_t area = fake_gva(FAKE_VARS) + FAKE_PERCPU_AREA + cpu * 0x100ull;
 		unsigned int idle = cpu ? 4 : 0;
@@ -667,6 +671,8 @@ static inline void fake_symbols(struct fake *f, uint64_t btf, uint64_t btf_end)
 	fake_sym(f, "kprobe_table", vars + FAKE_KPROBES);
 	fake_sym(f, "kprobe_mutex", vars + FAKE_KPROBE_MUTEX);
 	fake_sym(f, "init_task", fake_task_gva(0));
+	fake_sym(f, "nr_threads", vars + FAKE_NR_THREADS);
+	fake_sym(f, "total_forks", vars + FAKE_FORKS);
 	fake_guard_symbols(f);
 	fake_sym(f, "_end", FAKE_BASE + FAKE_BYTES);
 }

@@ -129,6 +129,22 @@ static void events_are_skipped(void **state)
 	fake_qmp_free(f);
 }
 
+/* The order of STOP and RESUME in one batch tells whether the guest runs. */
+static void the_last_of_stop_and_resume_counts(void **state)
+{
+	static const struct qchan_ops none = {0};
+	struct qchan c = {.ops = &none};
+	const unsigned int both = TGT_EVENT_STOP | TGT_EVENT_RESUME;
+
+	(void)state;
+	qchan_event(&c, "STOP");
+	assert_int_equal(atomic_load(&c.events), TGT_EVENT_STOP | TGT_EVENT_STANDS);
+	qchan_event(&c, "RESUME");
+	assert_int_equal(atomic_load(&c.events), both);
+	qchan_event(&c, "STOP");
+	assert_int_equal(atomic_load(&c.events), both | TGT_EVENT_STANDS);
+}
+
 /* A connection whose process died: the rest of a message, an event, an answer to the dead one. */
 static void adopted_connections_are_cleaned_up(void **state)
 {
@@ -288,6 +304,7 @@ int main(void)
 		cmocka_unit_test(call_and_answer),
 		cmocka_unit_test(descriptor_is_passed),
 		cmocka_unit_test(events_are_skipped),
+		cmocka_unit_test(the_last_of_stop_and_resume_counts),
 		cmocka_unit_test(adopted_connections_are_cleaned_up),
 		cmocka_unit_test(waiting_is_not_idle),
 		cmocka_unit_test(hang_up_is_the_targets_end),
