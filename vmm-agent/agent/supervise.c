@@ -162,16 +162,38 @@ static void listen_to(struct supervisor *s)
 	}
 }
 
+static bool is_there(pid_t pid, uint64_t started)
+{
+	uint64_t start_time = 0;
+
+	return pid > 0 && !proc_start_time(pid, &start_time, NULL) && start_time == started;
+}
+
+static struct mon_guard_fds guard_fds(const struct supervisor *s)
+{
+	return (struct mon_guard_fds){.uffd = s->held.fd[LINK_UFFD],
+				      .golden = s->held.fd[LINK_GOLDEN]};
+}
+
 /* Guard and monitor died together: nobody else is there to shut what the monitor had open. */
 static void shut(const struct supervisor *s)
 {
 	const struct guard_kept *k = s->held.kept;
-	uint64_t start_time = 0;
+	struct mon_guard_fds fds = guard_fds(s);
 
-	if (k->armed && (proc_start_time(k->monitor.pid, &start_time, NULL) ||
-			 start_time != k->monitor.start_time))
-		mon_guard_shut(&(struct mon_guard_fds){.uffd = s->held.fd[LINK_UFFD],
-						       .golden = s->held.fd[LINK_GOLDEN]});
+	if (k->armed && !k->lifted && !is_there(k->monitor.pid, k->monitor.start_time) &&
+	    is_there(k->vm.pid, k->vm.start_time))
+		mon_guard_shut(&fds, k->vm.pid);
+}
+
+/* Nobody will judge any more what QEMU was stopped for. */
+static void thaw(const struct supervisor *s)
+{
+	const struct guard_kept *k = s->held.kept;
+	struct mon_guard_fds fds = guard_fds(s);
+
+	if (is_there(k->vm.pid, k->vm.start_time))
+		mon_guard_thaw(&fds, k->vm.pid);
 }
 
 static void guard_died(struct supervisor *s)
@@ -290,6 +312,7 @@ static void let_go(struct supervisor *s)
 	if (!s->guard_ended && s->held.fd[LINK_CONTROL] >= 0 &&
 	    !control_adopt(&c, &s->opts->agent, s->held.fd[LINK_CONTROL], NULL))
 		control_close(c);
+	thaw(s);
 	for (size_t i = 0; i < LINK_NR; i++)
 		xo_close_ptr(&s->held.fd[i]);
 	xo_close_ptr(&s->held.sock);
