@@ -28,6 +28,7 @@
 	     */
 #define PATIENT_MS 15000 /* ... and where others do */
 #define PAUSE_MS   80	 /* at a fault point, in each of the attack's stores */
+#define LATE_MS	   1000
 #define ATTACK	   "/attacks/load text_vmap_alias; rmmod text_vmap_alias"
 
 /* status 0: the attack had no effect */
@@ -397,6 +398,26 @@ static void both_killed(void **state)
 	finish();
 }
 
+/* What was done in such a time was not seen, but that there was such a time is. */
+static void without_a_processor(void **state)
+{
+	json_t *event;
+	pid_t one;
+
+	(void)state;
+	begin(NULL);
+	one = pid_of("guard");
+	assert_int_equal(kill(one, SIGSTOP), 0);
+	xo_sleep_ns(LATE_MS * UINT64_C(1000000));
+	assert_int_equal(kill(one, SIGCONT), 0);
+	event = guardrun_find(guard, "looked-late", PATIENT_MS);
+	assert_non_null(event);
+	assert_true(json_number_value(json_object_get(event, "longest_ms")) >= LATE_MS / 2.0);
+	json_decref(event);
+	guards();
+	finish();
+}
+
 static void told_to_end(void **state)
 {
 	int status;
@@ -439,6 +460,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(guard_killed_amid_apply, end),
 		cmocka_unit_test_teardown(crash_loop, end),
 		cmocka_unit_test_teardown(both_killed, end),
+		cmocka_unit_test_teardown(without_a_processor, end),
 		cmocka_unit_test_teardown(told_to_end, end),
 	};
 

@@ -299,6 +299,27 @@ void guard_keep_regs(struct guard *g)
 	__atomic_store_n(&g->kept->regs_current, other, __ATOMIC_RELEASE);
 }
 
+int guard_keep_probes(struct guard *g, struct xerr *err)
+{
+	uint32_t other = !(g->kept->probes_current & 1);
+	struct kept_probes *p = &g->kept->probes[other];
+	struct xerr why = {0};
+	int rc = lens_probes(g->s.lens, p->probe, &p->nr, &why);
+
+	if (!rc)
+		__atomic_store_n(&g->kept->probes_current, other, __ATOMIC_RELEASE);
+	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
+}
+
+int guard_tell_probes(struct guard *g, struct xerr *err)
+{
+	const struct kept_probes *p = &g->kept->probes[g->kept->probes_current & 1];
+
+	if (p->nr > LENS_MAX_PROBES)
+		return xerr_set(err, XO_EINTERNAL, "guard: its memory is damaged");
+	return lens_probes_set(g->s.lens, p->probe, p->nr, err);
+}
+
 /* Where the kernel's own page tables begin: what the next guard's lens starts from. */
 static int find_root(struct guard *g, struct gpa *ret, struct xerr *err)
 {
@@ -337,6 +358,8 @@ static int arm(struct guard *g, struct xerr *err)
 	/* Once more: what the guest changed between finding and protecting. */
 	if (!rc)
 		rc = guard_refresh(g, err);
+	if (!rc)
+		rc = guard_keep_probes(g, err);
 	if (!rc)
 		rc = lens_tables_pin(g->s.lens, err);
 	if (!rc)

@@ -33,8 +33,8 @@ static json_t *address(uint64_t v)
 
 static bool same(const struct lens_finding *a, const struct lens_finding *b)
 {
-	return a->kind == b->kind && a->gva.v == b->gva.v && a->is == b->is &&
-	       !strcmp(a->what, b->what);
+	return a->kind == b->kind && a->owner == b->owner && a->gva.v == b->gva.v &&
+	       a->is == b->is && !strcmp(a->what, b->what);
 }
 
 /* What the audit before saw too, or NULL. */
@@ -67,9 +67,22 @@ static bool is_approved(const struct guard *g, const struct lens_finding *f)
 		return !g->opts->forbid_kprobes;
 	case LENS_OWNER_FTRACE:
 		return !g->opts->forbid_ftrace;
+	case LENS_OWNER_BPF:
+	case LENS_OWNER_BPF_PACK:
+		return !g->opts->forbid_bpf;
 	default:
 		return true;
 	}
+}
+
+/* Code that the kernel makes while it runs: allowed, and never silent, since nobody can tell
+ * whether it is what it is said to be. */
+static void tell_approved(struct guard *g, const struct lens_finding *f)
+{
+	guard_emit(g, "runtime-code", "kept",
+		   json_pack("{s:s,s:s,s:o,s:o,s:I}", "reason", f->what, "owner",
+			     lens_owner_name(f->owner), "gva", address(f->gva.v), "gpa",
+			     address(f->gpa.v), "bytes", (json_int_t)f->len_bytes));
 }
 
 /* MODULES_VADDR to MODULES_END, with and without KASLR: Documentation/arch/x86/x86_64/mm.rst */
@@ -100,10 +113,12 @@ static void report_lasting(struct guard *g, const struct lens_finding *f, size_t
 		uint64_t wait_ns = is_in_modules(g, &f[i]) ? GUARD_MODULES_NS : 0;
 		struct guard_known *k = &now[kept];
 
-		if (is_approved(g, &f[i]))
-			continue;
 		*k = before ? *before : (struct guard_known){.finding = f[i], .since_ns = now_ns};
-		if (before && !k->said && now_ns - k->since_ns >= wait_ns) {
+		if (is_approved(g, &f[i])) {
+			if (!k->said)
+				tell_approved(g, &f[i]);
+			k->said = true;
+		} else if (before && !k->said && now_ns - k->since_ns >= wait_ns) {
 			k->said = true;
 			report(g, &f[i]);
 		}
@@ -226,12 +241,39 @@ static void look_failed(struct guard *g, int rc, const struct xerr *why)
 	g->failed_look = rc;
 }
 
+/* Without a processor, or while it does something long, a guard sees nothing of what it only looks
+ * at. That is not its fault, but must not go unsaid. */
+static void say_if_late(struct guard *g, uint64_t now)
+{
+	struct guard_late *l = &g->late;
+	uint64_t gap_ns = l->checked_ns ? now - l->checked_ns : 0;
+
+	l->checked_ns = now;
+	if (gap_ns > l->longest_ns)
+		l->longest_ns = gap_ns;
+	if (gap_ns >= GUARD_LATE_NS) {
+		l->times++;
+		if (gap_ns > l->worst_ns)
+			l->worst_ns = gap_ns;
+	}
+	if (!l->times || (l->said_ns && now - l->said_ns < GUARD_LATE_SAY_NS))
+		return;
+	guard_emit(g, "looked-late", NULL,
+		   json_pack("{s:s,s:i,s:f}", "reason",
+			     "registers and page tables were not looked at for a while: the host "
+			     "is busy",
+			     "times", (int)l->times, "longest_ms", (double)l->worst_ns / 1e6));
+	l->said_ns = now;
+	l->worst_ns = l->times = 0;
+}
+
 int guard_check(struct guard *g, struct xerr *err)
 {
 	uint64_t now = xo_now_ns();
 	struct xerr why = {0};
 	int rc = 0;
 
+	say_if_late(g, now);
 	if (now >= g->tables_due_ns) {
 		rc = guard_check_tables(g, NULL, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;
