@@ -65,7 +65,7 @@ const struct fact_field vm_fields[] = {
 	FIELD(struct vm, guard, "guard", FACT_BOOL, false),
 	NAMED(struct vm, ram, "ram", false, ram_names),
 	FIELD(struct vm, home, "home", FACT_BOOL, false),
-	FIELD(struct vm, confidential, "confidential", FACT_BOOL, false),
+	FIELD(struct vm, not_confidential, "confidential", FACT_NOT, false),
 	FIELD(struct vm, since, "since", FACT_TIME, false),
 	OBJECTS(struct vm, applied, "patches", applied_fields, struct applied),
 	FIELD(struct vm, rolled_back, "rolled_back", FACT_SHA256S, false),
@@ -98,6 +98,10 @@ static void wrong(struct fact_reader *r, const struct fact_path *path, const cha
 	char text[256] = "";
 	size_t depth = 0, used = 0;
 
+	if (r->errors->nr == POL_MAX_ERRORS) {
+		r->errors->dropped++;
+		return;
+	}
 	for (; path && depth < PATH_MAX_DEPTH; path = path->up)
 		step[depth++] = path;
 	while (depth-- && used < sizeof(text)) {
@@ -330,9 +334,10 @@ static void read_field(struct fact_reader *r, const struct fact_path *path, cons
 		read_number(r, path, v, to);
 		break;
 	case FACT_BOOL:
+	case FACT_NOT:
 		if (!json_is_boolean(v))
 			wrong(r, path, "must be true or false");
-		*(bool *)to = json_is_true(v);
+		*(bool *)to = f->type == FACT_BOOL ? json_is_true(v) : json_is_false(v);
 		break;
 	case FACT_NAME:
 		read_name(r, path, v, f, to);

@@ -329,7 +329,7 @@ static void judge_vm(const struct moment *m, const struct vm *vm, uint16_t rule,
 		 DEMAND_ARCH},
 		{(e->require & POL_REQUIRE_GUARD) && !vm->guard, DEMAND_GUARD},
 		{(e->require & POL_REQUIRE_HOME) && !vm->home, DEMAND_HOME},
-		{(e->require & POL_REQUIRE_NOT_CONFIDENTIAL) && vm->confidential,
+		{(e->require & POL_REQUIRE_NOT_CONFIDENTIAL) && !vm->not_confidential,
 		 DEMAND_NOT_CONFIDENTIAL},
 		{e->ram && !(e->ram & vm->ram), DEMAND_RAM},
 		{e->max_baseline_months && vm->baseline + e->max_baseline_months < month_of(m->at),
@@ -339,6 +339,16 @@ static void judge_vm(const struct moment *m, const struct vm *vm, uint16_t rule,
 	for (size_t i = 0; i < XO_ARRAY_SIZE(demands); i++)
 		if (demands[i].lacks)
 			findings_add(f, POL_BY_ELIGIBILITY, rule, demands[i].demand);
+}
+
+/* When the VM's baseline becomes too old: at the start of a month, in UTC. */
+static void note_age(struct moment *m, const struct vm *vm, const struct raw_eligibility *e)
+{
+	uint32_t month = vm->baseline + e->max_baseline_months + 1;
+
+	if (e->max_baseline_months && month / 12 <= YEAR_MAX)
+		note_change(&m->until, m->at,
+			    time_from_civil((int)(month / 12), month % 12 + 1, 1, 0));
 }
 
 static int build_unfit(struct moment *m)
@@ -355,8 +365,10 @@ static int build_unfit(struct moment *m)
 
 		f.nr = 0;
 		for (size_t i = 0; i < w->p->nr_eligibilities; i++)
-			if (rule_covers(&w->p->eligibilities[i].rule, &c->groups))
+			if (rule_covers(&w->p->eligibilities[i].rule, &c->groups)) {
 				judge_vm(m, &w->vm[v], (uint16_t)i, w->p->eligibilities[i].raw, &f);
+				note_age(m, &w->vm[v], w->p->eligibilities[i].raw);
+			}
 		rc = keep(m, &f, &m->unfit[v]);
 		if (rc)
 			return rc;

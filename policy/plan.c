@@ -63,10 +63,12 @@ static bool is_lasting(const struct pol_verdict *v)
 
 /* A VM that has the patch is a member of its ring with regard to it; others in whose way
  * something lasting stands are not. */
-static bool is_no_member(const struct findings *f)
+static bool is_no_member(const struct findings *f, const struct vm *vm, const struct patch *p)
 {
-	return f->nr && f->f[0].kind != POL_BY_HEALTH &&
-	       (f->f[0].kind != POL_BY_ACTIVE || f->f[0].value == POL_NEVER);
+	if (!f->nr || f->f[0].kind == POL_BY_HEALTH)
+		return false;
+	return f->f[0].kind != POL_BY_ACTIVE || f->f[0].value == POL_NEVER ||
+	       vm->applied[f->f[0].value].id != p->id;
 }
 
 static void start(struct pol_plan *plan, struct pol_verdict *v)
@@ -124,18 +126,23 @@ static bool is_newest_harm(const struct pol_plan *plan, size_t vm, size_t patch)
 
 static int start_revert(struct pol_plan *plan, struct pol_verdict *v, struct findings *f)
 {
-	if (is_newest_harm(plan, v->vm, v->patch)) {
+	bool stale = plan->m.stale_since != POL_NEVER;
+
+	v->until = plan->m.until;
+	note_change(&plan->until, plan->m.at, v->until);
+	if (!stale && is_newest_harm(plan, v->vm, v->patch)) {
 		plan->m.busy_until[v->vm] = plan->m.at + 1;
 		plan->m.busy_with[v->vm] = plan->w->patch[v->patch].id;
 		v->when = plan->m.at;
 		start(plan, v);
 		return 0;
 	}
-	findings_add(f, POL_BY_BUSY, POL_NO_RULE, plan->m.at + 1);
-	v->also |= UINT32_C(1) << POL_BY_BUSY;
-	v->by = POL_BY_BUSY;
+	v->when = stale ? POL_NEVER : plan->m.at + 1;
+	v->by = stale ? POL_BY_STALE : POL_BY_BUSY;
 	v->state = POL_WAITING;
-	v->when = plan->m.at + 1;
+	v->also |= UINT32_C(1) << v->by;
+	findings_add(f, v->by, POL_NO_RULE, v->when);
+	note_change(&v->until, plan->m.at, v->when);
 	note_change(&plan->until, plan->m.at, v->when);
 	return keep_later(plan, v, f, f->nr - 1);
 }
@@ -152,13 +159,12 @@ static int judge_all_lasting(struct pol_plan *plan, bool *no_member)
 
 			f.nr = 0;
 			judge_lasting(&plan->m, i, k, &f);
-			no_member[k * w->nr_vms + i] = is_no_member(&f);
+			no_member[k * w->nr_vms + i] = is_no_member(&f, &w->vm[i], &w->patch[k]);
 			reduce(&f, v);
 			v->vm = (uint32_t)i;
 			v->patch = (uint32_t)k;
 			v->action = (uint8_t)action_of(&w->patch[k], v->by);
-			v->when = POL_NEVER;
-			v->until = POL_NEVER;
+			v->when = v->until = POL_NEVER;
 			if (v->by == POL_BY_HEALTH)
 				rc = start_revert(plan, v, &f);
 			if (rc)
@@ -401,6 +407,20 @@ static int by_weight(const void *va, const void *vb)
 	return a->value < b->value ? -1 : a->value > b->value;
 }
 
+/* A revert that waits is decided by what it waits for, not by the harm that asks for it. */
+static void put_first(struct findings *f, enum pol_kind by)
+{
+	for (size_t i = 0; i < f->nr; i++) {
+		struct finding first = f->f[i];
+
+		if (first.kind != by)
+			continue;
+		memmove(&f->f[1], &f->f[0], i * sizeof(first));
+		f->f[0] = first;
+		return;
+	}
+}
+
 void plan_findings(const struct pol_plan *plan, const struct pol_verdict *v, struct findings *ret)
 {
 	uint32_t skips;
@@ -418,4 +438,5 @@ void plan_findings(const struct pol_plan *plan, const struct pol_verdict *v, str
 	}
 	if (ret->nr)
 		qsort(ret->f, ret->nr, sizeof(*ret->f), by_weight);
+	put_first(ret, v->by);
 }

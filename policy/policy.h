@@ -24,8 +24,8 @@
 
 #define POL_NEVER INT64_MAX
 
-#define POL_POLICY_MAX_BYTES (1U << 20)	  /* of each policy file */
-#define POL_FACTS_MAX_BYTES  (512U << 20) /* of each facts file */
+#define POL_POLICY_MAX_BYTES (1U << 20)	 /* of each policy file */
+#define POL_FACTS_MAX_BYTES  (64U << 20) /* of each facts file: some 200,000 VMs */
 #define POL_MAX_FILES	     64
 
 /** struct pol_text - one file's name, for messages, and its content; borrowed */

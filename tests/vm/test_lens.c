@@ -367,7 +367,11 @@ static void test_large(void **state)
 				      .numa_nodes = 2,
 				      .vcpus = 4,
 				      .append = "pti=on no_timer_check"});
-	ask_number(&v, "spawn-threads 1000 >/dev/null 2>&1 & usleep 2000000; echo 0", 10);
+	/* On a busy host they take long to be made. */
+	ask_number(&v,
+		   "spawn-threads 1000 >/tmp/threads & "
+		   "while ! grep -qs ready /tmp/threads; do usleep 100000; done; echo 0",
+		   10);
 	compare(&v, 4, 4);
 	assert_true(v.k.nr_tasks > 1000);
 	assert_true(v.k.pti);

@@ -23,6 +23,9 @@ struct agent_opts {
 	const char *trust_dir; /* NULL: /etc/exopatch/trust */
 	const char *policy;    /* apply only what this file allows; NULL: no policy */
 	const char *facts;     /* more facts for it, JSON; NULL: what this host sees */
+	const char *log_dir;   /* the recorder's; NULL: "attest" in the state directory */
+	const char *tpm;       /* TCTI of the TPM that measures what is recorded; NULL: none */
+	uint32_t pcr;	       /* that it extends; 0: ATT_DEFAULT_PCR */
 	enum agent_home home;
 	uint64_t timeout_ns; /* how long to go on when functions are busy */
 	/* called now and then from long work, with what is being done; may be NULL */
@@ -70,7 +73,7 @@ struct agent_guard_opts {
 	struct agent_opts agent;
 	bool audit_only; /* report violations, put nothing back */
 	enum agent_on_violation on_violation;
-	bool forbid_kprobes, forbid_ftrace;
+	bool forbid_kprobes, forbid_ftrace, forbid_bpf;
 	bool deny_msrs;		     /* KVM: the guest cannot write the system-call MSRs */
 	const char *modules_path;    /* list of modules that may load; NULL: no gate */
 	const char *events_path;     /* NULL or "-": standard output */

@@ -163,6 +163,17 @@ int control_ask(const struct agent_opts *o, enum control_op op, const char *argu
 	return take_answer(&m, ret, why, err);
 }
 
+bool control_is_served(const struct agent_opts *o)
+{
+	_cleanup_close_ int fd = -1;
+	struct sockaddr_un addr;
+
+	if (socket_name(o, &addr, NULL))
+		return false;
+	fd = connect_to(&addr);
+	return fd >= 0;
+}
+
 /* ---- the guard's side ---- */
 
 int control_listen(struct control **ret, const struct agent_opts *o, bool *ret_stale,

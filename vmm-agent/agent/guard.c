@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 
 #include "base/util.h"
+#include "vmm-agent/agent/record.h"
 
 #define PUMP_MS 1
 #define GONE_MS 200		    /* from the end of its first thread to that of the process */
@@ -16,6 +17,7 @@
 
 void guard_emit(struct guard *g, const char *kind, const char *verdict, json_t *details)
 {
+	guard_note(g, kind, verdict, details);
 	events_emit(g->events, kind, verdict, details);
 	g->kept->count = g->count;
 }
@@ -201,6 +203,8 @@ static int begin(struct guard *g, struct refusal *why, struct xerr *err)
 	if (rc || why->nr)
 		return rc;
 	rc = session_journal(&g->s, err);
+	if (!rc && !g->kept->begun)
+		rc = record_ready(o, err);
 	if (!rc)
 		rc = open_events(g, g->s.vm->name, err);
 	if (!rc && g->link->fd[LINK_CONTROL] >= 0)

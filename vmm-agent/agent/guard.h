@@ -129,6 +129,12 @@ struct kept_process guard_identify(pid_t pid);
 void guard_keep(struct guard *g);
 void guard_keep_regs(struct guard *g);
 
+/** guard_keep_probes - likewise what stands under kprobes. Return: 0, or what is fatal */
+int guard_keep_probes(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_tell_probes - to a lens that is new: before lens_guard_prepare */
+int guard_tell_probes(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
 /* guard_resume.c */
 
 /** guard_resume - take over what the guard before protected, without asking QEMU anything */
@@ -199,7 +205,13 @@ const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, s
 /** guard_serve - one request from the control socket */
 int guard_serve(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
-/** guard_emit - make an event (events_emit) */
+/** guard_note - have an event recorded, if it is one of those (notes.h) */
+void guard_note(struct guard *g, const char *kind, const char *verdict, const json_t *details);
+
+/** guard_unrecorded_json - how much waits to be recorded, and why. NULL when out of memory */
+json_t *guard_unrecorded_json(struct guard *g);
+
+/** guard_emit - make an event (events_emit), and note it */
 void guard_emit(struct guard *g, const char *kind, const char *verdict, json_t *details);
 
 /** guard_status_json - what `exopatch guard status` shows. NULL when out of memory */

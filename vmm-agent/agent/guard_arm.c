@@ -99,6 +99,23 @@ static bool has_area(const struct lens_area *list, size_t nr, const struct lens_
 	return found && found->gpa.v == a->gpa.v && found->len_bytes == a->len_bytes;
 }
 
+/* What is the kernel's own stays that, whatever is said of it later. */
+static void keep_kernel(const struct guard *g, struct lens_area *a, size_t *nr)
+{
+	for (size_t i = 0; i < g->nr_areas; i++) {
+		struct lens_area page = g->area[i];
+
+		if (page.kind > LENS_AREA_IDT || has_area(a, *nr, &page))
+			continue;
+		page.len_bytes = XO_PAGE_SIZE;
+		for (uint64_t off = 0; off < g->area[i].len_bytes; off += XO_PAGE_SIZE) {
+			page.gva.v = g->area[i].gva.v + off;
+			page.gpa.v = g->area[i].gpa.v + off;
+			insert(a, nr, &page);
+		}
+	}
+}
+
 static int add_page(struct xbuf *ranges, struct gpa gpa)
 {
 	struct mon_range r = {.gpa = gpa, .len_bytes = XO_PAGE_SIZE}, last;
@@ -186,6 +203,8 @@ static int refresh(struct guard *g, bool all, struct xerr *err)
 	size_t nr = 0;
 	int rc = find_areas(g, &a, &nr, err);
 
+	if (!rc)
+		keep_kernel(g, a, &nr);
 	if (!rc)
 		rc = follow(g, a, nr, all || g->follow_all, err);
 	g->follow_all = rc != 0;
@@ -280,6 +299,27 @@ void guard_keep_regs(struct guard *g)
 	__atomic_store_n(&g->kept->regs_current, other, __ATOMIC_RELEASE);
 }
 
+int guard_keep_probes(struct guard *g, struct xerr *err)
+{
+	uint32_t other = !(g->kept->probes_current & 1);
+	struct kept_probes *p = &g->kept->probes[other];
+	struct xerr why = {0};
+	int rc = lens_probes(g->s.lens, p->probe, &p->nr, &why);
+
+	if (!rc)
+		__atomic_store_n(&g->kept->probes_current, other, __ATOMIC_RELEASE);
+	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
+}
+
+int guard_tell_probes(struct guard *g, struct xerr *err)
+{
+	const struct kept_probes *p = &g->kept->probes[g->kept->probes_current & 1];
+
+	if (p->nr > LENS_MAX_PROBES)
+		return xerr_set(err, XO_EINTERNAL, "guard: its memory is damaged");
+	return lens_probes_set(g->s.lens, p->probe, p->nr, err);
+}
+
 /* Where the kernel's own page tables begin: what the next guard's lens starts from. */
 static int find_root(struct guard *g, struct gpa *ret, struct xerr *err)
 {
@@ -318,6 +358,8 @@ static int arm(struct guard *g, struct xerr *err)
 	/* Once more: what the guest changed between finding and protecting. */
 	if (!rc)
 		rc = guard_refresh(g, err);
+	if (!rc)
+		rc = guard_keep_probes(g, err);
 	if (!rc)
 		rc = lens_tables_pin(g->s.lens, err);
 	if (!rc)

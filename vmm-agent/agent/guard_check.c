@@ -33,8 +33,8 @@ static json_t *address(uint64_t v)
 
 static bool same(const struct lens_finding *a, const struct lens_finding *b)
 {
-	return a->kind == b->kind && a->gva.v == b->gva.v && a->is == b->is &&
-	       !strcmp(a->what, b->what);
+	return a->kind == b->kind && a->owner == b->owner && a->gva.v == b->gva.v &&
+	       a->is == b->is && !strcmp(a->what, b->what);
 }
 
 /* What the audit before saw too, or NULL. */
@@ -67,9 +67,22 @@ static bool is_approved(const struct guard *g, const struct lens_finding *f)
 		return !g->opts->forbid_kprobes;
 	case LENS_OWNER_FTRACE:
 		return !g->opts->forbid_ftrace;
+	case LENS_OWNER_BPF:
+	case LENS_OWNER_BPF_PACK:
+		return !g->opts->forbid_bpf;
 	default:
 		return true;
 	}
+}
+
+/* Code that the kernel makes while it runs: allowed, and never silent, since nobody can tell
+ * whether it is what it is said to be. */
+static void tell_approved(struct guard *g, const struct lens_finding *f)
+{
+	guard_emit(g, "runtime-code", "kept",
+		   json_pack("{s:s,s:s,s:o,s:o,s:I}", "reason", f->what, "owner",
+			     lens_owner_name(f->owner), "gva", address(f->gva.v), "gpa",
+			     address(f->gpa.v), "bytes", (json_int_t)f->len_bytes));
 }
 
 /* MODULES_VADDR to MODULES_END, with and without KASLR: Documentation/arch/x86/x86_64/mm.rst */
@@ -100,10 +113,12 @@ static void report_lasting(struct guard *g, const struct lens_finding *f, size_t
 		uint64_t wait_ns = is_in_modules(g, &f[i]) ? GUARD_MODULES_NS : 0;
 		struct guard_known *k = &now[kept];
 
-		if (is_approved(g, &f[i]))
-			continue;
 		*k = before ? *before : (struct guard_known){.finding = f[i], .since_ns = now_ns};
-		if (before && !k->said && now_ns - k->since_ns >= wait_ns) {
+		if (is_approved(g, &f[i])) {
+			if (!k->said)
+				tell_approved(g, &f[i]);
+			k->said = true;
+		} else if (before && !k->said && now_ns - k->since_ns >= wait_ns) {
 			k->said = true;
 			report(g, &f[i]);
 		}

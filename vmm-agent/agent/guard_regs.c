@@ -481,12 +481,13 @@ int guard_regs_check(struct guard *g, struct xerr *err)
 	if (rc || !is_due(g, now_ns, &msrs) || (g->regs.by_qemu && !tgt_connected(g->s.tgt)))
 		return rc;
 	rc = find_late(g, now_ns, err);
+	/* One that fails is not made again at once: there is more to look at. */
+	g->regs.looked_ns = now_ns;
 	if (!rc)
 		rc = read_certain(g, msrs, r, err);
 	if (rc)
 		return rc;
 	g->regs.events_seen = g->count.events;
-	g->regs.looked_ns = now_ns;
 	if (msrs)
 		g->regs.msrs_ns = now_ns;
 	rc = look(g, r, err);

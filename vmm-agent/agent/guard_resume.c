@@ -62,6 +62,35 @@ static bool is_same_kernel(const struct guard *g)
 	       !memcmp(k->build_id, now->build_id, sizeof(k->build_id));
 }
 
+/* The new lens must not take what a page is by now for what it was: a right to write, given while
+ * there was no guard, would take the protection off. */
+static int tell_areas(struct guard *g, struct xerr *err)
+{
+	_cleanup_free_ struct lens_area *a = calloc(g->nr_areas + 1, sizeof(*a));
+	size_t nr = 0;
+
+	if (!a)
+		return xerr_set(err, ENOMEM, "out of memory");
+	for (size_t i = 0; i < g->nr_areas; i++)
+		if (g->area[i].kind != LENS_AREA_HOME)
+			a[nr++] = g->area[i];
+	return nr ? lens_areas_were(g->s.lens, a, nr, err) : 0;
+}
+
+/* Lists that lead nowhere just now: what is written until they do is put back, and the audit says
+ * so. */
+static int prepare(struct guard *g, struct xerr *err)
+{
+	struct xerr why = {0};
+	int rc = tell_areas(g, err);
+
+	rc = rc ? rc : guard_tell_probes(g, err);
+	if (rc)
+		return rc;
+	rc = lens_guard_prepare(g->s.lens, &why);
+	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
+}
+
 /*
  * Without a kernel where one was guarded the guest is booting, if QEMU says that it was reset.
  * Otherwise somebody hides it, and nothing may be let go for that.
@@ -83,7 +112,7 @@ static int recall(struct guard *g, struct xerr *err)
 			"another kernel is where one was guarded, and QEMU did not say that "
 			"the guest was reset; exopatch guard stop lets it go on");
 	rc = session_journal(&g->s, err); /* it knows the homes of patches */
-	return rc ? rc : lens_guard_prepare(g->s.lens, err);
+	return rc ? rc : prepare(g, err);
 }
 
 /* It holds whom the guard before held, and tells again what that one was judging. */
@@ -200,7 +229,7 @@ int guard_readopt(struct guard *g, struct xerr *err)
 		return rc;
 	if (why.nr || !is_same_kernel(g))
 		return guard_disarm(g, err);
-	rc = lens_guard_prepare(g->s.lens, err);
+	rc = prepare(g, err);
 	if (!rc)
 		rc = start_monitor(g, err);
 	if (rc)

@@ -92,6 +92,7 @@ json_t *guard_status_json(struct guard *g)
 		return NULL;
 	}
 	if (json_object_set_new(doc, "module_gate", gate_status_json(g)) ||
+	    json_object_set_new(doc, "unrecorded", guard_unrecorded_json(g)) ||
 	    add_processes(g, json_object_get(doc, "guard")) ||
 	    add_state(g, &events, json_object_get(doc, "guard"))) {
 		json_decref(doc);

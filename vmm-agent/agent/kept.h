@@ -9,6 +9,7 @@
 
 #include "vmm-agent/agent/events.h"
 #include "vmm-agent/agent/guard_regs.h"
+#include "vmm-agent/agent/notes.h"
 #include "vmm-agent/lens/guard.h"
 #include "vmm-agent/target/target.h"
 
@@ -22,6 +23,14 @@ struct kept_process {
 struct guard_count {
 	uint64_t events, kept, put_back, reported, violations, findings;
 	uint64_t table_checks, audits, table_check_ns, audit_ns, held_max_ns;
+};
+
+/** struct kept_probes - what stood where kprobes stand: the next lens cannot learn it from the
+ * guest
+ */
+struct kept_probes {
+	size_t nr;
+	struct lens_probe probe[LENS_MAX_PROBES];
 };
 
 #define GUARD_MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED) /* with the homes of patches */
@@ -53,8 +62,11 @@ struct guard_kept {
 	char last_error[512]; /* why the guard before gave up; "" if it was killed */
 	struct guard_count count;
 	struct events_kept events;
+	struct notes notes;    /* for its recorder */
 	uint32_t regs_current; /* of the two; so one is whole whenever the guard dies */
 	struct guard_regs regs[2];
+	uint32_t probes_current; /* likewise */
+	struct kept_probes probes[2];
 	size_t nr_areas;
 	struct lens_area area[GUARD_MAX_AREAS];
 };

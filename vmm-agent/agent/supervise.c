@@ -17,6 +17,7 @@
 #include "vmm-agent/agent/control.h"
 #include "vmm-agent/agent/link.h"
 #include "vmm-agent/agent/prompt.h"
+#include "vmm-agent/agent/record_guard.h"
 #include "vmm-agent/monitor/guard.h"
 #include "vmm-agent/target/proc.h"
 
@@ -36,6 +37,7 @@ struct supervisor {
 	struct link held; /* what is handed to the next guard; its sock is to the guard there is */
 	int pidfd;	  /* of the guard, or -1: there is none */
 	uint64_t born_ns, next_ns;
+	struct record_process recorder;
 	bool stopping, ended;
 	bool guard_ended; /* as against died: it has cleaned up behind itself */
 	uint64_t kill_ns; /* a guard that was told to stop has until then */
@@ -57,10 +59,15 @@ static int map_kept(struct link *l, struct xerr *err)
 
 static int make_kept(struct link *l, struct xerr *err)
 {
+	int rc;
+
 	l->kept_fd = memfd_create("exopatch-guard", MFD_CLOEXEC);
 	if (l->kept_fd < 0 || ftruncate(l->kept_fd, sizeof(struct guard_kept)))
 		return xerr_set(err, errno, "guard's memory: %s", strerrordesc_np(errno));
-	return map_kept(l, err);
+	rc = map_kept(l, err);
+	if (!rc && notes_init(&l->kept->notes))
+		rc = xerr_set(err, errno, "guard's memory: %s", strerrordesc_np(errno));
+	return rc;
 }
 
 /* ---- the guard's process ---- */
@@ -76,6 +83,7 @@ static _Noreturn void be_guard(struct supervisor *s, int sock)
 
 	xo_close_ptr(&s->held.sock);
 	xo_close_ptr(&s->pidfd);
+	xo_close_ptr(&s->recorder.pidfd);
 	l.sock = sock;
 	(void)prctl(PR_SET_NAME, "exopatch-guard");
 	l.kept->guard = getpid();
@@ -242,8 +250,10 @@ static int timeout_ms(const struct supervisor *s)
 {
 	uint64_t now = xo_now_ns(), due = s->pidfd < 0 ? s->next_ns : s->kill_ns;
 
-	if (s->pidfd >= 0 && !due)
+	if (s->pidfd >= 0 && !due && s->recorder.pidfd >= 0)
 		return -1;
+	if (s->recorder.pidfd < 0 && (!due || s->recorder.next_ns < due))
+		due = s->recorder.next_ns;
 	if (s->pidfd < 0 && now < answers_from_ns(s) && answers_from_ns(s) < due)
 		due = answers_from_ns(s);
 	return due > now ? (int)((due - now) / 1000000 + 1) : 0;
@@ -261,6 +271,7 @@ static int turn(struct supervisor *s)
 		{.fd = s->pidfd, .events = POLLIN},
 		{.fd = s->stopping ? -1 : s->opts->stop_fd, .events = POLLIN},
 		{.fd = answers(s) ? s->held.fd[LINK_CONTROL] : -1, .events = POLLIN},
+		{.fd = s->recorder.pidfd, .events = POLLIN},
 	};
 
 	if (poll(p, XO_ARRAY_SIZE(p), timeout_ms(s)) < 0 && errno != EINTR)
@@ -280,6 +291,7 @@ static int turn(struct supervisor *s)
 		(void)syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
 	if (s->pidfd < 0 && !s->ended && xo_now_ns() >= s->next_ns && start_guard(s))
 		s->next_ns = xo_now_ns() + BACKOFF_FIRST_NS;
+	record_process_tend(&s->recorder, &s->opts->agent, &s->held.kept->notes);
 	return 0;
 }
 
@@ -309,6 +321,7 @@ static int run(struct supervisor *s)
 	s->held.kept->supervisor = getpid();
 	while (!rc && (!s->ended || s->pidfd >= 0))
 		rc = turn(s);
+	record_process_end(&s->recorder, &s->held.kept->notes);
 	let_go(s);
 	if (rc)
 		return xerr_set(s->err, rc, "supervisor: %s", xo_code_text(rc));
@@ -348,6 +361,7 @@ int supervise(const struct agent_guard_opts *o, guard_fn guard, struct refusal *
 		.guard = guard,
 		.held = {.opts = o, .kept_fd = -1, .sock = -1, .child = -1},
 		.pidfd = -1,
+		.recorder = {.pidfd = -1},
 		.why = why,
 		.err = err,
 	};

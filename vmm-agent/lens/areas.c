@@ -33,6 +33,11 @@ struct list {
 	struct xbuf area, left_out;
 };
 
+static bool is_kernels(const struct lens_area *a)
+{
+	return a->kind >= LENS_AREA_TEXT && a->kind <= LENS_AREA_IDT;
+}
+
 static bool follows(const struct lens_area *a, const struct lens_area *b)
 {
 	return a->kind == b->kind && a->gva.v + a->len_bytes == b->gva.v &&
@@ -90,6 +95,16 @@ static bool is_fit(const struct list *l, const struct lens_area *a, bool writabl
 	       (!writable || was_there(l, a));
 }
 
+/* The kernel's page at @gva, as it was found before: tables that say otherwise now do not count.
+ */
+static const struct lens_area *was_kernels(const struct list *l, uint64_t gva)
+{
+	for (size_t i = 0; i < l->before->nr_were && l->of_kernel; i++)
+		if (gva - l->before->were[i].gva.v < l->before->were[i].len_bytes)
+			return &l->before->were[i];
+	return NULL;
+}
+
 /* Whole pages of [@start, @stop), those with other rights left out. */
 static int add(struct list *l, enum lens_area_kind kind, uint64_t start, uint64_t stop,
 	       const char *module)
@@ -101,10 +116,14 @@ static int add(struct list *l, enum lens_area_kind kind, uint64_t start, uint64_
 	if (stop - start > MAX_BYTES)
 		return -XO_ELIMIT;
 	for (uint64_t at = start; at < stop; at += XO_PAGE_SIZE) {
+		const struct lens_area *was = was_kernels(l, at);
 		struct lens_area a;
 		struct gpage page = {0};
 		bool mapped = !gspace_walk(l->k->space, (struct gva){at}, &page);
 		int rc;
+
+		if (was)
+			page = (struct gpage){.gpa = {was->gpa.v + (at - was->gva.v)}};
 
 		memset(&a, 0, sizeof(a));
 		a.kind = kind;
@@ -113,7 +132,8 @@ static int add(struct list *l, enum lens_area_kind kind, uint64_t start, uint64_
 		a.len_bytes = XO_PAGE_SIZE;
 		if (module)
 			xo_escape(SPAN(module, strlen(module)), a.module, sizeof(a.module));
-		rc = append(mapped && is_fit(l, &a, page.write) ? &l->area : &l->left_out, &a);
+		rc = append((mapped || was) && is_fit(l, &a, page.write) ? &l->area : &l->left_out,
+			    &a);
 		if (rc)
 			return rc;
 	}
@@ -321,6 +341,35 @@ int gareas_load(struct gareas *ret, const struct gkernel *k, const struct gguard
 	return xerr_set(err, rc, "areas to protect: %s", xo_code_text(rc));
 }
 
+/* @nr more at the end of a list. */
+static int lengthen(struct lens_area **list, size_t *list_nr, const struct lens_area *a, size_t nr)
+{
+	struct lens_area *more;
+
+	if (nr > LENS_MAX_AREAS - *list_nr)
+		return -XO_ELIMIT;
+	more = realloc(*list, (*list_nr + nr) * sizeof(*a));
+	if (!more)
+		return -ENOMEM;
+	memcpy(more + *list_nr, a, nr * sizeof(*a));
+	*list = more;
+	*list_nr += nr;
+	return 0;
+}
+
+int gareas_were(struct gareas *ret, const struct lens_area *a, size_t nr, struct xerr *err)
+{
+	int rc = lengthen(&ret->area, &ret->nr, a, nr);
+
+	for (size_t i = 0; i < nr && !rc; i++)
+		if (is_kernels(&a[i]))
+			rc = lengthen(&ret->were, &ret->nr_were, &a[i], 1);
+	if (rc)
+		return xerr_set(err, rc, "areas of before: %s", xo_code_text(rc));
+	qsort(ret->area, ret->nr, sizeof(*a), by_gpa);
+	return 0;
+}
+
 const struct lens_area *gareas_at(const struct gareas *a, uint64_t gpa)
 {
 	return at_gpa(a->area, a->nr, gpa);
@@ -348,5 +397,6 @@ void gareas_free(struct gareas *a)
 	free(a->left_out);
 	free(a->kernel);
 	free(a->kernel_left_out);
+	free(a->were);
 	*a = (struct gareas){0};
 }

@@ -15,7 +15,17 @@ struct gareas {
 	struct lens_area *left_out;
 	/* Those of the kernel image: found once, they stay. */
 	struct lens_area *kernel, *kernel_left_out;
+	/* Those of it that a lens before this one found (gareas_were). */
+	size_t nr_were;
+	struct lens_area *were;
 };
+
+/**
+ * gareas_were - what was found before; @ret was not loaded yet. Several calls add up
+ * Return: 0, -XO_ELIMIT, -ENOMEM
+ */
+int gareas_were(struct gareas *ret, const struct lens_area *a, size_t nr,
+		struct xerr *err) XO_MUST_CHECK;
 
 /**
  * gareas_load - find them; those of modules anew, where @ret has some already

@@ -75,6 +75,21 @@ int lens_areas_left_out(struct lens *l, struct lens_area *ret, size_t max, size_
 	return all_areas(l, true, ret, max, ret_nr, err);
 }
 
+int lens_areas_were(struct lens *l, const struct lens_area *a, size_t nr, struct xerr *err)
+{
+	int rc = 0;
+
+	for (size_t at = 0, n; at < nr && !rc; at += n) {
+		_cleanup_msg_ struct msg m = {0};
+
+		n = nr - at < WIRE_MAX_AREAS ? nr - at : WIRE_MAX_AREAS;
+		rc = lclient_ask(l, WIRE_AREAS_WERE, a + at, n * sizeof(*a), &m, err);
+		if (!rc && m.head.len_bytes)
+			rc = lclient_broken(l, err);
+	}
+	return rc;
+}
+
 /* A request without a body and an answer without one. */
 static int order(struct lens *l, uint32_t op, struct xerr *err)
 {
@@ -110,7 +125,7 @@ int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint
 		return lclient_broken(l, err);
 	memcpy(&w, m.body, sizeof(w));
 	if (w.kind < LENS_WRITE_JUMP_LABEL || w.kind > LENS_WRITE_OTHER || w.legal > 1 ||
-	    w.intermediate > 1)
+	    w.intermediate > 1 || w.leads_to > LENS_OWNER_EFI)
 		return lclient_broken(l, err);
 	lclient_settle(w.reason, sizeof(w.reason));
 	lclient_settle(w.where.name, sizeof(w.where.name));
@@ -118,6 +133,7 @@ int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint
 	*ret = (struct lens_judgement){.kind = w.kind,
 				       .legal = w.legal,
 				       .intermediate = w.intermediate,
+				       .leads_to = w.leads_to,
 				       .gva = {w.gva},
 				       .where = {.addr = {w.where.addr},
 						 .size_bytes = w.where.size_bytes,
@@ -127,6 +143,33 @@ int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint
 	memcpy(ret->where.name, w.where.name, sizeof(ret->where.name));
 	memcpy(ret->where.module, w.where.module, sizeof(ret->where.module));
 	return 0;
+}
+
+int lens_probes(struct lens *l, struct lens_probe *ret, size_t *ret_nr, struct xerr *err)
+{
+	_cleanup_msg_ struct msg m = {0};
+	int rc = lclient_ask(l, WIRE_PROBES, NULL, 0, &m, err);
+	size_t nr = m.head.len_bytes / sizeof(*ret);
+
+	if (rc)
+		return rc;
+	if (m.head.len_bytes != nr * sizeof(*ret) || nr > LENS_MAX_PROBES)
+		return lclient_broken(l, err);
+	if (nr)
+		memcpy(ret, m.body, nr * sizeof(*ret));
+	*ret_nr = nr;
+	return 0;
+}
+
+int lens_probes_set(struct lens *l, const struct lens_probe *p, size_t nr, struct xerr *err)
+{
+	_cleanup_msg_ struct msg m = {0};
+	int rc;
+
+	if (nr > LENS_MAX_PROBES)
+		return xerr_set(err, XO_ELIMIT, "lens: more than %d probes", LENS_MAX_PROBES);
+	rc = lclient_ask(l, WIRE_PROBES_SET, p, nr * sizeof(*p), &m, err);
+	return !rc && m.head.len_bytes ? lclient_broken(l, err) : rc;
 }
 
 int lens_tables_pin(struct lens *l, struct xerr *err)

@@ -2,6 +2,8 @@
 #include "vmm-agent/lens/guard_server.h"
 #include "vmm-agent/lens/modgate_server.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TRIES 5 /* a list that changes while it is walked may look broken */
@@ -64,6 +66,20 @@ static int do_areas(struct gguard *g, const struct gkernel *k, struct span body,
 	return rc;
 }
 
+static int do_areas_were(struct gguard *g, struct span body, struct xerr *err)
+{
+	_cleanup_free_ struct lens_area *a = NULL;
+	size_t nr = body.len_bytes / sizeof(*a);
+
+	if (g->prepared || !nr || body.len_bytes % sizeof(*a) || nr > WIRE_MAX_AREAS)
+		return bad(err, "areas of before: too late, or a wrong length");
+	a = malloc(body.len_bytes);
+	if (!a)
+		return xerr_set(err, ENOMEM, "lens: out of memory");
+	memcpy(a, body.p, body.len_bytes);
+	return gareas_were(&g->judge.areas, a, nr, err);
+}
+
 static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
 {
 	struct wire_judgement w = {0};
@@ -85,6 +101,7 @@ static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, stru
 	w.kind = v.kind;
 	w.legal = v.legal;
 	w.intermediate = v.intermediate;
+	w.leads_to = v.leads_to;
 	memcpy(w.reason, v.reason, sizeof(w.reason));
 	w.where.addr = v.where.addr.v;
 	w.where.size_bytes = v.where.size_bytes;
@@ -92,6 +109,24 @@ static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, stru
 	memcpy(w.where.name, v.where.name, sizeof(w.where.name));
 	memcpy(w.where.module, v.where.module, sizeof(w.where.module));
 	return add(reply, &w, sizeof(w), err);
+}
+
+static int do_probes(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
+{
+	if (body.len_bytes)
+		return bad(err, "probes: wrong length");
+	return g->judge.nr_probes ? add(reply, g->judge.probe,
+					g->judge.nr_probes * sizeof(g->judge.probe[0]), err)
+				  : 0;
+}
+
+static int do_probes_set(struct gguard *g, struct span body, struct xerr *err)
+{
+	size_t nr = body.len_bytes / sizeof(struct lens_probe);
+
+	if (body.len_bytes % sizeof(struct lens_probe) || nr > LENS_MAX_PROBES)
+		return bad(err, "probes: wrong length");
+	return gprobes_set(&g->judge, (const struct lens_probe *)(const void *)body.p, nr, err);
 }
 
 static int do_pin(struct gguard *g, const struct gkernel *k, struct span body, struct xerr *err)
@@ -140,6 +175,8 @@ static int do_audit(struct gguard *g, const struct gkernel *k, struct span body,
 		rc = 0;
 	}
 	if (!rc)
+		rc = gprograms_tell(&g->programs, &g->judge, &found, err);
+	if (!rc)
 		rc = add(reply, &stats, sizeof(stats), err);
 	return rc ? rc : add(reply, found.f, found.nr * sizeof(found.f[0]), err);
 }
@@ -162,8 +199,14 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 		return do_audit(g, k, body, reply, err);
 	case WIRE_MODULES:
 		return gmodgate_modules(&g->listed, &g->judge, k, body, reply, err);
+	case WIRE_AREAS_WERE:
+		return do_areas_were(g, body, err);
 	case WIRE_BELL:
 		return gmodgate_bell(k, body, reply, err);
+	case WIRE_PROBES:
+		return do_probes(g, body, reply, err);
+	case WIRE_PROBES_SET:
+		return do_probes_set(g, body, err);
 	default:
 		return bad(err, "no such operation");
 	}
@@ -174,6 +217,7 @@ void gguard_free(struct gguard *g)
 	gjudge_free(&g->judge);
 	gmodules_free(&g->listed);
 	gtables_free(&g->tables);
+	gprograms_free(&g->programs);
 	g->audit = (struct gaudit){0};
 	g->prepared = false;
 }

@@ -6,6 +6,7 @@
 #include "base/buf.h"
 #include "vmm-agent/lens/audit.h"
 #include "vmm-agent/lens/judge.h"
+#include "vmm-agent/lens/listed_programs.h"
 #include "vmm-agent/lens/tables.h"
 #include "vmm-agent/lens/wire.h"
 
@@ -14,6 +15,7 @@ struct gguard {
 	struct gjudge judge;
 	struct gtables tables;
 	struct gaudit audit;
+	struct gprograms programs;
 	struct gmodules listed; /* of a question in several parts */
 	bool prepared;
 };

@@ -35,6 +35,9 @@ enum wire_op {
 	WIRE_AUDIT,	   /* lens_approved[] -> lens_audit_stats, lens_finding[] */
 	WIRE_MODULES,	   /* wire_modules -> wire_count, wire_module[] */
 	WIRE_BELL,	   /* nothing -> lens_bell */
+	WIRE_AREAS_WERE,   /* lens_area[] -> nothing */
+	WIRE_PROBES,	   /* nothing -> lens_probe[] */
+	WIRE_PROBES_SET,   /* lens_probe[] -> nothing */
 };
 
 #define WIRE_MAX_READ 65536u
@@ -138,7 +141,7 @@ struct wire_count {
 
 struct wire_judgement {
 	uint64_t gva, where_off;
-	uint32_t kind, legal, intermediate, zero;
+	uint32_t kind, legal, intermediate, leads_to;
 	char reason[160];
 	struct wire_symbol where;
 };

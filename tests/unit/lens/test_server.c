@@ -518,6 +518,30 @@ static void test_task_list_loops(void **state)
 	assert_int_equal(discover(x), -XO_ETASKLIST);
 }
 
+/* Task 1 was freed and is a new one at the list's end: the walk comes to that too early. */
+static void test_task_list_is_cut(void **state)
+{
+	const uint64_t tasks = offsetof(struct fake_task, tasks);
+	struct fixture *x = *state;
+	struct lens_check_regs r[2];
+
+	idle_regs(r);
+	assert_int_equal(discover(x), 0);
+	assert_int_equal(prepare(x), 0);
+	fake_task(&x->guest, 1)->tasks[0] = fake_task_gva(0) + tasks;
+	assert_int_equal(ask(x, WIRE_CHECK, r, sizeof(r)), -XO_ETASKLIST);
+	assert_int_equal(prepare(x), -XO_ETASKLIST);
+	assert_int_equal(discover(x), -XO_ETASKLIST);
+	assert_non_null(strstr(x->err.text, "1 of 3 tasks"));
+	/* There are no more. */
+	*fake_u64(&x->guest, fake_gva(FAKE_VARS) + FAKE_NR_THREADS) = 1;
+	assert_int_equal(discover(x), 0);
+	/* Its neighbour is another one. */
+	fake_task(&x->guest, 1)->tasks[1] = fake_task_gva(2) + tasks;
+	assert_int_equal(discover(x), -XO_ETASKLIST);
+	assert_non_null(strstr(x->err.text, "changes while"));
+}
+
 static void test_thread_list_leaves(void **state)
 {
 	struct fixture *x = *state;
@@ -960,6 +984,7 @@ int main(void)
 		T(test_nmi_on_irq_stack),
 		T(test_traced),
 		T(test_task_list_loops),
+		T(test_task_list_is_cut),
 		T(test_thread_list_leaves),
 		T(test_bad_stack),
 		T(test_module_list),

@@ -174,6 +174,86 @@ static void facts_lie_and_all_lies_are_named(void **state)
 			    "vms[0].kernel.build_id must be 16 to 40 lower-case hex digits");
 }
 
+static void facts_wrong(const char *head, const char *item, size_t nr, const char *tail,
+			const char *why)
+{
+	size_t n = strlen(item), used = strlen(head);
+	_cleanup_free_ char *json = malloc(used + n * nr + strlen(tail) + 1);
+	_cleanup_pol_errors_ struct pol_errors errors = {0};
+	struct pol_text text = {.name = "f"};
+	struct pol_fleet *f = NULL;
+
+	assert_non_null(json);
+	memcpy(json, head, used);
+	for (size_t i = 0; i < nr; i++, used += n)
+		memcpy(json + used, item, n);
+	memcpy(json + used, tail, strlen(tail) + 1);
+	text.text = SPAN(json, used + strlen(tail));
+	assert_int_equal(pol_fleet_load(&text, 1, polfix_time("2026-03-04T12:00:00Z"), &f, &errors),
+			 -XO_EMALFORMED);
+	assert_null(f);
+	if (!strstr(errors.error[0].text, why))
+		fail_msg("%s", errors.error[0].text);
+}
+
+#define PATCH(id, more)                                                                            \
+	"{\"id\":\"" id                                                                            \
+	"\",\"kind\":\"hotpatch\",\"payload_sha256\":\"1111111111111111111111111111"               \
+	"111111111111111111111111111111111111\",\"serial\":1,\"released\":\"2026-02-01T00:00:"     \
+	"00Z\","                                                                                   \
+	"\"severity\":\"low\",\"arch\":\"x\",\"build_ids\":[\"aabbccddeeff0011\"]" more "}"
+#define VM(name, more)                                                                             \
+	"{\"name\":\"" name "\",\"host\":\"h\",\"kernel\":{\"release\":\"r\","                     \
+	"\"build_id\":\"aabbccddeeff0011\",\"arch\":\"x\"}" more "}"
+#define ON_VM(state)                                                                               \
+	"{\"id\":\"a\",\"payload_sha256\":\"1111111111111111111111111111111111111111111111111111"  \
+	"111111111111\",\"serial\":1,\"at\":\"2026-02-01T00:00:00Z\",\"state\":\"" state "\"}"
+
+/* What is wrong with single values does not hide what is wrong with all of them together. */
+static void facts_that_contradict_are_named_with_the_rest(void **state)
+{
+	static const char json[] =
+		"{\"format\":\"facts/1\",\"at\":\"2026-03-04T12:00:00Z\",\"vms\":[" VM("v", "") "," VM("v", ",\"guard\":7") "," VM(
+			"w", "") "," VM("w", "") "," VM("x",
+							",\"patches\":[" ON_VM("active") "," ON_VM("reverted") "," ON_VM(
+								"applying") "]") "],\"patches\":"
+										 "[" PATCH("a",
+											   ",\"requ"
+											   "ires\":"
+											   "[\"b\""
+											   "]") "," PATCH("b",
+													  ",\"requires\":[\"c\"]") "," PATCH("c",
+																	     ",\"requires\":[\"b\"]") "," PATCH("d",
+																						",\"requires\":[\"d\",\"a\"]") "]}";
+	static const char *const expected[] = {
+		"vms[1].guard must be true or false", "VM 'w' is there twice",
+		"VM 'x': patch 'a' is active twice",  "patches need each other: b, c, b",
+		"patches need each other: d, d",
+	};
+	const struct pol_text text = {.name = "f", .text = SPAN(json, sizeof(json) - 1)};
+	_cleanup_pol_errors_ struct pol_errors errors = {0};
+	struct pol_fleet *f = NULL;
+
+	(void)state;
+	assert_int_equal(pol_fleet_load(&text, 1, polfix_time("2026-03-04T12:00:00Z"), &f, &errors),
+			 -XO_EMALFORMED);
+	for (size_t i = 0; i < errors.nr; i++)
+		assert_string_equal(errors.error[i].text, expected[i]);
+	assert_int_equal(errors.nr, XO_ARRAY_SIZE(expected));
+}
+
+/* Two bytes of JSON may ask for hundreds in memory. */
+static void facts_that_are_too_much_are_not_even_parsed(void **state)
+{
+	(void)state;
+	facts_wrong("{\"vms\":[", "{},", 1000000, "{}]}", "objects");
+	facts_wrong("{\"vms\":[", "1,", 8000001, "1]}", "values");
+	facts_wrong("{\"vms\":[\"", "xxxxxxxxxxxxxxxx", 64U << 16, "\"]}", "64 MiB");
+	facts_wrong("", "[", 900000, "", "depth");
+	/* what stands in a text is no value */
+	facts_wrong("{\"format\":\"\\\"", "{,[", 1000001, "\"}", "format must be");
+}
+
 /* What libical makes of the zone data is what the C library makes of it. */
 static void zones_are_as_the_system_has_them(void **state)
 {
@@ -233,6 +313,8 @@ int main(void)
 		cmocka_unit_test(digests_say_the_same_in_any_order),
 		cmocka_unit_test(files_make_one_policy_in_any_order),
 		cmocka_unit_test(facts_lie_and_all_lies_are_named),
+		cmocka_unit_test(facts_that_contradict_are_named_with_the_rest),
+		cmocka_unit_test(facts_that_are_too_much_are_not_even_parsed),
 		cmocka_unit_test(zones_are_as_the_system_has_them),
 		cmocka_unit_test(times_at_their_edges),
 	};

@@ -63,7 +63,10 @@ static void add_calendar(json_t *policy, const char *kind, uint32_t i)
 	json_t *r = rule(kind, i);
 
 	json_object_set_new(r, "start", json_sprintf("2026-01-0%uT%02u:00", 1 + pick(9), pick(24)));
-	json_object_set_new(r, "duration", json_sprintf("%uh", 1 + pick(20)));
+	/* shorter than any window, which would never open otherwise */
+	json_object_set_new(r, "duration",
+			    strcmp(kind, "freezes") ? json_sprintf("%uh", 1 + pick(20))
+						    : json_sprintf("%um", 1 + pick(59)));
 	json_object_set_new(r, "rrule", json_string(rrules[pick(3)]));
 	if (one_in(2))
 		json_object_set_new(r, "zone", json_string("Europe/Berlin"));
@@ -134,6 +137,20 @@ static json_t *make_policy(bool limits)
 	}
 	if (one_in(4))
 		add_rule(p, "expedite", rule("expedite", 0));
+	if (one_in(3)) {
+		json_t *r = rule("eligibility", 0);
+
+		json_object_set_new(r, "max_baseline_months", json_integer(1 + pick(3)));
+		add_rule(p, "eligibility", r);
+	}
+	if (one_in(4)) {
+		json_t *r = rule("pause", 0);
+
+		json_object_set_new(r, "until", json_sprintf("2026-03-0%uT00:00", 1 + pick(9)));
+		add_rule(p, "pauses", r);
+	}
+	if (one_in(3))
+		json_object_set_new(p, "facts_max_age", json_sprintf("%ud", 1 + pick(40)));
 	add_rings(p);
 	if (limits)
 		add_limits(p);
@@ -166,6 +183,9 @@ static json_t *make_vm(uint32_t i)
 			       "host", json_sprintf("h%u", pick(4)), "labels", "l",
 			       json_sprintf("%u", pick(5)), "kernel", "release", "6.1", "build_id",
 			       one_in(4) ? "aabbccddeeff0011" : "bbbbccddeeff0011", "arch", "x");
+
+	json_object_set_new(json_object_get(vm, "kernel"), "baseline",
+			    json_sprintf("2026-0%u", 1 + pick(3)));
 
 	for (uint32_t k = 0; k < PATCHES; k++)
 		if (one_in(5)) {
@@ -495,7 +515,7 @@ static void check_reasons(void)
 
 			if (v->by == POL_BY_NOTHING)
 				assert_null(first);
-			else if (v->action != POL_REVERT)
+			else
 				assert_string_equal(json_string_value(json_object_get(first, "by")),
 						    pol_kind_key(v->by));
 			json_decref(o);
