@@ -86,5 +86,6 @@ int cli_report(const struct cli_command *cmd, const struct cli_args *a, int rc, 
 		for (size_t i = 0; i < why->nr; i++)
 			printf("  %-20s %s\n", xo_code_key(why->reason[i].code),
 			       why->reason[i].detail ? why->reason[i].detail : "");
+	print_unrecorded(cmd, doc);
 	return code;
 }
