@@ -5,7 +5,7 @@
 #include "vmm-agent/agent/appraise_core.h"
 #include "vmm-agent/agent/gate_core.h"
 #include "vmm-agent/agent/ops.h"
-#include "vmm-agent/agent/ram.h"
+#include "vmm-agent/agent/vmram.h"
 
 #define FORMAT	       "exopatch-appraisal/1"
 #define AUDITS	       64 /* address spaces are many, and an audit is bounded */
@@ -45,7 +45,7 @@ void appraiser_free(struct appraiser *a)
 		free(a->area[k].have);
 		free(a->area[k].page);
 	}
-	ram_free(a->ram);
+	vmram_free(a->ram);
 	vendor_free(a->vendor);
 	free(a->slot);
 	free(a->cache);

@@ -30,7 +30,7 @@ struct appraiser {
 	uint64_t boot_token;
 	bool mapped; /* .area[].page[].gpa is known */
 	struct appraised_area area[KERNREF_AREAS];
-	struct ram *ram;
+	struct vmram *ram;
 	/* by slot of the golden copies: which page it is, and which version of it was taken */
 	struct appraised_slot {
 		uint64_t version, gpa;

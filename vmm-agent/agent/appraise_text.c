@@ -5,7 +5,7 @@
 
 #include "vmm-agent/agent/appraise_core.h"
 #include "vmm-agent/agent/ops.h"
-#include "vmm-agent/agent/ram.h"
+#include "vmm-agent/agent/vmram.h"
 
 #define TRIES	     5 /* a place that is being rewritten looks wrong for a moment */
 #define TRY_AGAIN_NS UINT64_C(10000000)
@@ -112,13 +112,13 @@ static void copy_area(const struct appraiser *a, size_t k)
 		for (size_t x = 0; x < n; x++)
 			p[x].dirty = true;
 		if (p->gpa != APPRAISE_NOWHERE &&
-		    !ram_read(a->ram, (struct gpa){p->gpa}, area->have + i * XO_PAGE_SIZE,
-			      n * XO_PAGE_SIZE))
+		    !vmram_read(a->ram, (struct gpa){p->gpa}, area->have + i * XO_PAGE_SIZE,
+				n * XO_PAGE_SIZE))
 			continue;
 		for (size_t x = 0; x < n; x++)
 			if (p[x].gpa == APPRAISE_NOWHERE ||
-			    ram_read(a->ram, (struct gpa){p[x].gpa},
-				     area->have + (i + x) * XO_PAGE_SIZE, XO_PAGE_SIZE))
+			    vmram_read(a->ram, (struct gpa){p[x].gpa},
+				       area->have + (i + x) * XO_PAGE_SIZE, XO_PAGE_SIZE))
 				miss(a, k, i + x);
 	}
 }
@@ -328,7 +328,7 @@ static int begin(struct appraiser *a, struct session *s, struct xerr *err)
 	if (a->base.v != s->kernel.base.v || a->boot_token != s->kernel.boot_token)
 		a->mapped = false;
 	if (!a->ram)
-		rc = ram_open(&a->ram, s->tgt, err);
+		rc = vmram_open(&a->ram, s->tgt, err);
 	if (rc || a->mapped)
 		return rc;
 	a->base = s->kernel.base;
