@@ -166,9 +166,14 @@ static const struct {
 	 "cd /sys/kernel/tracing && echo 'vfs_*' > set_ftrace_filter && "
 	 "echo function_graph > current_tracer",
 	 "cd /sys/kernel/tracing && echo nop > current_tracer && echo > set_ftrace_filter"},
-	{"a kprobe behind a function's entry",
-	 "cd /sys/kernel/tracing && echo 'p:t cmdline_proc_show+9' > kprobe_events && "
-	 "echo 1 > events/kprobes/enable; sleep 1",
+	{"a kprobe behind a function's entry, which becomes a jump",
+	 "cd /sys/kernel/tracing && for o in 5 9; do "
+	 "echo \"p:t cmdline_proc_show+$o\" > kprobe_events && break; done 2>/dev/null; "
+	 "echo 1 > events/kprobes/enable && sleep 1",
+	 "cd /sys/kernel/tracing && echo 0 > events/kprobes/enable && echo > kprobe_events"},
+	{"a kprobe at a function's entry",
+	 "cd /sys/kernel/tracing && echo 'p:t cmdline_proc_show' > kprobe_events && "
+	 "echo 1 > events/kprobes/enable",
 	 "cd /sys/kernel/tracing && echo 0 > events/kprobes/enable && echo > kprobe_events"},
 	{"tracepoints", "echo 1 > /sys/kernel/tracing/events/sched/enable",
 	 "echo 0 > /sys/kernel/tracing/events/sched/enable"},
