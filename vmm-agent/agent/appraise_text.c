@@ -30,12 +30,11 @@ static void place(struct appraised_area *area, uint64_t area_start, struct gva g
 	}
 }
 
-/* Those that the lens lists, in one go; then one by one. */
-static int find_pages(struct appraiser *a, struct session *s, struct xerr *err)
+/* Those that are listed, in one go; then one by one. */
+static int find_pages(struct appraiser *a, struct session *s, const struct lens_area *list,
+		      size_t nr, struct xerr *err)
 {
-	_cleanup_free_ struct lens_area *list = calloc(LENS_MAX_AREAS, sizeof(*list));
-	size_t nr = 0;
-	int rc = list ? lens_areas(s->lens, list, LENS_MAX_AREAS, &nr, err) : -ENOMEM;
+	int rc = 0;
 
 	for (size_t k = 0; !rc && k < KERNREF_AREAS; k++) {
 		struct appraised_area *area = &a->area[k];
@@ -300,9 +299,10 @@ static int judge(struct appraiser *a, struct session *s, const struct appraise_g
 		json_array_clear(list);
 		for (size_t c = 0; c < APPRAISE_CACHE; c++)
 			a->cache[c].tag = 0;
-		for (size_t k = 0; k < KERNREF_AREAS; k++)
+		rc = g ? appraise_golden(a, g, err) : 0;
+		for (size_t k = 0; !rc && k < KERNREF_AREAS; k++)
 			copy_area(a, k);
-		rc = judge_dirty(a, &q, g, &guest, stats, err);
+		rc = rc ? rc : judge_dirty(a, &q, g, &guest, stats, err);
 		if (!rc && is_clean(a))
 			break;
 	}
@@ -320,7 +320,23 @@ static json_t *explained_json(const struct appraised_area *area)
 	return o;
 }
 
-static int begin(struct appraiser *a, struct session *s, struct xerr *err)
+/* The guard knows them; the lens finds them. */
+static int locate(struct appraiser *a, struct session *s, const struct appraise_guard *g,
+		  struct xerr *err)
+{
+	_cleanup_free_ struct lens_area *list = NULL;
+	size_t nr = 0;
+	int rc;
+
+	if (g)
+		return find_pages(a, s, g->area, g->nr_areas, err);
+	list = calloc(LENS_MAX_AREAS, sizeof(*list));
+	rc = list ? lens_areas(s->lens, list, LENS_MAX_AREAS, &nr, err) : -ENOMEM;
+	return rc ? rc : find_pages(a, s, list, nr, err);
+}
+
+static int begin(struct appraiser *a, struct session *s, const struct appraise_guard *g,
+		 struct xerr *err)
 {
 	const struct kernref *r = a->vendor->kernel;
 	int rc = 0;
@@ -339,7 +355,8 @@ static int begin(struct appraiser *a, struct session *s, struct xerr *err)
 			a->area[k].page[i].dirty = true;
 			a->area[k].page[i].vouched = false;
 		}
-	return find_pages(a, s, err);
+	appraise_forget(a);
+	return locate(a, s, g, err);
 }
 
 int appraise_text(struct appraiser *a, struct session *s, const struct appraise_guard *g,
@@ -348,7 +365,7 @@ int appraise_text(struct appraiser *a, struct session *s, const struct appraise_
 {
 	uint64_t start = xo_now_ns();
 	_cleanup_json_ json_t *found = json_array(), *list = json_array();
-	int rc = begin(a, s, err);
+	int rc = begin(a, s, g, err);
 
 	if (!rc)
 		rc = judge(a, s, g, found, stats, err);
