@@ -419,6 +419,54 @@ static void explains_patches_6_12(void **state)
 	explains_patches(GUEST_6_12);
 }
 
+/* A list of modules: the guest's own code leads to the gate then, which is ours. */
+static void explains_the_gate(void **state)
+{
+	struct trial t = {0};
+	struct guardrun *guard;
+	char list[256];
+	const char *const options[] = {"--modules", list, "--trust", "build/dev-keys/trust", NULL};
+
+	(void)state;
+	start(&t, GUEST_6_1);
+	assert_int_equal(modules_allow(GUEST_6_1, list, sizeof(list)), 0);
+	guard = guardrun_start_with(t.g, "enforce", options, NULL);
+	assert_non_null(guard);
+	in_guest(&t, "insmod /modules/loop.ko");
+	assert_int_equal(attest(&t), 0);
+	assert_int_equal(number(&t, "modules", "unknown"), 0);
+	expect_trusted(&t);
+	assert_int_equal(guardrun_stop(guard), 0);
+	assert_int_equal(attest(&t), 0);
+	stop(&t);
+}
+
+/* ---- with a TPM ---- */
+
+static void roots_in_a_tpm(void **state)
+{
+	struct trial t = {0};
+	struct attfix_tpm tpm;
+	_cleanup_free_ char *said = NULL;
+
+	(void)state;
+	if (!attfix_tpm_start(&tpm))
+		skip();
+	start(&t, GUEST_6_1);
+	assert_int_equal(attest_with(&t, (const char *const[]){"--tpm", tpm.tcti, NULL}), 0);
+	assert_int_equal(verify(&t, NONCE, &said), 0);
+	assert_non_null(strstr(said, "rooted in a TPM"));
+	/* Others' tools say so too. */
+	sh("cd %s && key=$(sed '/^$/,$d' checkpoint | sha256sum | cut -d' ' -f1) && "
+	   "binding=$(printf 'exopatch-quote/1\\nnonce %s\\ncheckpoint %%s\\n' \"$key\" | "
+	   "sha256sum | cut -d' ' -f1) && "
+	   "tpm2_checkquote -u ak.pub -m quote.msg -s quote.sig -f quote.pcr -l sha256:%d "
+	   "-g sha256 -q \"$binding\"",
+	   t.evidence, NONCE, ATT_DEFAULT_PCR);
+	stop(&t);
+	attfix_tpm_remove(&tpm);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -437,8 +485,9 @@ static int teardown(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(explains_stock_6_1), TEST(explains_stock_6_12),  TEST(finds_flips_6_1),
-		TEST(finds_flips_6_12),	  TEST(explains_patches_6_1), TEST(explains_patches_6_12),
+		TEST(explains_stock_6_1),   TEST(explains_stock_6_12),	 TEST(finds_flips_6_1),
+		TEST(finds_flips_6_12),	    TEST(explains_the_gate),	 TEST(roots_in_a_tpm),
+		TEST(explains_patches_6_1), TEST(explains_patches_6_12),
 	};
 
 	if (argc > 1)

@@ -225,8 +225,6 @@ int appraise(struct appraiser *a, struct session *s, const struct appraise_guard
 
 	*stats = (struct appraise_stats){0};
 	memcpy(ret->reference, a->vendor->reference, sizeof(ret->reference));
-	if (!rc && !g)
-		rc = lens_guard_prepare(s->lens, err);
 	if (!rc)
 		rc = appraise_text(a, s, g, ret, detail, stats, err);
 	stats->modules_ns = xo_now_ns();
