@@ -62,6 +62,7 @@ struct guard {
 	struct control *control;
 	struct mon_guard_fds fds;
 	struct guard_digest *digest; /* of the golden copies */
+	struct appraiser *appraiser; /* once somebody has asked for evidence */
 	struct lens_area *area;	     /* what is protected */
 	size_t nr_areas;
 	bool follow_all; /* following them failed half-way: some may not be protected */
@@ -179,6 +180,11 @@ int guard_pump(void *arg, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_say_on - event: armed. @again: after a reset */
 void guard_say_on(struct guard *g, bool again);
+
+/* guard_attest.c */
+
+/** guard_attest - as op_attest, with what the guard knows. The journal is loaded */
+int guard_attest(struct guard *g, const char *nonce, json_t **ret, struct xerr *err) XO_MUST_CHECK;
 
 /* the others */
 
