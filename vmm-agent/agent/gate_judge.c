@@ -30,11 +30,13 @@ static uint64_t whole(uint32_t bytes)
 /*
  * Has it what the reference has, and nothing besides? Whole pages are compared, so that one more
  * would be the only place for more code. Only data may be longer: the kernel adds the symbol table
- * to it.
+ * to it. What only the start needs is there as long as that lasts.
  */
-static bool has_its_size(const struct modref *r, const struct lens_module *m)
+static bool has_its_size(const struct modref *r, enum modref_when when, const struct lens_module *m)
 {
-	for (size_t i = 0; i < MODREF_PARTS; i++) {
+	size_t nr = when == MODREF_LOADING ? MODREF_PARTS : MODREF_INIT_TEXT;
+
+	for (size_t i = 0; i < nr; i++) {
 		bool longer = i == MODREF_DATA || i == MODREF_INIT_DATA;
 		uint64_t is = m->part[i].len_bytes;
 
@@ -278,8 +280,8 @@ static int compare(struct guard *g, const struct lens_module *m, const struct mo
 
 	for (size_t i = 0; i < MODREF_PARTS; i++)
 		c.image.part[i].base = m->part[i].base.v;
-	if (when == MODREF_LOADING &&
-	    (!has_its_size(r, m) || m->addr.v != m->part[LENS_PART_DATA].base.v + r->self_off)) {
+	if (!has_its_size(r, when, m) ||
+	    m->addr.v != m->part[LENS_PART_DATA].base.v + r->self_off) {
 		say(v, "not the file that is listed as %s: its parts have other sizes", r->name);
 		return 0;
 	}

@@ -22,6 +22,12 @@ static const char *finding_name(const struct lens_finding *f)
 		return "descriptor";
 	case LENS_FOUND_REGISTER:
 		return "register";
+	case LENS_FOUND_TABLE:
+		return "page-table-unreadable";
+	case LENS_FOUND_MODULE:
+		return "module-changed";
+	case LENS_FOUND_INCOMPLETE:
+		return "audit-incomplete";
 	}
 	return "finding";
 }
@@ -115,17 +121,64 @@ static void report_lasting(struct guard *g, const struct lens_finding *f, size_t
 	g->nr_known = kept;
 }
 
+/* Not told to the next guard here: it may be that everybody is held. */
+int guard_pin_tables(struct guard *g, struct xerr *err)
+{
+	int rc = lens_tables_pin(g->s.lens, err);
+
+	g->tables_new |= !rc;
+	return rc;
+}
+
+static int keep_tables(struct guard *g, struct xerr *err)
+{
+	uint32_t other = !(g->kept->tables_current & 1);
+	struct kept_tables *to = &g->kept->tables[other];
+	int rc = lens_tables_get(g->s.lens, to->table, &to->nr, err);
+
+	if (rc)
+		return rc;
+	__atomic_store_n(&g->kept->tables_current, other, __ATOMIC_RELEASE);
+	g->tables_new = false;
+	return 0;
+}
+
+/* What changed between two guards is found by the next look, like all else. */
+int guard_recall_tables(struct guard *g, struct xerr *err)
+{
+	const struct kept_tables *k = &g->kept->tables[g->kept->tables_current & 1];
+
+	if (!k->nr || k->nr > LENS_MAX_TABLES)
+		return guard_pin_tables(g, err);
+	g->tables_due_ns = 0;
+	return lens_tables_set(g->s.lens, k->table, k->nr, err);
+}
+
+/* Of a module that is being loaded: wherever it says that its parts are, modules are only there. */
+static bool is_of(const struct guard *g, const struct lens_module *module,
+		  const struct lens_finding *f)
+{
+	return module && f->kind == LENS_FOUND_PTE && !f->was && is_module_area(g, f) &&
+	       gate_has_page(module, f->gva);
+}
+
+/* New and executable: it may be a module or a tracer, and the audit knows the owners. */
+static bool is_for_audit(const struct lens_finding *f)
+{
+	return !f->was && (f->kind == LENS_FOUND_PTE || f->kind == LENS_FOUND_WX);
+}
+
 /*
- * An entry that changed is an attack; one that is new and executable may be a module or a tracer,
- * and the audit, which knows the owners, is made at once to tell.
+ * An entry that changed is an attack; one that is new is told by the audit, which is made at once.
  * A module that is being loaded is told by its ring; it may come at any moment, so what has moved
- * among modules is looked at twice.
+ * among modules is looked at twice. What is of the one that rings is not remembered before it was
+ * judged: the next look finds it again, and if it was refused, it should be gone by then.
  */
 int guard_check_tables(struct guard *g, const struct lens_module *module, struct xerr *err)
 {
 	struct lens_finding f[LENS_MAX_FINDINGS];
 	uint64_t start = xo_now_ns();
-	size_t nr = 0;
+	size_t nr = 0, nr_of = 0;
 	int rc = lens_tables_check(g->s.lens, f, &nr, err);
 
 	g->count.table_checks++;
@@ -138,16 +191,14 @@ int guard_check_tables(struct guard *g, const struct lens_module *module, struct
 	}
 	g->tables_again = false;
 	for (size_t i = 0; i < nr; i++) {
-		/* Wherever it says that its parts are, modules are only there. */
-		if (module && f[i].kind == LENS_FOUND_PTE && is_module_area(g, &f[i]) &&
-		    gate_has_page(module, f[i].gva))
-			continue;
-		if (f[i].was || f[i].kind == LENS_FOUND_DESCRIPTOR)
-			report(g, &f[i]);
-		else
+		if (is_of(g, module, &f[i]))
+			nr_of++;
+		else if (is_for_audit(&f[i]))
 			g->audit_due_ns = 0;
+		else
+			report(g, &f[i]);
 	}
-	return lens_tables_pin(g->s.lens, err);
+	return nr_of == nr ? 0 : guard_pin_tables(g, err);
 }
 
 /* The homes of the patches that the journal knows: where they may be executed. */
@@ -236,6 +287,8 @@ int guard_check(struct guard *g, struct xerr *err)
 		rc = guard_check_tables(g, NULL, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;
 	}
+	if (!rc && g->tables_new)
+		rc = keep_tables(g, &why);
 	if (!rc)
 		rc = guard_regs_check(g, &why);
 	if (!rc && now >= g->audit_due_ns) {

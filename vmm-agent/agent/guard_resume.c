@@ -109,13 +109,13 @@ static int start_monitor(struct guard *g, struct xerr *err)
 	return 0;
 }
 
-/* The areas are known, and the tables as they are now. */
+/* The areas are known, and the tables as they should be. */
 static int pin_again(struct guard *g, const struct guard_regs *before, bool found, struct xerr *err)
 {
 	int rc = guard_refresh_all(g, err);
 
 	if (!rc)
-		rc = lens_tables_pin(g->s.lens, err);
+		rc = guard_recall_tables(g, err);
 	return rc ? rc : guard_regs_resume(g, before, found, err);
 }
 

@@ -6,12 +6,13 @@
  * What was found once is not lost by a change of these tables: the kernel image's
  * areas stay, and a module's as long as it is mapped there. Modules leave their
  * list before their memory is given back, and so does what only their start needs.
+ * Nor is it lost by what the module's own structure says later (loads.c).
  *
  * The GDT of each CPU drops out too: __switch_to stores the thread-local
  * segments of the next task into it, read-only alias or not. Its other entries
  * are compared instead (tables.c).
  */
-#include "vmm-agent/lens/areas.h"
+#include "vmm-agent/lens/loads.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,12 +20,8 @@
 
 #include "base/util.h"
 
-#define MOD_TEXT	  0 /* enum mod_mem_type, include/linux/module.h */
-#define MOD_RODATA	  2
-#define MOD_RO_AFTER_INIT 3
-#define MOD_INIT_TEXT	  4
-#define IDT_BYTES	  4096
-#define MAX_BYTES	  (UINT64_C(256) << 20) /* of one area */
+#define IDT_BYTES 4096
+#define MAX_BYTES (UINT64_C(256) << 20) /* of one area */
 
 struct list {
 	const struct gkernel *k;
@@ -160,80 +157,14 @@ static int add_kernel(struct list *l)
 	return rc;
 }
 
-/* struct module_layout until Linux 6.3: text, rodata and ro-after-init in a row. */
-static int add_layout(struct list *l, const struct gguard_types *t, const struct gmodule *m)
-{
-	const struct goffs *o = &l->k->off;
-	uint64_t at = m->addr + o->module_core.off, base = m->part[0].base;
-	uint64_t init_at = m->addr + o->module_init.off, init_base = m->part[1].base;
-	uint32_t text, ro, init, init_text;
-	int rc;
-
-	if (!o->layout_text.known || !t->layout_ro.known || !t->layout_ro_after_init.known)
-		return -XO_EBTF;
-	if (gspace_u32(l->k->space, (struct gva){at + o->layout_text.off}, &text) ||
-	    gspace_u32(l->k->space, (struct gva){at + t->layout_ro.off}, &ro) ||
-	    gspace_u32(l->k->space, (struct gva){at + t->layout_ro_after_init.off}, &init) ||
-	    gspace_u32(l->k->space, (struct gva){init_at + o->layout_text.off}, &init_text) ||
-	    text > ro || ro > init || init > m->part[0].bytes)
-		return 0; /* it is gone */
-	rc = add(l, LENS_AREA_MODULE_TEXT, base, base + text, m->name);
-	if (!rc)
-		rc = add(l, LENS_AREA_MODULE_RODATA, base + text, base + init, m->name);
-	if (!rc && init_base && init_text <= m->part[1].bytes)
-		rc = add(l, LENS_AREA_MODULE_TEXT, init_base, init_base + init_text, m->name);
-	return rc;
-}
-
-static int add_module(struct list *l, const struct gguard_types *t, const struct gmodule *m)
-{
-	static const struct {
-		unsigned int part;
-		enum lens_area_kind kind;
-	} parts[] = {{MOD_TEXT, LENS_AREA_MODULE_TEXT},
-		     {MOD_RODATA, LENS_AREA_MODULE_RODATA},
-		     {MOD_RO_AFTER_INIT, LENS_AREA_MODULE_RODATA},
-		     {MOD_INIT_TEXT, LENS_AREA_MODULE_TEXT}};
-	int rc = 0;
-
-	if (!l->k->off.module_mem.known)
-		return add_layout(l, t, m);
-	for (size_t i = 0; !rc && i < XO_ARRAY_SIZE(parts); i++) {
-		uint64_t base = m->part[parts[i].part].base;
-
-		rc = add(l, parts[i].kind, base,
-			 base + xo_align_up(m->part[parts[i].part].bytes, XO_PAGE_SIZE), m->name);
-	}
-	return rc;
-}
-
-/* A page of what no list names any more, while it is what it was. */
-static int add_lasting(struct list *l, const struct gmodules *m, const struct lens_area *old,
-		       uint64_t off)
-{
-	struct lens_area a = *old;
-	struct gpage now;
-
-	a.gva.v += off;
-	a.gpa.v += off;
-	a.len_bytes = XO_PAGE_SIZE;
-	if (gmodules_at(m, a.gva.v) || gspace_walk(l->k->space, a.gva, &now) ||
-	    now.gpa.v != a.gpa.v || (now.write && !now.exec))
-		return 0;
-	return append(&l->area, &a);
-}
-
-static int add_unlisted(struct list *l, const struct gmodules *m)
+static int add_load(struct list *l, const struct gload *load)
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < l->before->nr && !rc; i++) {
-		const struct lens_area *a = &l->before->area[i];
-
-		for (uint64_t off = 0; off < a->len_bytes && a->module[0] && !rc;
-		     off += XO_PAGE_SIZE)
-			rc = add_lasting(l, m, a, off);
-	}
+	for (size_t i = 0; !rc && i < GLOAD_PARTS; i++)
+		if (load->part[i].kind)
+			rc = add(l, load->part[i].kind, load->part[i].start, load->part[i].stop,
+				 load->name);
 	return rc;
 }
 
@@ -242,6 +173,43 @@ static int by_gpa(const void *a, const void *b)
 	const struct lens_area *x = a, *y = b;
 
 	return (x->gpa.v > y->gpa.v) - (x->gpa.v < y->gpa.v);
+}
+
+/* A page of what no module has as code any more, while it is what it was. */
+static int add_lasting(struct list *l, const struct xbuf *now_listed, const struct lens_area *old,
+		       uint64_t off)
+{
+	const struct lens_area *listed = (const void *)now_listed->data;
+	struct lens_area a = *old;
+	struct gpage now;
+
+	a.gva.v += off;
+	a.gpa.v += off;
+	a.len_bytes = XO_PAGE_SIZE;
+	if (at_gpa(listed, now_listed->len_bytes / sizeof(a), a.gpa.v) ||
+	    gspace_walk(l->k->space, a.gva, &now) || now.gpa.v != a.gpa.v ||
+	    (now.write && !now.exec))
+		return 0;
+	return append(&l->area, &a);
+}
+
+/* What lists say of such a page does not matter: they are easily written. */
+static int add_unlisted(struct list *l)
+{
+	_cleanup_xbuf_ struct xbuf listed = XBUF(LENS_MAX_AREAS * sizeof(struct lens_area));
+	int rc = xbuf_add(&listed, l->area.data, l->area.len_bytes);
+
+	if (!rc && listed.len_bytes)
+		qsort(listed.data, listed.len_bytes / sizeof(struct lens_area),
+		      sizeof(struct lens_area), by_gpa);
+	for (size_t i = 0; i < l->before->nr && !rc; i++) {
+		const struct lens_area *a = &l->before->area[i];
+
+		for (uint64_t off = 0; off < a->len_bytes && a->module[0] && !rc;
+		     off += XO_PAGE_SIZE)
+			rc = add_lasting(l, &listed, a, off);
+	}
+	return rc;
 }
 
 /* Two areas on one page would make it twice somebody's: hostile, or a list that just changed. */
@@ -308,10 +276,12 @@ int gareas_load(struct gareas *ret, const struct gkernel *k, const struct gguard
 	if (!rc && ret->nr_kernel_left_out)
 		rc = xbuf_add(&l.left_out, ret->kernel_left_out,
 			      ret->nr_kernel_left_out * sizeof(*ret->kernel_left_out));
-	for (size_t i = 0; !rc && i < m->nr; i++)
-		rc = add_module(&l, t, &m->module[i]);
 	if (!rc)
-		rc = add_unlisted(&l, m);
+		rc = gloads_follow(ret, k, t, m);
+	for (size_t i = 0; !rc && i < ret->nr_loads; i++)
+		rc = add_load(&l, &ret->load[i]);
+	if (!rc)
+		rc = add_unlisted(&l);
 	if (!rc) {
 		take(ret, &l);
 		return 0;
@@ -348,5 +318,6 @@ void gareas_free(struct gareas *a)
 	free(a->left_out);
 	free(a->kernel);
 	free(a->kernel_left_out);
+	free(a->load);
 	*a = (struct gareas){0};
 }

@@ -4,9 +4,30 @@
 #define EXOPATCH_LENS_AREAS_H
 
 #include "base/buf.h"
-#include "vmm-agent/lens/guard.h"
+#include "vmm-agent/lens/findings.h"
 #include "vmm-agent/lens/guard_types.h"
 #include "vmm-agent/lens/modules.h"
+
+/** struct gload_part - what a module's load says that it has; kind 0: nothing */
+struct gload_part {
+	enum lens_area_kind kind;
+	uint64_t start, stop;
+};
+
+#define GLOAD_PARTS 4
+#define GLOAD_INIT  3 /* the part that is only there while it starts */
+
+/**
+ * struct gload - one load of a module as it was when it was first seen. What its struct module says
+ * later can only be a lie: the loader fills it before it is listed
+ */
+struct gload {
+	uint64_t addr, node; /* node: of its directory in sysfs, 0: not there yet */
+	char name[56];
+	bool live;    /* it was seen to have started */
+	bool changed; /* it says something else by now */
+	struct gload_part part[GLOAD_PARTS];
+};
 
 /** struct gareas - zero-initialise, gareas_free it; by ascending guest-physical address */
 struct gareas {
@@ -15,6 +36,8 @@ struct gareas {
 	struct lens_area *left_out;
 	/* Those of the kernel image: found once, they stay. */
 	struct lens_area *kernel, *kernel_left_out;
+	size_t nr_loads;
+	struct gload *load; /* of the modules that are listed */
 };
 
 /**
@@ -29,6 +52,9 @@ const struct lens_area *gareas_at(const struct gareas *a, uint64_t gpa);
 
 /** gareas_at_gva - the area that is mapped at @gva, or NULL */
 const struct lens_area *gareas_at_gva(const struct gareas *a, uint64_t gva);
+
+/** gareas_report - add to @ret the modules that say other things of themselves than they did */
+void gareas_report(const struct gareas *a, struct gfound *ret);
 
 /** gareas_is_of - whether a module's area is @m's, as far as its name tells */
 bool gareas_is_of(const struct lens_area *a, const struct gmodule *m);

@@ -2,6 +2,7 @@
 #include "vmm-agent/lens/guard_server.h"
 #include "vmm-agent/lens/modgate_server.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define TRIES 5 /* a list that changes while it is walked may look broken */
@@ -103,6 +104,58 @@ static int do_pin(struct gguard *g, const struct gkernel *k, struct span body, s
 	return rc ? rc : gtables_pin(&g->tables, &g->judge, err);
 }
 
+static int do_tables_get(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
+{
+	struct wire_count count = {0};
+	struct wire_areas q;
+	size_t at = reply->len_bytes, nr = 0;
+	int rc;
+
+	if (body.len_bytes != sizeof(q))
+		return bad(err, "tables: wrong length");
+	memcpy(&q, body.p, sizeof(q));
+	rc = add(reply, &count, sizeof(count), err);
+	if (!rc && gtables_get(&g->tables, q.first, WIRE_MAX_TABLES, reply, &nr))
+		rc = xerr_set(err, ENOMEM, "lens: out of memory");
+	if (rc)
+		return rc;
+	count.nr = (uint32_t)nr;
+	memcpy(reply->data + at, &count, sizeof(count));
+	return 0;
+}
+
+/* The last part makes it count. */
+static int do_tables_set(struct gguard *g, const struct gkernel *k, struct span body,
+			 struct xerr *err)
+{
+	struct lens_table one;
+	struct wire_count count;
+	int rc = 0;
+
+	if (!span_copy(body, 0, &count, sizeof(count)) ||
+	    (body.len_bytes - sizeof(count)) % sizeof(one))
+		return bad(err, "tables: wrong length");
+	if (!g->prepared)
+		rc = prepare(g, k, err);
+	if (rc)
+		return rc;
+	for (size_t off = sizeof(count); off < body.len_bytes && !rc; off += sizeof(one)) {
+		memcpy(&one, body.p + off, sizeof(one));
+		rc = gtables_put(&g->more, &one, 1);
+	}
+	if (!rc && count.nr)
+		return 0;
+	if (!rc && (!g->more.nr || g->more.nr_gdt > g->judge.nr_gdt))
+		rc = -XO_EMALFORMED;
+	if (!rc) {
+		gtables_free(&g->tables);
+		g->tables = g->more;
+		g->more = (struct gtables){0};
+	}
+	gtables_free(&g->more);
+	return rc ? xerr_set(err, rc, "tables that were remembered: %s", xo_code_text(rc)) : 0;
+}
+
 static int do_tables_check(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
 {
 	struct gfound found;
@@ -158,6 +211,10 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 		return do_pin(g, k, body, err);
 	case WIRE_TABLES_CHECK:
 		return do_tables_check(g, body, reply, err);
+	case WIRE_TABLES_GET:
+		return do_tables_get(g, body, reply, err);
+	case WIRE_TABLES_SET:
+		return do_tables_set(g, k, body, err);
 	case WIRE_AUDIT:
 		return do_audit(g, k, body, reply, err);
 	case WIRE_MODULES:
@@ -174,6 +231,7 @@ void gguard_free(struct gguard *g)
 	gjudge_free(&g->judge);
 	gmodules_free(&g->listed);
 	gtables_free(&g->tables);
+	gtables_free(&g->more);
 	g->audit = (struct gaudit){0};
 	g->prepared = false;
 }

@@ -13,6 +13,7 @@
 struct gguard {
 	struct gjudge judge;
 	struct gtables tables;
+	struct gtables more; /* being set, in several parts */
 	struct gaudit audit;
 	struct gmodules listed; /* of a question in several parts */
 	bool prepared;

@@ -35,6 +35,8 @@ enum wire_op {
 	WIRE_AUDIT,	   /* lens_approved[] -> lens_audit_stats, lens_finding[] */
 	WIRE_MODULES,	   /* wire_modules -> wire_count, wire_module[] */
 	WIRE_BELL,	   /* nothing -> lens_bell */
+	WIRE_TABLES_GET,   /* wire_areas -> wire_count, lens_table[] */
+	WIRE_TABLES_SET,   /* wire_count, lens_table[] -> nothing */
 };
 
 #define WIRE_MAX_READ 65536u
@@ -132,9 +134,12 @@ struct wire_module {
 #define WIRE_MAX_MODULES 256  /* in one answer */
 #define WIRE_MAX_AREAS	 1024 /* in one answer */
 
+/* Of tables that are set @nr are to come yet. */
 struct wire_count {
 	uint32_t nr, zero; /* in all */
 };
+
+#define WIRE_MAX_TABLES 30 /* in one record */
 
 struct wire_judgement {
 	uint64_t gva, where_off;
