@@ -47,6 +47,34 @@ static bool has_its_size(const struct modref *r, enum modref_when when, const st
 	return true;
 }
 
+/* ---- where its tables are ---- */
+
+static bool lies_in(const struct lens_module_span *t, uint64_t base, uint64_t bytes)
+{
+	return t->base.v - base < bytes && t->len_bytes <= bytes - (t->base.v - base);
+}
+
+/*
+ * What the kernel goes by while it loads the module must be in what is compared: the file's own
+ * bytes, not what the loader appends to them, nor what others have written. Return: the table that
+ * is not, or LENS_MODULE_TABLES
+ */
+static size_t find_stray(const struct modref *r, const struct lens_module *m)
+{
+	for (size_t i = 0; i < LENS_MODULE_TABLES; i++) {
+		const struct lens_module_span *t = &m->table[i];
+		size_t part = 0;
+
+		if (!t->len_bytes)
+			continue;
+		while (part < MODREF_PARTS && !lies_in(t, m->part[part].base.v, r->bytes[part]))
+			part++;
+		if (part == MODREF_PARTS)
+			return i;
+	}
+	return LENS_MODULE_TABLES;
+}
+
 /* ---- what it needs of the rest of the guest ---- */
 
 /* Several symbols of one name: the one that is exported, by the list of who exports it. */
@@ -275,6 +303,7 @@ static int compare(struct guard *g, const struct lens_module *m, const struct mo
 					   .is_traced = is_traced,
 					   .read = read_kernel};
 	XO_CLEANUP(copy_free) struct copy c = {0};
+	size_t stray = when == MODREF_LOADING ? find_stray(r, m) : LENS_MODULE_TABLES;
 	struct modref_difference d;
 	int rc;
 
@@ -283,6 +312,11 @@ static int compare(struct guard *g, const struct lens_module *m, const struct mo
 	if (!has_its_size(r, when, m) ||
 	    m->addr.v != m->part[LENS_PART_DATA].base.v + r->self_off) {
 		say(v, "not the file that is listed as %s: its parts have other sizes", r->name);
+		return 0;
+	}
+	if (stray < LENS_MODULE_TABLES) {
+		say(v, "not the file that is listed as %s: its %s is elsewhere", r->name,
+		    lens_module_table_name(stray));
 		return 0;
 	}
 	c.import = calloc(r->nr_imports + 1, sizeof(*c.import));

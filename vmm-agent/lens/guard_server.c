@@ -197,6 +197,15 @@ static int do_audit(struct gguard *g, const struct gkernel *k, struct span body,
 	return rc ? rc : add(reply, found.f, found.nr * sizeof(found.f[0]), err);
 }
 
+/* There is a gate from now on: what takes time is done before somebody rings. */
+static int do_bell(struct gguard *g, const struct gkernel *k, struct span body, struct xbuf *reply,
+		   struct xerr *err)
+{
+	int rc = gmodtables_load(&g->module_tables, k, err);
+
+	return rc ? rc : gmodgate_bell(k, body, reply, err);
+}
+
 int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct span body,
 		  struct xbuf *reply, struct xerr *err)
 {
@@ -218,9 +227,10 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 	case WIRE_AUDIT:
 		return do_audit(g, k, body, reply, err);
 	case WIRE_MODULES:
-		return gmodgate_modules(&g->listed, &g->judge, k, body, reply, err);
+		return gmodgate_modules(&g->listed, &g->module_tables, &g->judge, k, body, reply,
+					err);
 	case WIRE_BELL:
-		return gmodgate_bell(k, body, reply, err);
+		return do_bell(g, k, body, reply, err);
 	default:
 		return bad(err, "no such operation");
 	}
@@ -233,5 +243,6 @@ void gguard_free(struct gguard *g)
 	gtables_free(&g->tables);
 	gtables_free(&g->more);
 	g->audit = (struct gaudit){0};
+	g->module_tables = (struct gmodtables){0};
 	g->prepared = false;
 }

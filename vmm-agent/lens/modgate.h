@@ -28,6 +28,11 @@ struct lens_module_span {
 	uint64_t len_bytes;
 };
 
+#define LENS_MODULE_TABLES 26
+
+/** lens_module_table_name - its member of struct module */
+const char *lens_module_table_name(size_t i);
+
 /** struct lens_module - a module on the kernel's list; addresses are hostile */
 struct lens_module {
 	struct gva addr; /* of its struct module */
@@ -35,6 +40,8 @@ struct lens_module {
 	enum lens_module_state state;
 	struct lens_module_span part[LENS_MODULE_PARTS];
 	struct gva percpu; /* 0: none */
+	/* Where its structure says that its tables are; of lens_module only. */
+	struct lens_module_span table[LENS_MODULE_TABLES];
 };
 
 #define LENS_MAX_MODULES 4096

@@ -129,9 +129,10 @@ struct wire_module {
 	uint64_t base[LENS_MODULE_PARTS], bytes[LENS_MODULE_PARTS];
 	uint32_t state, zero;
 	char name[56];
+	struct lens_module_span table[LENS_MODULE_TABLES];
 };
 
-#define WIRE_MAX_MODULES 256  /* in one answer */
+#define WIRE_MAX_MODULES 128  /* in one answer */
 #define WIRE_MAX_AREAS	 1024 /* in one answer */
 
 /* Of tables that are set @nr are to come yet. */
