@@ -63,6 +63,7 @@ struct guard {
 	bool tables_new;   /* what is remembered of tables is not yet known to the next guard */
 	bool tables_again; /* a change among modules is being looked at twice */
 	int failed_look;   /* code of a check that failed, until one does not */
+	int looks_failed;  /* in a row, since lists changed */
 	bool stop;
 	const char *end_reason;	 /* of an end that nobody asked for */
 	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */

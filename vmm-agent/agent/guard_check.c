@@ -7,6 +7,8 @@
 #include "base/util.h"
 #include "vmm-agent/agent/guard.h"
 
+#define MAX_FAILED_LOOKS 5
+
 static const char *finding_name(const struct lens_finding *f)
 {
 	switch (f->kind) {
@@ -266,12 +268,19 @@ bool guard_is_fatal(int rc)
 	return rc == -XO_EPEERDIED || rc == -XO_ETARGETGONE || rc == -ENOMEM;
 }
 
-/* A write that waits, or a vCPU that does not stop just now: the next round will do. Anything else
- * (lists that lead nowhere, tables without end) is said, once for as long as it lasts. */
+/*
+ * A write that waits, or a vCPU that does not stop just now: the next round will do. Lists of a
+ * busy guest change under the walk: they are walked again soon. Anything else, and what does not
+ * get better, is said, once for as long as it lasts.
+ */
 static void look_failed(struct guard *g, int rc, const struct xerr *why)
 {
 	if (rc == -EAGAIN || rc == -XO_EHOLD)
 		return;
+	if ((rc == -XO_ETASKLIST || rc == -XO_EMODLIST) && ++g->looks_failed < MAX_FAILED_LOOKS) {
+		g->audit_due_ns = xo_now_ns() + GUARD_SECOND_LOOK_NS;
+		return;
+	}
 	if (rc != g->failed_look)
 		guard_emit(g, "audit-failed", "reported", json_pack("{s:s}", "reason", why->text));
 	g->failed_look = rc;
@@ -299,7 +308,7 @@ int guard_check(struct guard *g, struct xerr *err)
 			rc = compare(g, &why);
 		}
 		if (!rc)
-			g->failed_look = 0;
+			g->failed_look = g->looks_failed = 0;
 	}
 	if (guard_is_fatal(rc))
 		return xerr_set(err, rc, "%s", why.text);

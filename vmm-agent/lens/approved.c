@@ -9,8 +9,7 @@
 
 #include "base/util.h"
 
-#define REAL_MODE (UINT64_C(1) << 20)
-#define MAX_NR	  (LENS_MAX_AREAS + LENS_MAX_APPROVED + 2)
+#define MAX_NR (LENS_MAX_AREAS + LENS_MAX_APPROVED + 2)
 
 static int add(struct xbuf *all, uint64_t start, uint64_t bytes, uint64_t gpa, bool only)
 {
@@ -31,37 +30,12 @@ static int add_modules(struct xbuf *all, const struct gareas *areas)
 	return rc;
 }
 
-/* Where a CPU starts in real mode: set_real_mode_permissions, arch/x86/realmode/init.c */
-static bool find_real_mode(const struct gjudge *j, struct greal_mode *ret)
-{
-	const struct gguard_types *t = &j->t;
-	uint64_t at = gkernel_symbol(j->k, "real_mode_header"), base, left;
-	struct gspace *s = j->k->space;
-	uint32_t text, end;
-	struct gpa gpa;
-
-	if (!at || !t->real_text.known || !t->real_ro_end.known ||
-	    gspace_u64(s, (struct gva){at}, &base) ||
-	    gspace_u32(s, (struct gva){base + t->real_text.off}, &text) ||
-	    gspace_u32(s, (struct gva){base + t->real_ro_end.off}, &end) ||
-	    gspace_translate(s, (struct gva){base}, &gpa, &left) || text < gpa.v || text >= end ||
-	    end > REAL_MODE)
-		return false;
-	/* The header's addresses are physical once the code was moved to its place. */
-	text &= ~(uint32_t)XO_PAGE_MASK;
-	*ret = (struct greal_mode){.known = true,
-				   .start = base + (text - gpa.v),
-				   .bytes = xo_align_up(end, XO_PAGE_SIZE) - text,
-				   .gpa = text};
-	return true;
-}
-
 /* It is placed once, at boot: whoever changes what says where has something in mind. */
 static int add_real_mode(struct xbuf *all, const struct gjudge *j, struct greal_mode *real,
 			 bool *ret_moved)
 {
 	struct greal_mode now;
-	bool found = find_real_mode(j, &now);
+	bool found = greal_mode_find(&now, j->k, &j->t);
 
 	if (found && !real->known)
 		*real = now;

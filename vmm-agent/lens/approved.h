@@ -18,12 +18,6 @@ struct gapproved {
 	struct grange_approved *range;
 };
 
-/** struct greal_mode - where CPUs start in real mode, as it was first seen */
-struct greal_mode {
-	bool known;
-	uint64_t start, bytes, gpa;
-};
-
 /**
  * gapproved_load - kernel text, modules' text that is protected, real mode's, and @extra
  * @real: what was there first; that counts. *@ret_moved: it is said to be elsewhere now

@@ -21,6 +21,7 @@
 #include "base/util.h"
 
 #define IDT_BYTES 4096
+#define REAL_MODE (UINT64_C(1) << 20)
 #define MAX_BYTES (UINT64_C(256) << 20) /* of one area */
 
 struct list {
@@ -125,10 +126,34 @@ static int add_symbols(struct list *l, enum lens_area_kind kind, const char *sta
 	return from && to ? add(l, kind, from, to, NULL) : 0;
 }
 
+/* set_real_mode_permissions, arch/x86/realmode/init.c */
+bool greal_mode_find(struct greal_mode *ret, const struct gkernel *k, const struct gguard_types *t)
+{
+	uint64_t at = gkernel_symbol(k, "real_mode_header"), base, left;
+	uint32_t text, end;
+	struct gpa gpa;
+
+	if (!at || !t->real_text.known || !t->real_ro_end.known ||
+	    gspace_u64(k->space, (struct gva){at}, &base) ||
+	    gspace_u32(k->space, (struct gva){base + t->real_text.off}, &text) ||
+	    gspace_u32(k->space, (struct gva){base + t->real_ro_end.off}, &end) ||
+	    gspace_translate(k->space, (struct gva){base}, &gpa, &left) || text < gpa.v ||
+	    text >= end || end > REAL_MODE)
+		return false;
+	/* The header's addresses are physical once the code was moved to its place. */
+	text &= ~(uint32_t)XO_PAGE_MASK;
+	*ret = (struct greal_mode){.known = true,
+				   .start = base + (text - gpa.v),
+				   .bytes = xo_align_up(end, XO_PAGE_SIZE) - text,
+				   .gpa = text};
+	return true;
+}
+
 /* The last page of text is text to its end; what follows was freed after boot. */
-static int add_kernel(struct list *l)
+static int add_kernel(struct list *l, const struct gguard_types *t)
 {
 	const struct gkernel *k = l->k;
+	struct greal_mode real;
 	uint64_t idt = gkernel_symbol(k, "idt_table"), gdt = gkernel_symbol(k, "gdt_page");
 	uint64_t ro = gkernel_symbol(k, "__start_rodata");
 	uint64_t init = gkernel_symbol(k, "__start_ro_after_init");
@@ -148,6 +173,8 @@ static int add_kernel(struct list *l)
 	} else if (!rc) {
 		rc = add_symbols(l, LENS_AREA_RODATA, "__start_rodata", "__end_rodata");
 	}
+	if (!rc && greal_mode_find(&real, k, t))
+		rc = add(l, LENS_AREA_TEXT, real.start, real.start + real.bytes, NULL);
 	if (!rc && idt)
 		rc = add(l, LENS_AREA_IDT, idt, idt + IDT_BYTES, NULL);
 	for (uint32_t cpu = 0; !rc && gdt && cpu < k->nr_cpus; cpu++)
@@ -246,11 +273,11 @@ static struct list new_list(const struct gareas *before, const struct gkernel *k
 			     .left_out = XBUF(LENS_MAX_AREAS * sizeof(struct lens_area))};
 }
 
-static int load_kernel(struct gareas *ret, const struct gkernel *k)
+static int load_kernel(struct gareas *ret, const struct gkernel *k, const struct gguard_types *t)
 {
 	struct list l = new_list(ret, k, true);
 	struct gareas found = {0};
-	int rc = add_kernel(&l);
+	int rc = add_kernel(&l, t);
 
 	take(&found, &l);
 	if (!rc && !found.nr)
@@ -268,7 +295,7 @@ static int load_kernel(struct gareas *ret, const struct gkernel *k)
 int gareas_load(struct gareas *ret, const struct gkernel *k, const struct gguard_types *t,
 		const struct gmodules *m, struct xerr *err)
 {
-	int rc = ret->nr_kernel ? 0 : load_kernel(ret, k);
+	int rc = ret->nr_kernel ? 0 : load_kernel(ret, k, t);
 	struct list l = new_list(ret, k, false);
 
 	if (!rc)

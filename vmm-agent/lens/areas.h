@@ -29,6 +29,16 @@ struct gload {
 	struct gload_part part[GLOAD_PARTS];
 };
 
+/** struct greal_mode - where CPUs start in real mode: code below 1 MiB, mapped read-only */
+struct greal_mode {
+	bool known;
+	uint64_t start, bytes, gpa;
+};
+
+/** greal_mode_find - as the kernel's header says now. Return: whether it makes sense */
+bool greal_mode_find(struct greal_mode *ret, const struct gkernel *k,
+		     const struct gguard_types *t) XO_MUST_CHECK;
+
 /** struct gareas - zero-initialise, gareas_free it; by ascending guest-physical address */
 struct gareas {
 	size_t nr, nr_left_out, nr_kernel, nr_kernel_left_out;
