@@ -52,6 +52,25 @@ static int take_areas(struct guard *g, struct xerr *err)
 }
 
 /*
+ * The lens is another one: what the one before found is not lost by what the guest's tables say
+ * meanwhile. Homes are not its own.
+ */
+static int seed_areas(struct guard *g, struct xerr *err)
+{
+	_cleanup_free_ struct lens_area *a = calloc(g->nr_areas + 1, sizeof(*a));
+	size_t nr = 0;
+	int rc;
+
+	if (!a)
+		return xerr_set(err, ENOMEM, "out of memory");
+	for (size_t i = 0; i < g->nr_areas; i++)
+		if (g->area[i].kind != LENS_AREA_HOME)
+			a[nr++] = g->area[i];
+	rc = lens_areas_seed(g->s.lens, a, nr, err);
+	return rc ? rc : lens_guard_prepare(g->s.lens, err);
+}
+
+/*
  * Without a kernel where one was guarded the guest is booting, if QEMU says that it was reset.
  * Otherwise somebody hides it, and nothing may be let go for that.
  */
@@ -67,7 +86,7 @@ static int recall(struct guard *g, struct xerr *err)
 	if (why.nr)
 		return xerr_set(err, why.reason[0].code, "%s", why.reason[0].detail);
 	rc = session_journal(&g->s, err); /* it knows the homes of patches */
-	return rc ? rc : lens_guard_prepare(g->s.lens, err);
+	return rc ? rc : seed_areas(g, err);
 }
 
 /* It holds whom the guard before held, and tells again what that one was judging. */
@@ -178,7 +197,7 @@ int guard_readopt(struct guard *g, struct xerr *err)
 		guard_forget(g);
 		return 0;
 	}
-	rc = lens_guard_prepare(g->s.lens, err);
+	rc = seed_areas(g, err);
 	if (!rc)
 		rc = start_monitor(g, err);
 	if (rc)

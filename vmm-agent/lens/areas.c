@@ -109,6 +109,8 @@ static int add(struct list *l, enum lens_area_kind kind, uint64_t start, uint64_
 		a.gva.v = at;
 		a.gpa = page.gpa;
 		a.len_bytes = XO_PAGE_SIZE;
+		if (l->of_kernel && mapped && gareas_at(l->before, page.gpa.v))
+			continue; /* seeded */
 		if (module)
 			xo_escape(SPAN(module, strlen(module)), a.module, sizeof(a.module));
 		rc = append(mapped && is_fit(l, &a, page.write) ? &l->area : &l->left_out, &a);
@@ -273,12 +275,34 @@ static struct list new_list(const struct gareas *before, const struct gkernel *k
 			     .left_out = XBUF(LENS_MAX_AREAS * sizeof(struct lens_area))};
 }
 
+/* The image does not move: what was seeded of it stays, wherever the tables lead now. */
+static int add_seeded(struct list *l)
+{
+	const struct gareas *b = l->before;
+	int rc = 0;
+
+	for (size_t i = 0; i < b->nr && !rc; i++) {
+		struct lens_area a = b->area[i];
+
+		a.len_bytes = XO_PAGE_SIZE;
+		for (uint64_t off = 0; off < b->area[i].len_bytes && !a.module[0] && !rc;
+		     off += XO_PAGE_SIZE) {
+			a.gva.v = b->area[i].gva.v + off;
+			a.gpa.v = b->area[i].gpa.v + off;
+			rc = append(&l->area, &a);
+		}
+	}
+	return rc;
+}
+
 static int load_kernel(struct gareas *ret, const struct gkernel *k, const struct gguard_types *t)
 {
 	struct list l = new_list(ret, k, true);
 	struct gareas found = {0};
-	int rc = add_kernel(&l, t);
+	int rc = add_seeded(&l);
 
+	if (!rc)
+		rc = add_kernel(&l, t);
 	take(&found, &l);
 	if (!rc && !found.nr)
 		rc = -XO_EKALLSYMS;
@@ -290,6 +314,29 @@ static int load_kernel(struct gareas *ret, const struct gkernel *k, const struct
 	}
 	gareas_free(&found);
 	return rc;
+}
+
+int gareas_seed(struct gareas *a, const struct gkernel *k, const struct lens_area *one)
+{
+	struct lens_area *all = a->area;
+
+	if (one->kind < LENS_AREA_TEXT || one->kind > LENS_AREA_MODULE_RODATA ||
+	    ((one->gva.v | one->gpa.v | one->len_bytes) & XO_PAGE_MASK) || !one->len_bytes ||
+	    one->len_bytes > UINT64_MAX - one->gva.v ||
+	    !gmem_has(k->space->mem, one->gpa, one->len_bytes) ||
+	    (a->nr && one->gpa.v - all[a->nr - 1].gpa.v < all[a->nr - 1].len_bytes) ||
+	    (a->nr && one->gpa.v < all[a->nr - 1].gpa.v) ||
+	    !memchr(one->module, 0, sizeof(one->module)))
+		return -XO_EMALFORMED;
+	if (a->nr == LENS_MAX_AREAS)
+		return -XO_ELIMIT;
+	if (!all)
+		all = calloc(LENS_MAX_AREAS, sizeof(*all));
+	if (!all)
+		return -ENOMEM;
+	a->area = all;
+	all[a->nr++] = *one;
+	return 0;
 }
 
 int gareas_load(struct gareas *ret, const struct gkernel *k, const struct gguard_types *t,

@@ -57,6 +57,11 @@ struct gareas {
 int gareas_load(struct gareas *ret, const struct gkernel *k, const struct gguard_types *t,
 		const struct gmodules *m, struct xerr *err) XO_MUST_CHECK;
 
+/** gareas_seed - one area, hostile, that was found by another lens; before gareas_load. Return: 0,
+ *  -XO_EMALFORMED, -XO_ELIMIT, -ENOMEM */
+int gareas_seed(struct gareas *a, const struct gkernel *k,
+		const struct lens_area *one) XO_MUST_CHECK;
+
 /** gareas_at - the area that has @gpa, or NULL */
 const struct lens_area *gareas_at(const struct gareas *a, uint64_t gpa);
 

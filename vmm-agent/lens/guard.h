@@ -42,6 +42,13 @@ int lens_areas(struct lens *l, struct lens_area *ret, size_t max, size_t *ret_nr
 	       struct xerr *err) XO_MUST_CHECK;
 
 /**
+ * lens_areas_seed - before anything else is asked: what the lens before found, which is not lost by
+ * what the guest's tables say now
+ */
+int lens_areas_seed(struct lens *l, const struct lens_area *area, size_t nr,
+		    struct xerr *err) XO_MUST_CHECK;
+
+/**
  * lens_areas_left_out - what the last lens_areas left out, since the guest's own tables do not map
  * it read-only: the GDT of each CPU always, module data that is still being set up, ...
  */

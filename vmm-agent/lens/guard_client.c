@@ -70,6 +70,22 @@ int lens_areas(struct lens *l, struct lens_area *ret, size_t max, size_t *ret_nr
 	return all_areas(l, false, ret, max, ret_nr, err);
 }
 
+int lens_areas_seed(struct lens *l, const struct lens_area *area, size_t nr, struct xerr *err)
+{
+	for (size_t at = 0, n; at < nr; at += n) {
+		_cleanup_msg_ struct msg m = {0};
+		int rc;
+
+		n = nr - at < WIRE_MAX_AREAS ? nr - at : WIRE_MAX_AREAS;
+		rc = lclient_ask(l, WIRE_AREAS_SEED, area + at, n * sizeof(*area), &m, err);
+		if (rc)
+			return rc;
+		if (m.head.len_bytes)
+			return lclient_broken(l, err);
+	}
+	return 0;
+}
+
 int lens_areas_left_out(struct lens *l, struct lens_area *ret, size_t max, size_t *ret_nr,
 			struct xerr *err)
 {

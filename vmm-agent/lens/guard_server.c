@@ -65,6 +65,22 @@ static int do_areas(struct gguard *g, const struct gkernel *k, struct span body,
 	return rc;
 }
 
+static int do_seed(struct gguard *g, const struct gkernel *k, struct span body, struct xerr *err)
+{
+	struct lens_area a;
+	int rc = 0;
+
+	if (body.len_bytes % sizeof(a))
+		return bad(err, "areas: wrong length");
+	if (g->prepared)
+		return bad(err, "areas: too late for those of before");
+	for (size_t off = 0; off < body.len_bytes && !rc; off += sizeof(a)) {
+		memcpy(&a, body.p + off, sizeof(a));
+		rc = gareas_seed(&g->judge.areas, k, &a);
+	}
+	return rc ? xerr_set(err, rc, "areas of before: %s", xo_code_text(rc)) : 0;
+}
+
 static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
 {
 	struct wire_judgement w = {0};
@@ -220,6 +236,8 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 		return do_pin(g, k, body, err);
 	case WIRE_TABLES_CHECK:
 		return do_tables_check(g, body, reply, err);
+	case WIRE_AREAS_SEED:
+		return do_seed(g, k, body, err);
 	case WIRE_TABLES_GET:
 		return do_tables_get(g, body, reply, err);
 	case WIRE_TABLES_SET:

@@ -37,6 +37,7 @@ enum wire_op {
 	WIRE_BELL,	   /* nothing -> lens_bell */
 	WIRE_TABLES_GET,   /* wire_areas -> wire_count, lens_table[] */
 	WIRE_TABLES_SET,   /* wire_count, lens_table[] -> nothing */
+	WIRE_AREAS_SEED,   /* lens_area[] -> nothing */
 };
 
 #define WIRE_MAX_READ 65536u
@@ -133,7 +134,7 @@ struct wire_module {
 };
 
 #define WIRE_MAX_MODULES 128  /* in one answer */
-#define WIRE_MAX_AREAS	 1024 /* in one answer */
+#define WIRE_MAX_AREAS	 1024 /* in one record */
 
 /* Of tables that are set @nr are to come yet. */
 struct wire_count {
