@@ -871,6 +871,56 @@ static void test_many_findings(void **state)
 	pgd2[0] = 0;
 }
 
+/* The next lens goes on from what this one remembered, not from what there is by then. */
+static void test_next_lens(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t *pt = fake_u64(&x->guest, fake_gva(FAKE_PT));
+	uint64_t *module = &pt[(FAKE_MOD_BASE - FAKE_BASE) / 4096];
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
+	const struct wire_areas first = {0};
+	struct lens_area a[16], again[16];
+	struct lens_table bad = {.level = 1, .first = 5, .last = 4};
+	_cleanup_free_ uint8_t *kept = NULL;
+	uint8_t body[sizeof(struct wire_count) + sizeof(bad)] = {0};
+	struct wire_count count;
+	size_t nr = areas(x, false, a, 16), bytes;
+
+	assert_int_equal(nr, 4);
+	assert_int_equal(ask(x, WIRE_TABLES_PIN, NULL, 0), 0);
+	assert_int_equal(ask(x, WIRE_TABLES_GET, &first, sizeof(first)), 0);
+	bytes = x->reply.len_bytes;
+	kept = malloc(bytes);
+	assert_non_null(kept);
+	memcpy(kept, x->reply.data, bytes);
+	memcpy(&count, kept, sizeof(count));
+	assert_int_equal(bytes, sizeof(count) + count.nr * sizeof(bad));
+	memset(kept, 0, sizeof(count)); /* none is to come */
+	/* The guest changes while there is none. */
+	pt[1] |= GPTE_WRITE;
+	*module |= GPTE_WRITE | GPTE_NX;
+	assert_int_equal(ask(x, WIRE_DISCOVER, NULL, 0), 0);
+	assert_int_equal(areas(x, false, again, 16), 4); /* text in two pieces, no module */
+	assert_int_equal(ask(x, WIRE_AREAS_SEED, a, 4 * sizeof(a[0])), -XO_EPROTO);
+	assert_int_equal(ask(x, WIRE_DISCOVER, NULL, 0), 0);
+	assert_int_equal(ask(x, WIRE_AREAS_SEED, a, 4 * sizeof(a[0])), 0);
+	assert_int_equal(areas(x, false, again, 16), 4);
+	assert_memory_equal(a, again, sizeof(a[0]) * 4);
+	assert_int_equal(areas(x, true, again, 16), 1); /* GDTs, as ever */
+	assert_int_equal(ask(x, WIRE_TABLES_SET, kept, bytes), 0);
+	assert_int_equal(check_tables(x, f), 2);
+	assert_int_equal(f[0].kind, LENS_FOUND_WX);
+	assert_int_equal(f[0].gva.v, fake_gva(1));
+	/* Nothing of it is believed. */
+	memcpy(body + sizeof(count), &bad, sizeof(bad));
+	assert_int_equal(ask(x, WIRE_TABLES_SET, body, sizeof(body)), -XO_EMALFORMED);
+	assert_int_equal(ask(x, WIRE_TABLES_SET, body, sizeof(body) - 1), -XO_EPROTO);
+	assert_int_equal(check_tables(x, f), 2);
+	assert_int_equal(ask(x, WIRE_DISCOVER, NULL, 0), 0);
+	a[0].gpa.v = UINT64_C(1) << 40;
+	assert_int_equal(ask(x, WIRE_AREAS_SEED, a, sizeof(a[0])), -XO_EMALFORMED);
+}
+
 static void test_bounds(void **state)
 {
 	struct fixture *x = *state;
@@ -898,23 +948,12 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_jump_label),
-		TEST(test_static_call),
-		TEST(test_ftrace),
-		TEST(test_kprobe),
-		TEST(test_plain_kprobe),
-		TEST(test_other),
-		TEST(test_descriptors),
-		TEST(test_module),
-		TEST(test_areas),
-		TEST(test_tables),
-		TEST(test_audit),
-		TEST(test_bounds),
-		TEST(test_areas_left_out),
-		TEST(test_moved),
-		TEST(test_module_lies),
-		TEST(test_module_starts),
-		TEST(test_tables_elsewhere),
+		TEST(test_jump_label),	   TEST(test_static_call),   TEST(test_ftrace),
+		TEST(test_kprobe),	   TEST(test_plain_kprobe),  TEST(test_other),
+		TEST(test_descriptors),	   TEST(test_module),	     TEST(test_areas),
+		TEST(test_tables),	   TEST(test_audit),	     TEST(test_bounds),
+		TEST(test_areas_left_out), TEST(test_moved),	     TEST(test_module_lies),
+		TEST(test_next_lens),	   TEST(test_module_starts), TEST(test_tables_elsewhere),
 		TEST(test_many_findings),
 	};
 
