@@ -113,6 +113,9 @@ static int describe(const struct gjudge *j, const struct gkernel *k, const struc
 		w->base[i] = m->part[i].base;
 		w->bytes[i] = m->part[i].bytes;
 	}
+	/* No such state: it has left since the list was read, and its memory is something else. */
+	if (w->state > LENS_MODULE_GOING)
+		w->state = LENS_MODULE_GOING;
 	xo_escape(SPAN(m->name, sizeof(m->name)), w->name, sizeof(w->name));
 	return rc;
 }
