@@ -783,6 +783,26 @@ static void test_module_lies(void **state)
 	pt[248] = 0;
 }
 
+/* What stands there when it has left is no state: it is on its way out. */
+static void test_module_leaves(void **state)
+{
+	struct fixture *x = *state;
+	struct wire_modules q = {0};
+	struct wire_count count;
+	struct wire_module w;
+
+	prepare(x);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(ask(x, WIRE_MODULES, &q, sizeof(q)), 0);
+		assert_int_equal(x->reply.len_bytes, sizeof(count) + sizeof(w));
+		memcpy(&w, x->reply.data + sizeof(count), sizeof(w));
+		assert_string_equal(w.name, "fakemod");
+		assert_int_equal(w.state, i ? LENS_MODULE_GOING : LENS_MODULE_LIVE);
+		q.addr = w.addr; /* tables, too; this kernel has none */
+		fake_module(&x->guest)->state = 0x90909090;
+	}
+}
+
 /* It is being loaded: its start's code is code, as long as it says the same. */
 static void test_module_starts(void **state)
 {
@@ -948,13 +968,13 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_jump_label),	   TEST(test_static_call),   TEST(test_ftrace),
-		TEST(test_kprobe),	   TEST(test_plain_kprobe),  TEST(test_other),
-		TEST(test_descriptors),	   TEST(test_module),	     TEST(test_areas),
-		TEST(test_tables),	   TEST(test_audit),	     TEST(test_bounds),
-		TEST(test_areas_left_out), TEST(test_moved),	     TEST(test_module_lies),
-		TEST(test_next_lens),	   TEST(test_module_starts), TEST(test_tables_elsewhere),
-		TEST(test_many_findings),
+		TEST(test_jump_label),	     TEST(test_static_call),   TEST(test_ftrace),
+		TEST(test_kprobe),	     TEST(test_plain_kprobe),  TEST(test_other),
+		TEST(test_descriptors),	     TEST(test_module),	       TEST(test_areas),
+		TEST(test_tables),	     TEST(test_audit),	       TEST(test_bounds),
+		TEST(test_areas_left_out),   TEST(test_moved),	       TEST(test_module_lies),
+		TEST(test_next_lens),	     TEST(test_module_leaves), TEST(test_module_starts),
+		TEST(test_tables_elsewhere), TEST(test_many_findings),
 	};
 
 	int failed = cmocka_run_group_tests_name("mapped", tests, NULL, NULL);
