@@ -70,8 +70,10 @@ struct guard {
 	size_t nr_known;
 	struct guard_regs regs;
 	struct gate *gate; /* NULL: modules are not gated */
+	bool tables_new;   /* what is remembered of tables is not yet known to the next guard */
 	bool tables_again; /* a change among modules is being looked at twice */
 	int failed_look;   /* code of a check that failed, until one does not */
+	int looks_failed;  /* in a row, since lists changed */
 	bool stop;
 	const char *end_reason;	 /* of an end that nobody asked for */
 	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */
@@ -206,6 +208,12 @@ int guard_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;
  *  @module: one that has just rung: its pages are expected; or NULL */
 int guard_check_tables(struct guard *g, const struct lens_module *module,
 		       struct xerr *err) XO_MUST_CHECK;
+
+/** guard_pin_tables - remember the shared page tables as they are now */
+int guard_pin_tables(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_recall_tables - compare with what the guard before remembered */
+int guard_recall_tables(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_is_fatal - whether the guard cannot go on after this code */
 bool guard_is_fatal(int rc);
