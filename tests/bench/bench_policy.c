@@ -168,7 +168,7 @@ static void bench_fleet(struct bench *b, unsigned int vms, const char *size, str
 	bench_series(b, &plan, name, "ms", &(struct bench_figure){.max = judged ? MAX_PLAN_MS : 0});
 	snprintf(name, sizeof(name), "plan %s VMs, each verdict", size);
 	bench_series(b, &each, name, "ns",
-		     &(struct bench_figure){.note = "level: it grows linearly"});
+		     &(struct bench_figure){.note = "level if it grows linearly"});
 	snprintf(name, sizeof(name), "facts of %s VMs read", size);
 	bench_series(b, &facts, name, "ms", &(struct bench_figure){0});
 	snprintf(name, sizeof(name), "peak with %s VMs", size);
