@@ -178,10 +178,67 @@ static void parse_files(struct loader *l, const struct pol_text *file)
 	}
 }
 
-static int digest_of(const json_t *o, uint8_t out[XO_SHA256_BYTES])
-{
-	_cleanup_free_ char *s = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
+#define CANONICAL (JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY)
 
+struct dumped {
+	char *text;
+	json_t *value;
+};
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(((const struct dumped *)a)->text, ((const struct dumped *)b)->text);
+}
+
+/* Every list of facts is a set. */
+static int sort_list(json_t *list)
+{
+	size_t nr = json_array_size(list), i;
+	struct dumped *d = nr > 1 ? calloc(nr, sizeof(*d)) : NULL;
+	json_t *v;
+	int rc = nr > 1 && !d ? -ENOMEM : 0;
+
+	if (!d)
+		return rc;
+	json_array_foreach(list, i, v)
+	{
+		d[i] = (struct dumped){.text = json_dumps(v, CANONICAL), .value = json_incref(v)};
+		rc = d[i].text ? rc : -ENOMEM;
+	}
+	if (!rc)
+		qsort(d, nr, sizeof(*d), by_text);
+	for (i = 0; i < nr; i++) {
+		if (json_array_set_new(list, i, d[i].value))
+			rc = -ENOMEM;
+		free(d[i].text);
+	}
+	free(d);
+	return rc;
+}
+
+/* From the inside out; as deep as the tables of fields are. */
+// NOLINTNEXTLINE(misc-no-recursion)
+static int sort_lists(json_t *o)
+{
+	const char *key;
+	json_t *v;
+	size_t i;
+	int rc = 0;
+
+	if (json_is_object(o))
+		json_object_foreach(o, key, v) rc = rc ? rc : sort_lists(v);
+	if (!json_is_array(o))
+		return rc;
+	json_array_foreach(o, i, v) rc = rc ? rc : sort_lists(v);
+	return rc ? rc : sort_list(o);
+}
+
+static int digest_of(json_t *o, uint8_t out[XO_SHA256_BYTES])
+{
+	_cleanup_free_ char *s = NULL;
+	int rc = sort_lists(o);
+
+	s = rc ? NULL : json_dumps(o, CANONICAL);
 	return s ? xo_sha256(SPAN(s, strlen(s)), out) : -ENOMEM;
 }
 
@@ -190,7 +247,7 @@ static void read_items(struct loader *l, const json_t *root, const char *key,
 		       uint8_t (*digest)[XO_SHA256_BYTES])
 {
 	const struct fact_path list = {.key = key};
-	const json_t *o;
+	json_t *o;
 	size_t i;
 
 	json_array_foreach(json_object_get(root, key), i, o)
@@ -200,14 +257,16 @@ static void read_items(struct loader *l, const json_t *root, const char *key,
 		size_t errors = l->r.errors->nr + l->r.errors->dropped;
 
 		fact_read(&l->r, &path, o, fields, (char *)to + *nr * size);
+		if (errors != l->r.errors->nr + l->r.errors->dropped) {
+			/* What is left has every value of its type. */
+			memset((char *)to + *nr * size, 0, size);
+			continue;
+		}
 		if (!l->r.rc)
 			l->r.rc = digest_of(o, digest[*nr]);
 		if (l->r.rc)
 			return;
-		if (errors == l->r.errors->nr + l->r.errors->dropped)
-			++*nr;
-		else /* what is left has every value of its type */
-			memset((char *)to + *nr * size, 0, size);
+		++*nr;
 	}
 }
 
@@ -265,11 +324,46 @@ static int digest_fleet(struct loader *l)
 	return rc ? rc : xo_sha256(xbuf_span(&b), f->digest);
 }
 
+static int by_word(const void *a, const void *b)
+{
+	return strcmp((*(const struct word *const *)a)->text,
+		      (*(const struct word *const *)b)->text);
+}
+
+static int by_time(const void *va, const void *vb)
+{
+	const struct applied *a = va, *b = vb;
+	int c = strcmp(a->id->text, b->id->text);
+
+	if (a->at != b->at)
+		return a->at < b->at ? -1 : 1;
+	c = c ? c : strcmp(a->payload->text, b->payload->text);
+	if (c)
+		return c;
+	if (a->serial != b->serial)
+		return a->serial < b->serial ? -1 : 1;
+	return a->state < b->state ? -1 : a->state > b->state;
+}
+
+/* Reasons come in the order of what they are about, and that order is not the file's. */
+static void sort_inside(struct pol_fleet *f)
+{
+	for (size_t i = 0; i < f->nr_vms; i++)
+		if (f->vm[i].nr_applied > 1)
+			qsort(f->vm[i].applied, f->vm[i].nr_applied, sizeof(*f->vm[i].applied),
+			      by_time);
+	for (size_t i = 0; i < f->nr_patches; i++)
+		if (f->patch[i].requires.nr > 1)
+			qsort(f->patch[i].requires.word, f->patch[i].requires.nr,
+			      sizeof(struct word *), by_word);
+}
+
 static int finish(struct loader *l)
 {
 	struct pol_fleet *f = l->r.fleet;
 	int rc;
 
+	sort_inside(f);
 	qsort(f->vm, f->nr_vms, sizeof(*f->vm), by_vm_name);
 	qsort(f->patch, f->nr_patches, sizeof(*f->patch), by_patch_id);
 	rc = fleet_check(f, l->r.errors);

@@ -167,6 +167,17 @@ static bool is_traced(void *arg, uint64_t addr, const uint8_t *bytes)
 	return true;
 }
 
+static bool is_function(void *arg, uint64_t addr)
+{
+	struct question *q = arg;
+	struct xerr ignored = {0};
+	struct lens_symbol sym;
+	uint64_t off;
+
+	return !lens_symbolize(q->g->s.lens, (struct gva){addr}, &sym, &off, &ignored) && !off &&
+	       strchr("tTwW", sym.type);
+}
+
 static bool read_kernel(void *arg, uint64_t addr, void *buf, size_t len_bytes)
 {
 	struct question *q = arg;
@@ -271,6 +282,7 @@ static int compare(struct session *s, const struct lens_module *m, const struct 
 	const struct modref_guest guest = {.arg = &q,
 					   .return_thunk = return_thunk(s),
 					   .is_traced = is_traced,
+					   .is_function = is_function,
 					   .read = read_kernel};
 	XO_CLEANUP(copy_free) struct copy c = {0};
 	struct modref_difference d;

@@ -84,7 +84,8 @@ static int prepare(struct guard *g, struct xerr *err)
 	struct xerr why = {0};
 	int rc = tell_areas(g, err);
 
-	rc = rc ? rc : guard_tell_probes(g, err);
+	if (!rc)
+		rc = guard_tell_probes(g, err);
 	if (rc)
 		return rc;
 	rc = lens_guard_prepare(g->s.lens, &why);

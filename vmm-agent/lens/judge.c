@@ -112,12 +112,15 @@ size_t gwrite_sites(const struct gwrite *w, uint64_t addr, struct gsite *ret, si
 static bool is_such_place(const struct gwrite *w, const struct gsite *s, const uint8_t *before)
 {
 	static const uint8_t nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+	static const uint8_t xor5[] = {0x2e, 0x2e, 0x2e, 0x31, 0xc0};
 
 	if (s->kind == GSITE_JUMP_LABEL)
 		return gforms_hold(&w->forms, before);
-	if (s->kind != GSITE_FTRACE)
+	if (before[0] == GFORM_CALL || before[0] == GFORM_INT3 || !memcmp(before, nop5, 5))
 		return true;
-	return before[0] == GFORM_CALL || before[0] == GFORM_INT3 || !memcmp(before, nop5, 5);
+	return s->kind != GSITE_FTRACE &&
+	       (before[0] == GFORM_JUMP || before[0] == 0xc3 || !memcmp(before, xor5, 5) ||
+		(before[0] == 0x0f && (before[1] & 0xf0) == 0x80));
 }
 
 static enum gform_fit fit_site(struct gwrite *w, const struct gsite *s, size_t *ret_len)

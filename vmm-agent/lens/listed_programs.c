@@ -40,6 +40,20 @@ static struct gprogram describe(const struct gjudge *j, const struct glisted_ran
 	return p;
 }
 
+/* Pages that the kernel's lists explain are found again by each audit; the first ones make way. */
+static bool make_room(struct gfound *all, size_t nr_before)
+{
+	for (size_t i = nr_before; all->nr == LENS_MAX_FINDINGS && i-- > 0;) {
+		const struct lens_finding *f = &all->f[i];
+
+		if (f->kind != LENS_FOUND_EXEC || f->owner == LENS_OWNER_UNKNOWN)
+			continue;
+		all->f[i] = all->f[all->nr - 1];
+		all->nr--;
+	}
+	return all->nr < LENS_MAX_FINDINGS;
+}
+
 static void tell(const struct gjudge *j, const struct gprogram *p, const char *name,
 		 struct gfound *ret)
 {
@@ -56,7 +70,7 @@ static void tell(const struct gjudge *j, const struct gprogram *p, const char *n
 	f.len_bytes = p->end - p->start;
 	snprintf(f.what, sizeof(f.what), "%.90s",
 		 xo_escape(SPAN(name, strlen(name)), text, sizeof(text)));
-	gfound_add(ret, &f);
+	ret->f[ret->nr++] = f;
 }
 
 int gprograms_tell(struct gprograms *p, const struct gjudge *j, struct gfound *ret,
@@ -64,7 +78,7 @@ int gprograms_tell(struct gprograms *p, const struct gjudge *j, struct gfound *r
 {
 	struct glisted l = {0};
 	struct gprogram *now;
-	size_t nr = 0, told = 0;
+	size_t nr = 0, told = 0, nr_before = ret->nr;
 	int rc = glisted_load(&l, j->k, &j->t, err);
 
 	if (rc)
@@ -77,7 +91,7 @@ int gprograms_tell(struct gprograms *p, const struct gjudge *j, struct gfound *r
 			continue;
 		now[nr] = describe(j, &l.range[i], name);
 		if (!was_told(p, &now[nr])) {
-			if (told == MAX_TOLD || ret->nr == LENS_MAX_FINDINGS)
+			if (told == MAX_TOLD || !make_room(ret, nr_before))
 				continue;
 			tell(j, &now[nr], name, ret);
 			told++;

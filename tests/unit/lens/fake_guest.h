@@ -61,11 +61,11 @@ enum {
 	FAKE_OPS_LIST = 0xa20,
 	FAKE_OPS = 0xa40,   /* struct ftrace_ops: list, trampoline, its size */
 	FAKE_PROBE = 0xa80, /* struct optimized_kprobe */
-	FAKE_NR_THREADS = 0xb20,
-	FAKE_FORKS = 0xb28,
 	FAKE_BPF_LIST = 0xac0,
 	FAKE_BPF = 0xb40, /* struct bpf_ksym: start, end, name, list at +48, program at +64 */
 	FAKE_MM = 0xb00,  /* struct mm_struct: pgd */
+	FAKE_NR_THREADS = 0xb20,
+	FAKE_FORKS = 0xb28,
 };
 
 /* Where the kernel rewrites itself: offsets into text. */

@@ -152,6 +152,33 @@ static void files_make_one_policy_in_any_order(void **state)
 	assert_null(none);
 }
 
+/* What does not load leaves what was loaded before as it was. */
+static void the_old_policy_stays(void **state)
+{
+	static const char *const wrong[] = {"format: policy/1\nallow: [{name: a}, {name: a}]\n",
+					    "format: policy/1\nalow: []\n", "{", ""};
+	struct pol_policy *p = polfix_policy(POLFIX_OPEN), *old = p;
+	struct pol_fleet *f = polfix_facts(polfix_time("2026-03-04T12:00:00Z"), NULL, NULL);
+	struct pol_fleet *old_f = f;
+	uint8_t digest[XO_SHA256_BYTES];
+
+	(void)state;
+	memcpy(digest, pol_policy_digest(p), sizeof(digest));
+	for (size_t i = 0; i < XO_ARRAY_SIZE(wrong); i++) {
+		const struct pol_text text = {.name = "w",
+					      .text = SPAN(wrong[i], strlen(wrong[i]))};
+		_cleanup_pol_errors_ struct pol_errors errors = {0};
+
+		assert_int_equal(pol_policy_load(&text, 1, &p, &errors), -XO_EMALFORMED);
+		assert_int_equal(pol_fleet_load(&text, 1, 1772625600, &f, &errors), -XO_EMALFORMED);
+		assert_ptr_equal(p, old);
+		assert_ptr_equal(f, old_f);
+		assert_memory_equal(digest, pol_policy_digest(p), sizeof(digest));
+	}
+	pol_policy_free(p);
+	pol_fleet_free(f);
+}
+
 static void facts_lie_and_all_lies_are_named(void **state)
 {
 	static const char json[] =
@@ -214,17 +241,25 @@ static void facts_that_contradict_are_named_with_the_rest(void **state)
 {
 	static const char json[] =
 		"{\"format\":\"facts/1\",\"at\":\"2026-03-04T12:00:00Z\",\"vms\":[" VM("v", "") "," VM("v", ",\"guard\":7") "," VM(
-			"w", "") "," VM("w", "") "," VM("x",
-							",\"patches\":[" ON_VM("active") "," ON_VM("reverted") "," ON_VM(
-								"applying") "]") "],\"patches\":"
-										 "[" PATCH("a",
-											   ",\"requ"
-											   "ires\":"
-											   "[\"b\""
-											   "]") "," PATCH("b",
-													  ",\"requires\":[\"c\"]") "," PATCH("c",
-																	     ",\"requires\":[\"b\"]") "," PATCH("d",
-																						",\"requires\":[\"d\",\"a\"]") "]}";
+			"w",
+			"") "," VM("w",
+				   "") "," VM("x",
+					      ",\"patches\":[" ON_VM("active") "," ON_VM("reverted") "," ON_VM(
+						      "applying") "]") "],\"patches\":"
+								       "[" PATCH(
+									       "a",
+									       ",\"requ"
+									       "ires\":"
+									       "[\"b\""
+									       "]") "," PATCH("b",
+											      ",\"r"
+											      "equi"
+											      "res"
+											      "\":["
+											      "\"c"
+											      "\"]") "," PATCH("c",
+													       ",\"requires\":[\"b\"]") "," PATCH("d",
+																		  ",\"requires\":[\"d\",\"a\"]") "]}";
 	static const char *const expected[] = {
 		"vms[1].guard must be true or false", "VM 'w' is there twice",
 		"VM 'x': patch 'a' is active twice",  "patches need each other: b, c, b",
@@ -312,6 +347,7 @@ int main(void)
 		cmocka_unit_test(many_values_are_refused),
 		cmocka_unit_test(digests_say_the_same_in_any_order),
 		cmocka_unit_test(files_make_one_policy_in_any_order),
+		cmocka_unit_test(the_old_policy_stays),
 		cmocka_unit_test(facts_lie_and_all_lies_are_named),
 		cmocka_unit_test(facts_that_contradict_are_named_with_the_rest),
 		cmocka_unit_test(facts_that_are_too_much_are_not_even_parsed),
