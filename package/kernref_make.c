@@ -13,6 +13,9 @@
 #define RETURN_SUFFIX "return_thunk"
 #define MAX_FIELDS    (1u << 20)
 
+#define TRACER_CALL_BYTES 5
+#define MAX_TRACER_CALLS  4
+
 struct maker {
 	struct kernref *r;
 	const struct kfile *k;
@@ -111,11 +114,29 @@ static int by_place(const void *a, const void *b)
 	return (x->ref > y->ref) - (x->ref < y->ref);
 }
 
+/* Where ftrace's own code calls the tracer, which is in no list. */
+static void add_tracer_calls(struct maker *m)
+{
+	static const char *const names[] = {"ftrace_call", "ftrace_regs_call", "ftrace_graph_call"};
+
+	for (size_t i = 0; i < XO_ARRAY_SIZE(names); i++) {
+		uint64_t at = symbol(m, names[i]);
+		const uint8_t *code = at ? kernref_want(m->r, at, TRACER_CALL_BYTES) : NULL;
+
+		if (code && (code[0] == 0xe8 || code[0] == 0xe9))
+			m->r->site[m->r->nr_sites++] =
+				(struct ksite){.addr = at,
+					       .len_bytes = TRACER_CALL_BYTES,
+					       .kind = KSITE_FTRACE,
+					       .ref = KERNREF_TRACER_CALL};
+	}
+}
+
 static int take_sites(struct maker *m, const struct ksites *all)
 {
 	struct kernref *r = m->r;
 
-	r->site = calloc(all->nr + 1, sizeof(*r->site));
+	r->site = calloc(all->nr + MAX_TRACER_CALLS, sizeof(*r->site));
 	r->reloc = calloc(all->nr + 1, sizeof(*r->reloc));
 	if (!r->site || !r->reloc)
 		return no_memory(m);
@@ -129,7 +150,9 @@ static int take_sites(struct maker *m, const struct ksites *all)
 		else
 			r->site[r->nr_sites++] = *s;
 	}
-	qsort(r->site, r->nr_sites, sizeof(*r->site), by_place);
+	add_tracer_calls(m);
+	if (r->nr_sites)
+		qsort(r->site, r->nr_sites, sizeof(*r->site), by_place);
 	return 0;
 }
 

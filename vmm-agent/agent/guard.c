@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The guard's process: its loop, its beginning and its end. docs/guard.md. */
 #include "vmm-agent/agent/guard.h"
+#include "vmm-agent/agent/appraise.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -291,6 +292,7 @@ static void guard_free(struct guard *g)
 {
 	session_close(&g->s);
 	guard_digest_free(g->digest);
+	appraiser_free(g->appraiser);
 	xo_close_ptr(&g->fds.uffd);
 	xo_close_ptr(&g->fds.golden);
 	free(g->area);

@@ -62,6 +62,7 @@ struct guard {
 	struct control *control;
 	struct mon_guard_fds fds;
 	struct guard_digest *digest; /* of the golden copies */
+	struct appraiser *appraiser; /* once somebody has asked for evidence */
 	struct lens_area *area;	     /* what is protected */
 	size_t nr_areas;
 	bool follow_all; /* following them failed half-way: some may not be protected */
@@ -69,8 +70,10 @@ struct guard {
 	size_t nr_known;
 	struct guard_regs regs;
 	struct gate *gate; /* NULL: modules are not gated */
+	bool tables_new;   /* what is remembered of tables is not yet known to the next guard */
 	bool tables_again; /* a change among modules is being looked at twice */
 	int failed_look;   /* code of a check that failed, until one does not */
+	int looks_failed;  /* in a row, since lists changed */
 	bool stop;
 	const char *end_reason;	 /* of an end that nobody asked for */
 	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */
@@ -180,6 +183,11 @@ int guard_pump(void *arg, struct xerr *err) XO_MUST_CHECK;
 /** guard_say_on - event: armed. @again: after a reset */
 void guard_say_on(struct guard *g, bool again);
 
+/* guard_attest.c */
+
+/** guard_attest - as op_attest, with what the guard knows. The journal is loaded */
+int guard_attest(struct guard *g, const char *nonce, json_t **ret, struct xerr *err) XO_MUST_CHECK;
+
 /* the others */
 
 /** guard_may_judge - a guard begins to judge; false if those before died of what it is about to */
@@ -200,6 +208,12 @@ int guard_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;
  *  @module: one that has just rung: its pages are expected; or NULL */
 int guard_check_tables(struct guard *g, const struct lens_module *module,
 		       struct xerr *err) XO_MUST_CHECK;
+
+/** guard_pin_tables - remember the shared page tables as they are now */
+int guard_pin_tables(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_recall_tables - compare with what the guard before remembered */
+int guard_recall_tables(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_is_fatal - whether the guard cannot go on after this code */
 bool guard_is_fatal(int rc);
