@@ -117,6 +117,13 @@ struct att_statement {
 	struct att_appraisal appraisal;	   /* of ATT_APPRAISAL */
 };
 
+/** att_statement_write - append @s as text, for somebody else to record. Return: 0, -XO_EMALFORMED,
+ *  -XO_ELIMIT, -ENOMEM */
+int att_statement_write(struct xbuf *out, const struct att_statement *s) XO_MUST_CHECK;
+
+/** att_statement_read - from such text. Return: 0, -XO_ESTATEMENT */
+int att_statement_read(struct att_statement *ret, struct span text, struct xerr *err) XO_MUST_CHECK;
+
 /** att_act_name - "apply", "guard-on", ... */
 const char *att_act_name(enum att_act a);
 

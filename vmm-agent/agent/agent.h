@@ -33,6 +33,7 @@ struct agent_opts {
 	void *progress_arg;
 };
 
+#define AGENT_MAX_FROM	 16
 #define AGENT_STATE_DIR	 "/var/lib/exopatch"
 #define AGENT_TRUST_DIR	 "/etc/exopatch/trust"
 #define AGENT_TIMEOUT_NS UINT64_C(30000000000)
@@ -63,6 +64,20 @@ int agent_status(const struct agent_opts *o, json_t **ret, struct refusal *why,
 /** agent_recover - finish what a dead process left */
 int agent_recover(const struct agent_opts *o, json_t **ret, struct refusal *why,
 		  struct xerr *err) XO_MUST_CHECK;
+
+/** struct agent_attest_opts - borrowed for the call */
+struct agent_attest_opts {
+	struct agent_opts agent;
+	const char *nonce; /* the asker's, hex */
+	const char *out;   /* directory of the evidence; must not exist */
+	uint64_t since;	   /* tree size of a checkpoint that the asker has remembered, or 0 */
+	size_t nr_from;
+	const char *from[AGENT_MAX_FROM]; /* the vendor's packages; none: those known already */
+};
+
+/** agent_attest - appraise what runs in the guest, record that, write evidence of it */
+int agent_attest(const struct agent_attest_opts *o, json_t **ret, struct refusal *why,
+		 struct xerr *err) XO_MUST_CHECK;
 
 /* ---- the guard: docs/guard.md ---- */
 

@@ -267,7 +267,7 @@ static int parse_request(const struct msg *m, struct control_request *ret)
 	json_int_t timeout_ns = 0;
 	int home = 0;
 
-	if (r.op < CONTROL_INSPECT || r.op > CONTROL_GUARD_STOP)
+	if (r.op < CONTROL_INSPECT || r.op > CONTROL_ATTEST)
 		return -XO_EPROTO;
 	r.strings =
 		json_loadb((const char *)m->body, m->head.len_bytes, JSON_REJECT_DUPLICATES, NULL);
@@ -279,7 +279,8 @@ static int parse_request(const struct msg *m, struct control_request *ret)
 		json_decref(r.strings);
 		return -XO_EPROTO;
 	}
-	if ((r.op == CONTROL_APPLY || r.op == CONTROL_REVERT) && !argument) {
+	if ((r.op == CONTROL_APPLY || r.op == CONTROL_REVERT || r.op == CONTROL_ATTEST) &&
+	    !argument) {
 		json_decref(r.strings);
 		return -XO_EPROTO;
 	}

@@ -21,6 +21,7 @@ enum control_op {
 	CONTROL_RECOVER,
 	CONTROL_GUARD_STATUS,
 	CONTROL_GUARD_STOP,
+	CONTROL_ATTEST, /* the nonce, in hex */
 };
 
 /** struct control_request - received by the guard */

@@ -182,7 +182,7 @@ static int look_at_loaded(struct guard *g, const struct lens_module *m, struct x
 
 	if (m->state != LENS_MODULE_LIVE)
 		return 0; /* it will ring, or it goes */
-	rc = gate_judge(g, m, MODREF_LIVE, &v, err);
+	rc = gate_judge(&g->s, g->gate->list, m, MODREF_LIVE, &v, err);
 	if (rc)
 		return rc;
 	know(g->gate, m);
@@ -359,7 +359,7 @@ static int judge_ring(struct guard *g, const struct mon_write_event *e, struct l
 	if (!rc)
 		rc = guard_check_tables(g, m, &found);
 	if (!rc)
-		rc = gate_judge(g, m, MODREF_LOADING, v, &found);
+		rc = gate_judge(&g->s, g->gate->list, m, MODREF_LOADING, v, &found);
 	return rc ? xerr_set(err, rc, "%s", found.text) : 0;
 }
 
@@ -443,7 +443,7 @@ static int look_at_known(struct guard *g, const struct lens_module *m, struct xe
 	if (m->state != LENS_MODULE_LIVE)
 		return 0;
 	/* One that rang at a guard that died is what the list says it is. */
-	rc = gate_judge(g, m, MODREF_LIVE, &v, err);
+	rc = gate_judge(&g->s, g->gate->list, m, MODREF_LIVE, &v, err);
 	if (rc)
 		return rc;
 	know(g->gate, m);

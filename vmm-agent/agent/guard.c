@@ -129,6 +129,8 @@ static int turn(struct guard *g, int vm_fd, struct xerr *err)
 		rc = 0;
 	}
 	guard_lifted(g);
+	if (g->state != GUARD_ARMED)
+		g->late.checked_ns = 0;
 	tend_supervisor(g);
 	events_tick(g->events);
 	if (!rc && xo_now_ns() >= g->keep_due_ns) {

@@ -27,6 +27,9 @@
 #define GUARD_LIBVIRT_NS     UINT64_C(50000000)	  /* an event may take that long through libvirt */
 #define GUARD_MODULES_NS     UINT64_C(450000000) /* memory of modules: their last steps take time */
 
+#define GUARD_LATE_NS	  UINT64_C(250000000)	/* who does not look for so long says it, ... */
+#define GUARD_LATE_SAY_NS UINT64_C(10000000000) /* ... and again not before */
+
 #define GUARD_NO_WRITES UINT64_MAX /* the guest is not stopped, or it is not known how many */
 
 /** struct guard_known - what an audit found, since when each one did, and whether it was said */
@@ -41,6 +44,12 @@ enum guard_state {
 	GUARD_ARMED,
 	GUARD_WAITING, /* the guest has no kernel that is up */
 	GUARD_LIFTED,  /* QEMU rewrites the memory of the guest that it has stopped */
+};
+
+/** struct guard_late - looks that came too late, since that was said */
+struct guard_late {
+	uint64_t checked_ns, said_ns, worst_ns, longest_ns; /* the last of all times */
+	unsigned int times;
 };
 
 struct guard {
@@ -77,6 +86,7 @@ struct guard {
 	uint64_t stats_due_ns, writes_at_stop;
 	uint64_t keep_due_ns;
 	uint64_t look_due_ns, connect_due_ns, ask_due_ns, waited_ns;
+	struct guard_late late;
 	struct guard_count count;
 };
 
@@ -197,6 +207,9 @@ int guard_serve(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_note - have an event recorded, if it is one of those (notes.h) */
 void guard_note(struct guard *g, const char *kind, const char *verdict, const json_t *details);
+
+/** guard_unrecorded_json - how much waits to be recorded, and why. NULL when out of memory */
+json_t *guard_unrecorded_json(struct guard *g);
 
 /** guard_emit - make an event (events_emit), and note it */
 void guard_emit(struct guard *g, const char *kind, const char *verdict, json_t *details);

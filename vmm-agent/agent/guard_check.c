@@ -165,26 +165,6 @@ int guard_check_tables(struct guard *g, const struct lens_module *module, struct
 	return lens_tables_pin(g->s.lens, err);
 }
 
-/* The homes of the patches that the journal knows: where they may be executed. */
-static struct lens_approved *homes(const struct session *s, size_t *ret_nr)
-{
-	struct lens_approved *a = calloc(s->nr_rows + 1, sizeof(*a));
-
-	*ret_nr = 0;
-	for (size_t i = 0; a && i < s->nr_rows; i++) {
-		const struct jrow *r = &s->row[i];
-		uint64_t start = r->home.v & ~XO_PAGE_MASK;
-
-		if (session_row_here(s, r) && r->home_bytes)
-			a[(*ret_nr)++] = (struct lens_approved){
-				.gva = {start},
-				.len_bytes = xo_align_up(r->home.v + r->home_bytes - start,
-							 XO_PAGE_SIZE),
-			};
-	}
-	return a;
-}
-
 static int audit(struct guard *g, struct xerr *err)
 {
 	_cleanup_free_ struct lens_approved *home = NULL;
@@ -197,7 +177,7 @@ static int audit(struct guard *g, struct xerr *err)
 		rc = session_journal(&g->s, err);
 	if (rc)
 		return rc;
-	home = homes(&g->s, &nr_homes);
+	home = session_homes(&g->s, &nr_homes);
 	if (!home)
 		return xerr_set(err, ENOMEM, "out of memory");
 	rc = lens_audit(g->s.lens, home, nr_homes, f, &nr, &stats, err);
@@ -241,12 +221,39 @@ static void look_failed(struct guard *g, int rc, const struct xerr *why)
 	g->failed_look = rc;
 }
 
+/* Without a processor, or while it does something long, a guard sees nothing of what it only looks
+ * at. That is not its fault, but must not go unsaid. */
+static void say_if_late(struct guard *g, uint64_t now)
+{
+	struct guard_late *l = &g->late;
+	uint64_t gap_ns = l->checked_ns ? now - l->checked_ns : 0;
+
+	l->checked_ns = now;
+	if (gap_ns > l->longest_ns)
+		l->longest_ns = gap_ns;
+	if (gap_ns >= GUARD_LATE_NS) {
+		l->times++;
+		if (gap_ns > l->worst_ns)
+			l->worst_ns = gap_ns;
+	}
+	if (!l->times || (l->said_ns && now - l->said_ns < GUARD_LATE_SAY_NS))
+		return;
+	guard_emit(g, "looked-late", NULL,
+		   json_pack("{s:s,s:i,s:f}", "reason",
+			     "registers and page tables were not looked at for a while: the host "
+			     "is busy",
+			     "times", (int)l->times, "longest_ms", (double)l->worst_ns / 1e6));
+	l->said_ns = now;
+	l->worst_ns = l->times = 0;
+}
+
 int guard_check(struct guard *g, struct xerr *err)
 {
 	uint64_t now = xo_now_ns();
 	struct xerr why = {0};
 	int rc = 0;
 
+	say_if_late(g, now);
 	if (now >= g->tables_due_ns) {
 		rc = guard_check_tables(g, NULL, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;

@@ -69,3 +69,17 @@ void guard_note(struct guard *g, const char *kind, const char *verdict, const js
 	n.boot_token = g->s.kernel.boot_token;
 	notes_put(&g->kept->notes, &n);
 }
+
+json_t *guard_unrecorded_json(struct guard *g)
+{
+	const struct notes *n = &g->kept->notes;
+	uint64_t noted = notes_nr(n) - __atomic_load_n(&n->taken, __ATOMIC_ACQUIRE), queued = 0;
+	struct xerr err = {0};
+	char failed[sizeof(n->failed)];
+
+	if (g->s.journal)
+		(void)!journal_queue_length(g->s.journal, &queued, &err);
+	snprintf(failed, sizeof(failed), "%.255s", n->failed);
+	return json_pack("{s:I,s:s*}", "waiting", (json_int_t)(noted + queued), "error",
+			 failed[0] ? failed : NULL);
+}

@@ -159,6 +159,12 @@ static int follow_modules(struct guard *g, struct gpa gpa, struct xerr *err)
 	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
 }
 
+/* A vCPU that does not stop just now, or somebody who debugs QEMU: both pass. */
+static bool cannot_hold(int rc)
+{
+	return rc == -XO_EHOLD || rc == -XO_EDEBUGGER || rc == -XO_EPRIVILEGE;
+}
+
 int guard_handle_write(struct guard *g, struct xerr *err)
 {
 	_cleanup_free_ struct mon_write_event *e = malloc(sizeof(*e));
@@ -172,9 +178,9 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 	if (!e)
 		return xerr_set(err, ENOMEM, "out of memory");
 	rc = mon_guard_next(g->s.mon, 0, e, err);
-	if (rc == -XO_EHOLD) /* the writer waits on, and the monitor tries again */
+	if (cannot_hold(rc)) /* the writer waits on, and the monitor tries again */
 		guard_emit(g, "hold-failed", NULL, json_pack("{s:s}", "reason", err->text));
-	if (rc == -XO_ETIMEOUT || rc == -XO_EHOLD) {
+	if (rc == -XO_ETIMEOUT || cannot_hold(rc)) {
 		*err = (struct xerr){0};
 		return 0;
 	}

@@ -4,7 +4,17 @@
 #include <errno.h>
 #include <string.h>
 
+#include "vmm-agent/agent/appraise.h"
 #include "vmm-agent/agent/record.h"
+
+static int attest_once(struct session *s, const char *nonce, json_t **ret, struct xerr *err)
+{
+	struct appraiser *a = NULL;
+	int rc = op_attest(s, &a, NULL, nonce, ret, err);
+
+	appraiser_free(a);
+	return rc;
+}
 
 int op_dispatch(struct session *s, enum control_op op, const char *argument, json_t **ret,
 		struct refusal *why, struct xerr *err)
@@ -20,6 +30,8 @@ int op_dispatch(struct session *s, enum control_op op, const char *argument, jso
 		return op_status(s, ret, err);
 	case CONTROL_RECOVER:
 		return op_recover(s, ret, why, err);
+	case CONTROL_ATTEST:
+		return attest_once(s, argument, ret, err);
 	case CONTROL_GUARD_STATUS:
 	case CONTROL_GUARD_STOP:
 		break;

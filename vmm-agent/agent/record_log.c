@@ -2,6 +2,7 @@
 /* From the journal into the recorder's log: docs/attest.md. */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "attest/statement.h"
@@ -27,6 +28,7 @@ static int open_log(const struct agent_opts *o, struct att_recorder **ret, struc
 	if (!r.dir) {
 		if (asprintf(&made, "%s/attest", state_dir(o)) < 0)
 			return xerr_set(err, ENOMEM, "out of memory");
+		(void)mkdir(state_dir(o), 0700);
 		r.dir = made;
 	}
 	for (;;) {
@@ -36,7 +38,7 @@ static int open_log(const struct agent_opts *o, struct att_recorder **ret, struc
 		if (!rc)
 			return 0;
 		if (rc != -XO_ELOCKED || xo_now_ns() + WAIT_NS > deadline)
-			return xerr_set(err, rc, "%s: %s", r.dir,
+			return xerr_set(err, rc, "recorder: %s",
 					failed.code ? failed.text : xo_code_text(rc));
 		xo_sleep_ns(WAIT_NS);
 	}

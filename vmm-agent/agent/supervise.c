@@ -16,6 +16,7 @@
 #include "base/util.h"
 #include "vmm-agent/agent/control.h"
 #include "vmm-agent/agent/link.h"
+#include "vmm-agent/agent/prompt.h"
 #include "vmm-agent/agent/record_guard.h"
 #include "vmm-agent/monitor/guard.h"
 #include "vmm-agent/target/proc.h"
@@ -366,6 +367,7 @@ int supervise(const struct agent_guard_opts *o, guard_fn guard, struct refusal *
 	};
 	int sock = link_inherited(), rc;
 
+	prompt_ask(); /* a guard that waits for a processor sees nothing */
 	for (size_t i = 0; i < LINK_NR; i++)
 		s.held.fd[i] = -1;
 	rc = sock >= 0 ? take_over(&s, sock) : make_kept(&s.held, err);

@@ -266,6 +266,8 @@ static error_t parse_one(int key, char *arg, struct argp_state *st)
 	case ARGP_KEY_INIT:
 		if (p->cmd->guards)
 			st->child_inputs[0] = &p->args->guard;
+		if (p->cmd->attests)
+			st->child_inputs[0] = &p->args->attest;
 		break;
 	case ARGP_KEY_END:
 		check_complete(st, p);
@@ -278,7 +280,8 @@ static error_t parse_one(int key, char *arg, struct argp_state *st)
 
 void cli_parse(const struct cli_command *cmd, int argc, char **argv, struct cli_args *ret)
 {
-	const struct argp_child children[] = {{&guard_argp, 0, "Guarding:", 0}, {0}};
+	const struct argp_child guarding[] = {{&guard_argp, 0, "Guarding:", 0}, {0}};
+	const struct argp_child attesting[] = {{&cli_attest_argp, 0, "Attesting:", 0}, {0}};
 	struct argp argp = {.options = options, .parser = parse_one};
 	struct parse p = {.cmd = cmd, .args = ret};
 	char name[64];
@@ -287,7 +290,7 @@ void cli_parse(const struct cli_command *cmd, int argc, char **argv, struct cli_
 	ret->guard.events_limit_bytes = AGENT_EVENTS_LIMIT_BYTES;
 	argp_err_exit_status = CLI_USAGE;
 	argp.args_doc = cmd->optional ? "[status|stop]" : cmd->operand;
-	argp.children = cmd->guards ? children : NULL;
+	argp.children = cmd->guards ? guarding : cmd->attests ? attesting : NULL;
 	argp.doc = cmd->summary;
 	snprintf(name, sizeof(name), "exopatch %s", cmd->name);
 	argv[0] = name;

@@ -111,6 +111,10 @@ int lens_guard_prepare(struct lens *l, struct xerr *err) XO_MUST_CHECK;
 int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
 	       size_t len_bytes, struct lens_judgement *ret, struct xerr *err) XO_MUST_CHECK;
 
+/** lens_explain - as lens_judge, of what has stood there for a while: nothing is learnt from it */
+int lens_explain(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
+		 size_t len_bytes, struct lens_judgement *ret, struct xerr *err) XO_MUST_CHECK;
+
 /** struct lens_probe - a kprobe that stands, and what stood there before */
 struct lens_probe {
 	struct gva addr;

@@ -104,8 +104,9 @@ int lens_guard_prepare(struct lens *l, struct xerr *err)
 	return order(l, WIRE_GUARD, err);
 }
 
-int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
-	       size_t len_bytes, struct lens_judgement *ret, struct xerr *err)
+static int ask_verdict(struct lens *l, uint32_t op, struct gpa gpa, const uint8_t *before,
+		       const uint8_t *after, size_t len_bytes, struct lens_judgement *ret,
+		       struct xerr *err)
 {
 	const struct wire_addr q = {.addr = gpa.v, .len_bytes = len_bytes};
 	uint8_t body[sizeof(q) + 2 * XO_PAGE_SIZE];
@@ -118,7 +119,7 @@ int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint
 	memcpy(body, &q, sizeof(q));
 	memcpy(body + sizeof(q), before, len_bytes);
 	memcpy(body + sizeof(q) + len_bytes, after, len_bytes);
-	rc = lclient_ask(l, WIRE_JUDGE, body, sizeof(q) + 2 * len_bytes, &m, err);
+	rc = lclient_ask(l, op, body, sizeof(q) + 2 * len_bytes, &m, err);
 	if (rc)
 		return rc;
 	if (m.head.len_bytes != sizeof(w))
@@ -170,6 +171,18 @@ int lens_probes_set(struct lens *l, const struct lens_probe *p, size_t nr, struc
 		return xerr_set(err, XO_ELIMIT, "lens: more than %d probes", LENS_MAX_PROBES);
 	rc = lclient_ask(l, WIRE_PROBES_SET, p, nr * sizeof(*p), &m, err);
 	return !rc && m.head.len_bytes ? lclient_broken(l, err) : rc;
+}
+
+int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
+	       size_t len_bytes, struct lens_judgement *ret, struct xerr *err)
+{
+	return ask_verdict(l, WIRE_JUDGE, gpa, before, after, len_bytes, ret, err);
+}
+
+int lens_explain(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
+		 size_t len_bytes, struct lens_judgement *ret, struct xerr *err)
+{
+	return ask_verdict(l, WIRE_EXPLAIN, gpa, before, after, len_bytes, ret, err);
 }
 
 int lens_tables_pin(struct lens *l, struct xerr *err)

@@ -80,7 +80,8 @@ static int do_areas_were(struct gguard *g, struct span body, struct xerr *err)
 	return gareas_were(&g->judge.areas, a, nr, err);
 }
 
-static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
+static int do_judge(struct gguard *g, struct span body, bool explains, struct xbuf *reply,
+		    struct xerr *err)
 {
 	struct wire_judgement w = {0};
 	struct lens_judgement v;
@@ -92,6 +93,7 @@ static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, stru
 		return bad(err, "judge: wrong length");
 	if (!g->prepared)
 		return xerr_set(err, XO_ENOKERNEL, "lens: the guard's lists were not read yet");
+	g->judge.explains = explains;
 	rc = gjudge(&g->judge, (struct gpa){q.addr}, body.p + sizeof(q),
 		    body.p + sizeof(q) + q.len_bytes, q.len_bytes, &v, err);
 	if (rc)
@@ -190,7 +192,8 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 	case WIRE_GUARD:
 		return body.len_bytes ? bad(err, "guard: wrong length") : prepare(g, k, err);
 	case WIRE_JUDGE:
-		return do_judge(g, body, reply, err);
+	case WIRE_EXPLAIN:
+		return do_judge(g, body, op == WIRE_EXPLAIN, reply, err);
 	case WIRE_TABLES_PIN:
 		return do_pin(g, k, body, err);
 	case WIRE_TABLES_CHECK:

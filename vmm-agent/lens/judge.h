@@ -27,6 +27,7 @@ struct gjudge {
 	struct gmodules modules; /* as of the request that needed them last */
 	struct gmoved moved;
 	struct gmodtexts texts;
+	bool explains;	   /* what is before is the vendor's, and nothing is learnt */
 	bool knows_probes; /* from its own looking on, or from the lens before */
 	size_t nr_probes;
 	struct lens_probe *probe; /* those that stand */

@@ -260,6 +260,10 @@ static bool recall(struct gwrite *w, uint64_t addr, const struct gprobe *p, stru
 	gwrite_undo_probes(w->j, addr + 1, s->before + 1, GPROBE_BYTES - 1);
 	gwrite_undo_probes(w->j, addr + 1, s->after + 1, GPROBE_BYTES - 1);
 	s->kept = probe_at(w->j, addr);
+	if (w->j->explains) {
+		memcpy(s->was, s->before, sizeof(s->was));
+		return s->kept || p;
+	}
 	if (s->kept && !stands(s->kept, s->before)) {
 		forget(w->j, s->kept); /* policy did not let it be put */
 		s->kept = NULL;
@@ -274,8 +278,8 @@ static bool recall(struct gwrite *w, uint64_t addr, const struct gprobe *p, stru
 /* Only if all five bytes are the probe's, and where it leads is right. */
 static bool may_jump(const struct gwrite *w, const struct gprobe *p, const struct standing *s)
 {
-	return p && p->slot && s->kept && !meets_site(w, p->addr, GPROBE_BYTES) &&
-	       gwrite_is_detour(w, p, s->was);
+	return p && p->slot && (s->kept || w->j->explains) &&
+	       !meets_site(w, p->addr, GPROBE_BYTES) && gwrite_is_detour(w, p, s->was);
 }
 
 /* Off the table it may only go back to what it was; a breakpoint is on the way there. */
@@ -321,6 +325,8 @@ static enum gform_fit fit_probe(struct gwrite *w, uint64_t addr, size_t off, con
 	fit = gforms_fit(&w->forms, s.before, s.after, ret_len);
 	if (fit == GFORM_NONE || off >= *ret_len)
 		return GFORM_NONE;
+	if (w->j->explains)
+		return may_stand(w, addr) ? fit : GFORM_NONE;
 	if (s.kept && s.after[0] == s.was[0] && !memcmp(s.after, s.was, len))
 		forget(w->j, s.kept);
 	else if (s.kept)

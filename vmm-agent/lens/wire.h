@@ -35,6 +35,7 @@ enum wire_op {
 	WIRE_AUDIT,	   /* lens_approved[] -> lens_audit_stats, lens_finding[] */
 	WIRE_MODULES,	   /* wire_modules -> wire_count, wire_module[] */
 	WIRE_BELL,	   /* nothing -> lens_bell */
+	WIRE_EXPLAIN,	   /* as WIRE_JUDGE */
 	WIRE_AREAS_WERE,   /* lens_area[] -> nothing */
 	WIRE_PROBES,	   /* nothing -> lens_probe[] */
 	WIRE_PROBES_SET,   /* lens_probe[] -> nothing */

@@ -52,7 +52,7 @@ struct hold {
 /**
  * hold_open - learn the threads of @pid, check that nobody traces them
  * @h: zeroed; hold_close it, on error too
- * Return: 0, -XO_EDEBUGGER, -XO_ETARGETGONE
+ * Return: 0; -XO_EDEBUGGER: @h is as good as with 0, once that one has gone; -XO_ETARGETGONE
  */
 int hold_open(struct hold *h, pid_t pid, const pid_t *tid, size_t nr,
 	      struct xerr *err) XO_MUST_CHECK;
