@@ -385,7 +385,7 @@ int gate_answer(struct guard *g, const struct mon_write_event *e, struct xerr *e
 	 */
 	keep = v.allowed || (g->opts->audit_only && m.addr.v && m.state == LENS_MODULE_COMING) ||
 	       guard_was_reset(g, true);
-	rc = mon_guard_verdict(g->s.mon, keep, &held_ns, err);
+	rc = guard_verdict(g, keep, &held_ns, err);
 	g->kept->judging = 0;
 	if (rc || g->reset_due)
 		return rc;

@@ -185,6 +185,11 @@ void guard_say_on(struct guard *g, bool again);
 /** guard_may_judge - a guard begins to judge; false if those before died of what it is about to */
 bool guard_may_judge(struct guard *g);
 
+/** guard_verdict - as mon_guard_verdict; that golden bytes could not be put back, for which QEMU
+ * was stopped, is an event. *@ret_held_ns stays as it is then */
+int guard_verdict(struct guard *g, bool keep, uint64_t *ret_held_ns,
+		  struct xerr *err) XO_MUST_CHECK;
+
 /** guard_handle_write - judge one write that is being held, and answer it */
 int guard_handle_write(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 

@@ -463,6 +463,7 @@ int guard_disarm(struct guard *g, struct xerr *err)
 		if (rc != -EINPROGRESS)
 			break;
 	}
+	mon_guard_thaw(&g->fds, g->s.vm->pid);
 	guard_forget(g);
 	return rc;
 }

@@ -165,6 +165,18 @@ static bool cannot_hold(int rc)
 	return rc == -XO_EHOLD || rc == -XO_EDEBUGGER || rc == -XO_EPRIVILEGE;
 }
 
+int guard_verdict(struct guard *g, bool keep, uint64_t *ret_held_ns, struct xerr *err)
+{
+	struct xerr why = {0};
+	int rc = mon_guard_verdict(g->s.mon, keep, ret_held_ns, &why);
+
+	if (rc != -XO_EREADBACK)
+		return rc ? xerr_set(err, rc, "%s", why.text) : 0;
+	guard_emit(g, "put-back-failed", "reported", json_pack("{s:s}", "reason", why.text));
+	g->react_due = !g->opts->audit_only;
+	return 0;
+}
+
 int guard_handle_write(struct guard *g, struct xerr *err)
 {
 	_cleanup_free_ struct mon_write_event *e = malloc(sizeof(*e));
@@ -187,14 +199,14 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 	if (rc)
 		return rc;
 	if (guard_was_reset(g, false))
-		return mon_guard_verdict(g->s.mon, true, NULL, err);
+		return guard_verdict(g, true, NULL, err);
 	if (gate_rings(g, e))
 		return gate_answer(g, e, err);
 	rc_judge = judge(g, e, &j, &legal, &reason, &failed);
 	if (rc_judge == -XO_EPEERDIED || rc_judge == -XO_ETIMEOUT)
 		return xerr_set(err, rc_judge, "%s", failed.text);
 	keep = legal || g->opts->audit_only || guard_was_reset(g, true);
-	rc = mon_guard_verdict(g->s.mon, keep, &held_ns, err);
+	rc = guard_verdict(g, keep, &held_ns, err);
 	g->kept->judging = 0;
 	if (rc || g->reset_due)
 		return rc;

@@ -38,6 +38,7 @@ struct kept_probes {
 struct guard_kept {
 	/* the supervisor's */
 	pid_t supervisor, guard;
+	pid_t owner;	      /* the supervisor that may start guards; negative: it is doing so */
 	uint32_t restarts;    /* guards that followed one that died */
 	uint32_t rapid;	      /* in a row, each of which lived but a short time */
 	uint32_t supervisors; /* supervisors that followed one that died */

@@ -54,9 +54,13 @@ int hold_open(struct hold *h, pid_t pid, const pid_t *tid, size_t nr, struct xer
 
 		if (knows(h, tid[i]))
 			continue;
+		*t = (struct thread){.tid = tid[i]};
+		(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid,
+			       (int)tid[i]);
+		t->where_fd = open(path, O_RDONLY | O_CLOEXEC);
 		(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/status", (int)pid,
 			       (int)tid[i]);
-		*t = (struct thread){.tid = tid[i], .status_fd = open(path, O_RDONLY | O_CLOEXEC)};
+		t->status_fd = open(path, O_RDONLY | O_CLOEXEC);
 		h->nr++;
 		if (t->status_fd < 0)
 			return xerr_set(err, XO_ETARGETGONE, "QEMU (pid %d): no thread %d: %s",
@@ -72,8 +76,10 @@ int hold_open(struct hold *h, pid_t pid, const pid_t *tid, size_t nr, struct xer
 
 void hold_close(struct hold *h)
 {
-	for (size_t i = 0; i < h->nr; i++)
+	for (size_t i = 0; i < h->nr; i++) {
 		xo_close_ptr(&h->thread[i].status_fd);
+		xo_close_ptr(&h->thread[i].where_fd);
+	}
 	h->nr = 0;
 }
 
@@ -158,6 +164,24 @@ int hold_regs(struct thread *t, struct user_regs_struct *ret)
 		return 0;
 	}
 	return ptrace(PTRACE_GETREGS, t->tid, NULL, ret) ? -1 : 0;
+}
+
+/* proc_pid_syscall(), fs/proc/base.c: "running", or in which system call it is blocked. */
+bool hold_sleeps(const struct thread *t)
+{
+	char first;
+
+	return t->where_fd >= 0 && pread(t->where_fd, &first, 1, 0) == 1 && first != 'r';
+}
+
+/* Not one that waits inside the kernel for a page, or stands in the middle of another visit. */
+struct thread *hold_any(struct hold *h)
+{
+	for (size_t i = 0; i < h->nr; i++)
+		if (h->thread[i].state == THREAD_HELD && h->thread[i].stub != STUB_RUNS &&
+		    !h->thread[i].injected)
+			return &h->thread[i];
+	return NULL;
 }
 
 int hold_resume(struct thread *t, enum __ptrace_request how)
