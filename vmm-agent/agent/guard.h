@@ -155,6 +155,13 @@ void guard_lifted(struct guard *g);
  *  or, if that is another kernel or another boot of it, disarm */
 int guard_readopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/* guard_restore.c */
+
+/** guard_follow_rows - after a snapshot was loaded, without a monitor that guards: the golden
+ * copies have in the places of the journal's records what the guest's memory has there; a patch
+ * that is not there any more is said */
+int guard_follow_rows(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
 /* guard_reset.c */
 
 /** guard_heed - what QEMU said meanwhile: reset, stop, resume, migration; and is it connected? */

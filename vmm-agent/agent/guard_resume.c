@@ -230,12 +230,15 @@ int guard_readopt(struct guard *g, struct xerr *err)
 		return rc;
 	if (why.nr || !is_same_kernel(g))
 		return guard_disarm(g, err);
-	rc = prepare(g, err);
+	rc = guard_follow_rows(g, err);
+	if (!rc)
+		rc = prepare(g, err);
 	if (!rc)
 		rc = start_monitor(g, err);
 	if (rc)
 		return rc;
 	g->state = GUARD_ARMED;
 	g->kept->lifted = false;
+	gate_restored(g);
 	return pin_again(g, &regs, false, err);
 }
