@@ -1,11 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/judge.h"
 
-static bool is_there(const struct applied *a)
-{
-	return a->state == APPLIED_ACTIVE || a->state == APPLIED_APPLYING;
-}
-
 /* The payload is on the VM: of this id it may do harm, of another id it is simply there. */
 static bool judge_present(const struct moment *m, const struct vm *vm, const struct class *c,
 			  const struct patch *p, struct findings *ret)
@@ -15,7 +10,7 @@ static bool judge_present(const struct moment *m, const struct vm *vm, const str
 		int64_t until;
 		bool bad;
 
-		if (!is_there(a) || a->payload != p->payload)
+		if (!applied_is_there(a) || a->payload != p->payload)
 			continue;
 		bad = a->id == p->id && a->state == APPLIED_ACTIVE &&
 		      (c->health.then & POL_THEN_REVERT) &&
@@ -39,7 +34,7 @@ static void judge_versions(const struct vm *vm, const struct patch *p, struct fi
 			continue;
 		if (a->serial > p->serial || a->security_epoch > p->security_epoch)
 			findings_add(ret, POL_BY_SERIAL, POL_NO_RULE, i);
-		else if (is_there(a))
+		else if (applied_is_there(a))
 			findings_add(ret, POL_BY_VERSION, POL_NO_RULE, i);
 	}
 }

@@ -60,6 +60,7 @@ struct cell {
 	uint32_t skips;	   /* POL_SKIP_*: expedited */
 	uint32_t baseline; /* month needed; 0: any */
 	uint16_t baseline_rule;
+	uint16_t allow; /* the first rule that allows it; POL_NO_RULE: none */
 	int64_t until;
 };
 

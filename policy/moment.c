@@ -214,19 +214,20 @@ static void judge_baseline(struct moment *m, const struct class *c, const struct
 }
 
 static void judge_choices(const struct moment *m, const struct class *c, size_t patch,
-			  struct findings *lasting)
+			  struct cell *cell, struct findings *lasting)
 {
 	const struct world *w = m->w;
-	bool allowed = false;
 
 	for (size_t i = 0; i < w->p->nr_denies; i++)
 		if (w->denies[i * w->nr_patches + patch] &&
 		    rule_covers(&w->p->denies[i].rule, &c->groups))
 			findings_add(lasting, POL_BY_DENY, (uint16_t)i, POL_NEVER);
-	for (size_t i = 0; i < w->p->nr_allows; i++)
-		allowed = allowed || (w->allows[i * w->nr_patches + patch] &&
-				      rule_covers(&w->p->allows[i].rule, &c->groups));
-	if (!allowed)
+	cell->allow = POL_NO_RULE;
+	for (size_t i = 0; cell->allow == POL_NO_RULE && i < w->p->nr_allows; i++)
+		if (w->allows[i * w->nr_patches + patch] &&
+		    rule_covers(&w->p->allows[i].rule, &c->groups))
+			cell->allow = (uint16_t)i;
+	if (cell->allow == POL_NO_RULE)
 		findings_add(lasting, POL_BY_ALLOW, POL_NO_RULE, POL_NEVER);
 	for (size_t i = 0; i < w->p->nr_eligibilities; i++)
 		if (w->unfit[i * w->nr_patches + patch] &&
@@ -271,7 +272,7 @@ static int build_cell(struct moment *m, const struct class *c, size_t patch, str
 
 	lasting.nr = waiting.nr = 0;
 	cell->until = POL_NEVER;
-	judge_choices(m, c, patch, &lasting);
+	judge_choices(m, c, patch, cell, &lasting);
 	judge_times(m, c, patch, cell, &waiting);
 	judge_baseline(m, c, &m->w->patch[patch], cell, &waiting);
 	rc = SELECT(m, c, deadlines, m->w->deadlines, patch, &cell->deadline, &cell->nr_deadlines);

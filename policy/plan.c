@@ -219,6 +219,7 @@ static int judge_pair(struct pol_plan *plan, struct limits *l, size_t vm, struct
 		v->when = judge_when(m, vm, v->patch, f, skips);
 		return 0;
 	}
+	v->rule = m->cell[plan->w->class_of[vm] * plan->w->nr_patches + v->patch].allow;
 	v->when = m->at;
 	watch = plan->w->class[plan->w->class_of[vm]].health.watch;
 	m->busy_until[vm] = m->at + (watch ? watch : 1);

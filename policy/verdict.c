@@ -61,7 +61,7 @@ const char *pol_kind_key(enum pol_kind k)
 /* The rules of each kind; they all begin with their struct rule. */
 static const struct {
 	size_t rules, nr, size;
-} kinds[POL_KINDS] = {
+} kinds[POL_KINDS + 1] = {
 #define OF(kind, type, member)                                                                     \
 	[kind] = {offsetof(struct pol_policy, member), offsetof(struct pol_policy, nr_##member),   \
 		  sizeof(struct type)}
@@ -76,6 +76,7 @@ static const struct {
 	OF(POL_BY_DEFERRAL, deferral, deferrals),
 	OF(POL_BY_MONTH, baseline, baselines),
 	OF(POL_BY_LIMIT, limit, limits),
+	OF(POL_BY_NOTHING, choice, allows),
 #undef OF
 };
 
@@ -83,7 +84,7 @@ static const struct rule *rule_of(const struct pol_policy *p, enum pol_kind kind
 {
 	const char *base;
 
-	if (kind >= POL_KINDS || !kinds[kind].size || rule == POL_NO_RULE)
+	if (!kinds[kind].size || rule == POL_NO_RULE)
 		return NULL;
 	memcpy(&base, (const char *)p + kinds[kind].rules, sizeof(base));
 	return (const struct rule *)(base + rule * kinds[kind].size);

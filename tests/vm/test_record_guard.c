@@ -18,6 +18,7 @@
 #include "tests/lib/attfix.h"
 #include "tests/lib/guardrun.h"
 #include "tests/lib/patching.h"
+#include "tests/lib/polfix.h"
 #include "tests/lib/reclog.h"
 
 #define ATTACK	   "/attacks/load text_vmap_alias; rmmod text_vmap_alias"
@@ -292,6 +293,36 @@ static void a_killed_guard(void **state)
 	assert_true(violations >= 4);
 }
 
+/* A patch that is taken out after a violation is not applied here again by a policy. */
+static void harm_is_remembered(void **state)
+{
+	_cleanup_exo_ struct exo inspected = {0}, applied = {0};
+	uint64_t from = reclog_size(log_dir), at;
+	const char *payload;
+	char policy[200];
+	FILE *f;
+
+	(void)state;
+	snprintf(policy, sizeof(policy), "%s/policy.yaml", patching_dir());
+	f = fopen(policy, "w");
+	assert_non_null(f);
+	assert_true(fputs(POLFIX_OPEN, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+	start(NULL);
+	assert_true(exo_done(g, "apply", package));
+	xo_sleep_ns(1000000000);
+	attack(1);
+	stop();
+	free(find(from, ATT_VIOLATION, &at));
+	assert_true(exo_done(g, "revert", "cmdline"));
+	assert_int_equal(EXO(&inspected, g, "inspect"), 0);
+	payload = exo_str(&inspected, "facts", "rolled_back", "0", NULL);
+	assert_int_equal(strlen(payload), 64);
+	assert_int_equal(EXO(&applied, g, "apply", package, "--policy", policy), 0);
+	assert_true(EXO_REFUSED(&applied, "policy"));
+	assert_non_null(strstr(exo_str(&applied, "reasons", "0", "detail", NULL), "rolled-back"));
+}
+
 static void audited_by_others(void **state)
 {
 	(void)state;
@@ -306,6 +337,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(a_slow_tpm_holds_nobody, drop),
 		cmocka_unit_test_teardown(a_killed_recorder, drop),
 		cmocka_unit_test_teardown(a_killed_guard, drop),
+		cmocka_unit_test_teardown(harm_is_remembered, drop),
 		cmocka_unit_test(audited_by_others),
 	};
 

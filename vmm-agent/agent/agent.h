@@ -88,7 +88,7 @@ struct agent_guard_opts {
 	struct agent_opts agent;
 	bool audit_only; /* report violations, put nothing back */
 	enum agent_on_violation on_violation;
-	bool forbid_kprobes, forbid_ftrace;
+	bool forbid_kprobes, forbid_ftrace, forbid_bpf;
 	bool deny_msrs;		     /* KVM: the guest cannot write the system-call MSRs */
 	const char *modules_path;    /* list of modules that may load; NULL: no gate */
 	const char *events_path;     /* NULL or "-": standard output */

@@ -27,6 +27,9 @@
 #define GUARD_LIBVIRT_NS     UINT64_C(50000000)	  /* an event may take that long through libvirt */
 #define GUARD_MODULES_NS     UINT64_C(450000000) /* memory of modules: their last steps take time */
 
+#define GUARD_LATE_NS	  UINT64_C(250000000)	/* who does not look for so long says it, ... */
+#define GUARD_LATE_SAY_NS UINT64_C(10000000000) /* ... and again not before */
+
 #define GUARD_NO_WRITES UINT64_MAX /* the guest is not stopped, or it is not known how many */
 
 /** struct guard_known - what an audit found, since when each one did, and whether it was said */
@@ -41,6 +44,12 @@ enum guard_state {
 	GUARD_ARMED,
 	GUARD_WAITING, /* the guest has no kernel that is up */
 	GUARD_LIFTED,  /* QEMU rewrites the memory of the guest that it has stopped */
+};
+
+/** struct guard_late - looks that came too late, since that was said */
+struct guard_late {
+	uint64_t checked_ns, said_ns, worst_ns, longest_ns; /* the last of all times */
+	unsigned int times;
 };
 
 struct guard {
@@ -61,8 +70,10 @@ struct guard {
 	size_t nr_known;
 	struct guard_regs regs;
 	struct gate *gate; /* NULL: modules are not gated */
+	bool tables_new;   /* what is remembered of tables is not yet known to the next guard */
 	bool tables_again; /* a change among modules is being looked at twice */
 	int failed_look;   /* code of a check that failed, until one does not */
+	int looks_failed;  /* in a row, since lists changed */
 	bool stop;
 	const char *end_reason;	 /* of an end that nobody asked for */
 	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */
@@ -78,6 +89,7 @@ struct guard {
 	uint64_t stats_due_ns, writes_at_stop;
 	uint64_t keep_due_ns;
 	uint64_t look_due_ns, connect_due_ns, ask_due_ns, waited_ns;
+	struct guard_late late;
 	struct guard_count count;
 };
 
@@ -119,6 +131,12 @@ struct kept_process guard_identify(pid_t pid);
  *  changes by and by */
 void guard_keep(struct guard *g);
 void guard_keep_regs(struct guard *g);
+
+/** guard_keep_probes - likewise what stands under kprobes. Return: 0, or what is fatal */
+int guard_keep_probes(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_tell_probes - to a lens that is new: before lens_guard_prepare */
+int guard_tell_probes(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /* guard_resume.c */
 
@@ -175,6 +193,11 @@ int guard_attest(struct guard *g, const char *nonce, json_t **ret, struct xerr *
 /** guard_may_judge - a guard begins to judge; false if those before died of what it is about to */
 bool guard_may_judge(struct guard *g);
 
+/** guard_verdict - as mon_guard_verdict; that golden bytes could not be put back, for which QEMU
+ * was stopped, is an event. *@ret_held_ns stays as it is then */
+int guard_verdict(struct guard *g, bool keep, uint64_t *ret_held_ns,
+		  struct xerr *err) XO_MUST_CHECK;
+
 /** guard_handle_write - judge one write that is being held, and answer it */
 int guard_handle_write(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
@@ -185,6 +208,12 @@ int guard_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;
  *  @module: one that has just rung: its pages are expected; or NULL */
 int guard_check_tables(struct guard *g, const struct lens_module *module,
 		       struct xerr *err) XO_MUST_CHECK;
+
+/** guard_pin_tables - remember the shared page tables as they are now */
+int guard_pin_tables(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_recall_tables - compare with what the guard before remembered */
+int guard_recall_tables(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_is_fatal - whether the guard cannot go on after this code */
 bool guard_is_fatal(int rc);

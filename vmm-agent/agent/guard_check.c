@@ -7,6 +7,8 @@
 #include "base/util.h"
 #include "vmm-agent/agent/guard.h"
 
+#define MAX_FAILED_LOOKS 5
+
 static const char *finding_name(const struct lens_finding *f)
 {
 	switch (f->kind) {
@@ -22,6 +24,12 @@ static const char *finding_name(const struct lens_finding *f)
 		return "descriptor";
 	case LENS_FOUND_REGISTER:
 		return "register";
+	case LENS_FOUND_TABLE:
+		return "page-table-unreadable";
+	case LENS_FOUND_MODULE:
+		return "module-changed";
+	case LENS_FOUND_INCOMPLETE:
+		return "audit-incomplete";
 	}
 	return "finding";
 }
@@ -33,8 +41,8 @@ static json_t *address(uint64_t v)
 
 static bool same(const struct lens_finding *a, const struct lens_finding *b)
 {
-	return a->kind == b->kind && a->gva.v == b->gva.v && a->is == b->is &&
-	       !strcmp(a->what, b->what);
+	return a->kind == b->kind && a->owner == b->owner && a->gva.v == b->gva.v &&
+	       a->is == b->is && !strcmp(a->what, b->what);
 }
 
 /* What the audit before saw too, or NULL. */
@@ -67,9 +75,22 @@ static bool is_approved(const struct guard *g, const struct lens_finding *f)
 		return !g->opts->forbid_kprobes;
 	case LENS_OWNER_FTRACE:
 		return !g->opts->forbid_ftrace;
+	case LENS_OWNER_BPF:
+	case LENS_OWNER_BPF_PACK:
+		return !g->opts->forbid_bpf;
 	default:
 		return true;
 	}
+}
+
+/* Code that the kernel makes while it runs: allowed, and never silent, since nobody can tell
+ * whether it is what it is said to be. */
+static void tell_approved(struct guard *g, const struct lens_finding *f)
+{
+	guard_emit(g, "runtime-code", "kept",
+		   json_pack("{s:s,s:s,s:o,s:o,s:I}", "reason", f->what, "owner",
+			     lens_owner_name(f->owner), "gva", address(f->gva.v), "gpa",
+			     address(f->gpa.v), "bytes", (json_int_t)f->len_bytes));
 }
 
 /* MODULES_VADDR to MODULES_END, with and without KASLR: Documentation/arch/x86/x86_64/mm.rst */
@@ -100,10 +121,12 @@ static void report_lasting(struct guard *g, const struct lens_finding *f, size_t
 		uint64_t wait_ns = is_in_modules(g, &f[i]) ? GUARD_MODULES_NS : 0;
 		struct guard_known *k = &now[kept];
 
-		if (is_approved(g, &f[i]))
-			continue;
 		*k = before ? *before : (struct guard_known){.finding = f[i], .since_ns = now_ns};
-		if (before && !k->said && now_ns - k->since_ns >= wait_ns) {
+		if (is_approved(g, &f[i])) {
+			if (!k->said)
+				tell_approved(g, &f[i]);
+			k->said = true;
+		} else if (before && !k->said && now_ns - k->since_ns >= wait_ns) {
 			k->said = true;
 			report(g, &f[i]);
 		}
@@ -115,17 +138,64 @@ static void report_lasting(struct guard *g, const struct lens_finding *f, size_t
 	g->nr_known = kept;
 }
 
+/* Not told to the next guard here: it may be that everybody is held. */
+int guard_pin_tables(struct guard *g, struct xerr *err)
+{
+	int rc = lens_tables_pin(g->s.lens, err);
+
+	g->tables_new |= !rc;
+	return rc;
+}
+
+static int keep_tables(struct guard *g, struct xerr *err)
+{
+	uint32_t other = !(g->kept->tables_current & 1);
+	struct kept_tables *to = &g->kept->tables[other];
+	int rc = lens_tables_get(g->s.lens, to->table, &to->nr, err);
+
+	if (rc)
+		return rc;
+	__atomic_store_n(&g->kept->tables_current, other, __ATOMIC_RELEASE);
+	g->tables_new = false;
+	return 0;
+}
+
+/* What changed between two guards is found by the next look, like all else. */
+int guard_recall_tables(struct guard *g, struct xerr *err)
+{
+	const struct kept_tables *k = &g->kept->tables[g->kept->tables_current & 1];
+
+	if (!k->nr || k->nr > LENS_MAX_TABLES)
+		return guard_pin_tables(g, err);
+	g->tables_due_ns = 0;
+	return lens_tables_set(g->s.lens, k->table, k->nr, err);
+}
+
+/* Of a module that is being loaded: wherever it says that its parts are, modules are only there. */
+static bool is_of(const struct guard *g, const struct lens_module *module,
+		  const struct lens_finding *f)
+{
+	return module && f->kind == LENS_FOUND_PTE && !f->was && is_module_area(g, f) &&
+	       gate_has_page(module, f->gva);
+}
+
+/* New and executable: it may be a module or a tracer, and the audit knows the owners. */
+static bool is_for_audit(const struct lens_finding *f)
+{
+	return !f->was && (f->kind == LENS_FOUND_PTE || f->kind == LENS_FOUND_WX);
+}
+
 /*
- * An entry that changed is an attack; one that is new and executable may be a module or a tracer,
- * and the audit, which knows the owners, is made at once to tell.
+ * An entry that changed is an attack; one that is new is told by the audit, which is made at once.
  * A module that is being loaded is told by its ring; it may come at any moment, so what has moved
- * among modules is looked at twice.
+ * among modules is looked at twice. What is of the one that rings is not remembered before it was
+ * judged: the next look finds it again, and if it was refused, it should be gone by then.
  */
 int guard_check_tables(struct guard *g, const struct lens_module *module, struct xerr *err)
 {
 	struct lens_finding f[LENS_MAX_FINDINGS];
 	uint64_t start = xo_now_ns();
-	size_t nr = 0;
+	size_t nr = 0, nr_of = 0;
 	int rc = lens_tables_check(g->s.lens, f, &nr, err);
 
 	g->count.table_checks++;
@@ -138,16 +208,14 @@ int guard_check_tables(struct guard *g, const struct lens_module *module, struct
 	}
 	g->tables_again = false;
 	for (size_t i = 0; i < nr; i++) {
-		/* Wherever it says that its parts are, modules are only there. */
-		if (module && f[i].kind == LENS_FOUND_PTE && is_module_area(g, &f[i]) &&
-		    gate_has_page(module, f[i].gva))
-			continue;
-		if (f[i].was || f[i].kind == LENS_FOUND_DESCRIPTOR)
-			report(g, &f[i]);
-		else
+		if (is_of(g, module, &f[i]))
+			nr_of++;
+		else if (is_for_audit(&f[i]))
 			g->audit_due_ns = 0;
+		else
+			report(g, &f[i]);
 	}
-	return lens_tables_pin(g->s.lens, err);
+	return nr_of == nr ? 0 : guard_pin_tables(g, err);
 }
 
 static int audit(struct guard *g, struct xerr *err)
@@ -195,15 +263,48 @@ bool guard_is_fatal(int rc)
 	return rc == -XO_EPEERDIED || rc == -XO_ETARGETGONE || rc == -ENOMEM;
 }
 
-/* A write that waits, or a vCPU that does not stop just now: the next round will do. Anything else
- * (lists that lead nowhere, tables without end) is said, once for as long as it lasts. */
+/*
+ * A write that waits, or a vCPU that does not stop just now: the next round will do. Lists of a
+ * busy guest change under the walk: they are walked again soon. Anything else, and what does not
+ * get better, is said, once for as long as it lasts.
+ */
 static void look_failed(struct guard *g, int rc, const struct xerr *why)
 {
 	if (rc == -EAGAIN || rc == -XO_EHOLD)
 		return;
+	if ((rc == -XO_ETASKLIST || rc == -XO_EMODLIST) && ++g->looks_failed < MAX_FAILED_LOOKS) {
+		g->audit_due_ns = xo_now_ns() + GUARD_SECOND_LOOK_NS;
+		return;
+	}
 	if (rc != g->failed_look)
 		guard_emit(g, "audit-failed", "reported", json_pack("{s:s}", "reason", why->text));
 	g->failed_look = rc;
+}
+
+/* Without a processor, or while it does something long, a guard sees nothing of what it only looks
+ * at. That is not its fault, but must not go unsaid. */
+static void say_if_late(struct guard *g, uint64_t now)
+{
+	struct guard_late *l = &g->late;
+	uint64_t gap_ns = l->checked_ns ? now - l->checked_ns : 0;
+
+	l->checked_ns = now;
+	if (gap_ns > l->longest_ns)
+		l->longest_ns = gap_ns;
+	if (gap_ns >= GUARD_LATE_NS) {
+		l->times++;
+		if (gap_ns > l->worst_ns)
+			l->worst_ns = gap_ns;
+	}
+	if (!l->times || (l->said_ns && now - l->said_ns < GUARD_LATE_SAY_NS))
+		return;
+	guard_emit(g, "looked-late", NULL,
+		   json_pack("{s:s,s:i,s:f}", "reason",
+			     "registers and page tables were not looked at for a while: the host "
+			     "is busy",
+			     "times", (int)l->times, "longest_ms", (double)l->worst_ns / 1e6));
+	l->said_ns = now;
+	l->worst_ns = l->times = 0;
 }
 
 int guard_check(struct guard *g, struct xerr *err)
@@ -212,10 +313,13 @@ int guard_check(struct guard *g, struct xerr *err)
 	struct xerr why = {0};
 	int rc = 0;
 
+	say_if_late(g, now);
 	if (now >= g->tables_due_ns) {
 		rc = guard_check_tables(g, NULL, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;
 	}
+	if (!rc && g->tables_new)
+		rc = keep_tables(g, &why);
 	if (!rc)
 		rc = guard_regs_check(g, &why);
 	if (!rc && now >= g->audit_due_ns) {
@@ -226,7 +330,7 @@ int guard_check(struct guard *g, struct xerr *err)
 			rc = compare(g, &why);
 		}
 		if (!rc)
-			g->failed_look = 0;
+			g->failed_look = g->looks_failed = 0;
 	}
 	if (guard_is_fatal(rc))
 		return xerr_set(err, rc, "%s", why.text);

@@ -74,7 +74,7 @@ static int tell_areas(struct guard *g, struct xerr *err)
 	for (size_t i = 0; i < g->nr_areas; i++)
 		if (g->area[i].kind != LENS_AREA_HOME)
 			a[nr++] = g->area[i];
-	return nr ? lens_areas_were(g->s.lens, a, nr, err) : 0;
+	return lens_areas_seed(g->s.lens, a, nr, err);
 }
 
 /* Lists that lead nowhere just now: what is written until they do is put back, and the audit says
@@ -84,6 +84,8 @@ static int prepare(struct guard *g, struct xerr *err)
 	struct xerr why = {0};
 	int rc = tell_areas(g, err);
 
+	if (!rc)
+		rc = guard_tell_probes(g, err);
 	if (rc)
 		return rc;
 	rc = lens_guard_prepare(g->s.lens, &why);
@@ -153,13 +155,13 @@ static int start_monitor(struct guard *g, struct xerr *err)
 	return 0;
 }
 
-/* The areas are known, and the tables as they are now. */
+/* The areas are known, and the tables as they should be. */
 static int pin_again(struct guard *g, const struct guard_regs *before, bool found, struct xerr *err)
 {
 	int rc = guard_refresh_all(g, err);
 
 	if (!rc)
-		rc = lens_tables_pin(g->s.lens, err);
+		rc = guard_recall_tables(g, err);
 	return rc ? rc : guard_regs_resume(g, before, found, err);
 }
 

@@ -170,6 +170,13 @@ int journal_noted(struct journal *j, const char *ring, uint64_t *ret,
 int journal_note(struct journal *j, const char *ring, uint64_t taken,
 		 struct xerr *err) XO_MUST_CHECK;
 
+/** journal_signal - @signal, a sign of harm, was seen on @vm at @at (RFC 3339, UTC)
+ *  journal_first_signal - the first from @from to @to; *@ret is "" if there was none */
+int journal_signal(struct journal *j, const char *vm, const char *signal, const char *at,
+		   struct xerr *err) XO_MUST_CHECK;
+int journal_first_signal(struct journal *j, const char *vm, const char *signal, const char *from,
+			 const char *to, char ret[32], struct xerr *err) XO_MUST_CHECK;
+
 void jrow_free(struct jrow *row);
 void journal_rows_free(struct jrow *rows, size_t nr);
 

@@ -42,6 +42,9 @@ static const char upgrade_2[] =
 	"CREATE TABLE statement ("
 	" id INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL, sequence INTEGER) STRICT;"
 	"CREATE TABLE noted (ring TEXT PRIMARY KEY, taken INTEGER NOT NULL) STRICT;"
+	"CREATE TABLE signal ("
+	" vm TEXT NOT NULL, signal TEXT NOT NULL, at TEXT NOT NULL, PRIMARY KEY (vm, signal, at))"
+	" STRICT, WITHOUT ROWID;"
 	"PRAGMA user_version = 3;";
 
 int jdb_error(const struct journal *j, struct xerr *err)

@@ -127,3 +127,32 @@ int journal_note(struct journal *j, const char *ring, uint64_t taken, struct xer
 
 	return rc ? rc : jdb_finish(j, st, err);
 }
+
+int journal_signal(struct journal *j, const char *vm, const char *signal, const char *at,
+		   struct xerr *err)
+{
+	_cleanup_jdb_stmt_ sqlite3_stmt *st = NULL;
+	int rc = jdb_prepare(j, &st, err, "INSERT OR IGNORE INTO signal VALUES (?, ?, ?)", "ttt",
+			     vm, signal, at);
+
+	return rc ? rc : jdb_finish(j, st, err);
+}
+
+int journal_first_signal(struct journal *j, const char *vm, const char *signal, const char *from,
+			 const char *to, char ret[32], struct xerr *err)
+{
+	_cleanup_jdb_stmt_ sqlite3_stmt *st = NULL;
+	const char *at;
+	int rc = jdb_prepare(j, &st, err,
+			     "SELECT min(at) FROM signal WHERE vm = ? AND signal = ? AND at >= ? "
+			     "AND at <= ?",
+			     "tttt", vm, signal, from, to);
+
+	if (rc)
+		return rc;
+	if (sqlite3_step(st) != SQLITE_ROW)
+		return jdb_error(j, err);
+	at = (const char *)sqlite3_column_text(st, 0);
+	snprintf(ret, 32, "%s", at ? at : "");
+	return 0;
+}

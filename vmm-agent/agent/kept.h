@@ -25,11 +25,26 @@ struct guard_count {
 	uint64_t table_checks, audits, table_check_ns, audit_ns, held_max_ns;
 };
 
+/** struct kept_probes - what stood where kprobes stand: the next lens cannot learn it from the
+ * guest
+ */
+struct kept_probes {
+	size_t nr;
+	struct lens_probe probe[LENS_MAX_PROBES];
+};
+
 #define GUARD_MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED) /* with the homes of patches */
+
+/** struct kept_tables - the shared page tables as they should be; none: not known */
+struct kept_tables {
+	size_t nr;
+	struct lens_table table[LENS_MAX_TABLES];
+};
 
 struct guard_kept {
 	/* the supervisor's */
 	pid_t supervisor, guard;
+	pid_t owner;	      /* the supervisor that may start guards; negative: it is doing so */
 	uint32_t restarts;    /* guards that followed one that died */
 	uint32_t rapid;	      /* in a row, each of which lived but a short time */
 	uint32_t supervisors; /* supervisors that followed one that died */
@@ -57,8 +72,12 @@ struct guard_kept {
 	struct notes notes;    /* for its recorder */
 	uint32_t regs_current; /* of the two; so one is whole whenever the guard dies */
 	struct guard_regs regs[2];
+	uint32_t probes_current; /* likewise */
+	struct kept_probes probes[2];
 	size_t nr_areas;
 	struct lens_area area[GUARD_MAX_AREAS];
+	uint32_t tables_current; /* of the two, as above */
+	struct kept_tables tables[2];
 };
 
 #endif

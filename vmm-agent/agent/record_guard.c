@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "attest/json.h"
 #include "base/fault.h"
 #include "vmm-agent/agent/record.h"
 
@@ -152,6 +153,16 @@ static int queue(struct journal *j, const struct batch *b, struct xerr *err)
 	return rc ? rc : record_queue(j, st, err);
 }
 
+/* For the policy, which asks whether a patch did harm. */
+static int signal_violation(struct journal *j, const struct note *n, struct xerr *err)
+{
+	char at[21];
+
+	if (n->kind != NOTE_VIOLATION)
+		return 0;
+	return journal_signal(j, n->vm_key, "violation", json_time(n->time_s, at), err);
+}
+
 /* From number @at on, as much as one statement can be about. *@at: what follows */
 static void collect(const struct notes *n, uint64_t *at, uint64_t end, struct batch *b)
 {
@@ -191,6 +202,7 @@ static int take(struct journal *j, struct notes *n, uint64_t end, struct xerr *e
 		collect(n, &at, end, &b);
 		rc = count_dropped(j, n, &b, err);
 		rc = rc ? rc : queue(j, &b, err);
+		rc = rc ? rc : signal_violation(j, b.first, err);
 	}
 	rc = rc ? rc : journal_note(j, n->id, at, err);
 	if (rc)

@@ -2,6 +2,7 @@
 /* From the journal into the recorder's log: docs/attest.md. */
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "attest/statement.h"
@@ -27,6 +28,7 @@ static int open_log(const struct agent_opts *o, struct att_recorder **ret, struc
 	if (!r.dir) {
 		if (asprintf(&made, "%s/attest", state_dir(o)) < 0)
 			return xerr_set(err, ENOMEM, "out of memory");
+		(void)mkdir(state_dir(o), 0700);
 		r.dir = made;
 	}
 	for (;;) {

@@ -60,7 +60,7 @@ static const struct argp_option guard_options[] = {
 	{"events", OPT_EVENTS, "FILE", 0, "append events to FILE (default: standard output)", 6},
 	{"events-limit", OPT_EVENTS_LIMIT, "MIB", 0,
 	 "rename FILE to FILE.1 and begin it anew when it is that long (default: 64; 0: never)", 6},
-	{"forbid", OPT_FORBID, "kprobe|ftrace", 0,
+	{"forbid", OPT_FORBID, "kprobe|ftrace|bpf", 0,
 	 "treat what the kernel does for these as illegal. Repeatable", 6},
 	{"deny-msr", OPT_DENY_MSR, NULL, 0,
 	 "KVM: let the guest not write the MSRs of system calls; no CPU can come online then", 6},
@@ -157,8 +157,10 @@ static void parse_forbid(struct argp_state *st, const char *arg, struct agent_gu
 		g->forbid_kprobes = true;
 	else if (!strcmp(arg, "ftrace"))
 		g->forbid_ftrace = true;
+	else if (!strcmp(arg, "bpf"))
+		g->forbid_bpf = true;
 	else
-		argp_error(st, "--forbid: '%s' is neither kprobe nor ftrace", arg);
+		argp_error(st, "--forbid: '%s' is none of kprobe, ftrace, bpf", arg);
 }
 
 static error_t parse_guard(int key, char *arg, struct argp_state *st)

@@ -42,11 +42,10 @@ int lens_areas(struct lens *l, struct lens_area *ret, size_t max, size_t *ret_nr
 	       struct xerr *err) XO_MUST_CHECK;
 
 /**
- * lens_areas_were - what a lens before this one found, before anything else of the guard's is asked
- * The kernel's own areas are that for good, and a module's page stays its own, whatever rights the
- * guest's tables give to either by now.
+ * lens_areas_seed - before anything else is asked: what the lens before found, which is not lost by
+ * what the guest's tables say now
  */
-int lens_areas_were(struct lens *l, const struct lens_area *a, size_t nr,
+int lens_areas_seed(struct lens *l, const struct lens_area *area, size_t nr,
 		    struct xerr *err) XO_MUST_CHECK;
 
 /**
@@ -55,6 +54,21 @@ int lens_areas_were(struct lens *l, const struct lens_area *a, size_t nr,
  */
 int lens_areas_left_out(struct lens *l, struct lens_area *ret, size_t max, size_t *ret_nr,
 			struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * enum lens_owner - who has code outside of the kernel image and modules, as the kernel's lists say
+ * The lists are writable data: they tell what an honest guest may do, they prove nothing.
+ */
+enum lens_owner {
+	LENS_OWNER_UNKNOWN = 0,
+	LENS_OWNER_BPF,	     /* a BPF program, trampoline or dispatcher */
+	LENS_OWNER_BPF_PACK, /* memory set aside for BPF programs, filled with int3 */
+	LENS_OWNER_FTRACE,   /* trampoline of a tracer */
+	LENS_OWNER_KPROBE,   /* out-of-line instructions of kprobes */
+	LENS_OWNER_EFI,	     /* the firmware's run-time code, in the address space made for it */
+};
+
+const char *lens_owner_name(enum lens_owner o);
 
 enum lens_write_kind {
 	LENS_WRITE_JUMP_LABEL = 1,
@@ -73,7 +87,8 @@ struct lens_judgement {
 	enum lens_write_kind kind;
 	bool legal;
 	bool intermediate;	  /* a step of text_poke: int3 first, then the tail, then byte 0 */
-	char reason[160];	  /* for people, escaped */
+	enum lens_owner leads_to; /* what is called now, if it is neither kernel nor module */
+	char reason[160];	  /* for people, escaped; if it is legal, where it leads, or "" */
 	struct gva gva;		  /* of the first byte; 0 unknown */
 	struct lens_symbol where; /* the symbol that covers it; name "" if none */
 	uint64_t where_off;
@@ -99,20 +114,28 @@ int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint
 int lens_explain(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
 		 size_t len_bytes, struct lens_judgement *ret, struct xerr *err) XO_MUST_CHECK;
 
-/**
- * enum lens_owner - who has code outside of the kernel image and modules, as the kernel's lists say
- * The lists are writable data: they tell what an honest guest may do, they prove nothing.
- */
-enum lens_owner {
-	LENS_OWNER_UNKNOWN = 0,
-	LENS_OWNER_BPF,	     /* a BPF program, trampoline or dispatcher */
-	LENS_OWNER_BPF_PACK, /* memory set aside for BPF programs, filled with int3 */
-	LENS_OWNER_FTRACE,   /* trampoline of a tracer */
-	LENS_OWNER_KPROBE,   /* out-of-line instructions of kprobes */
-	LENS_OWNER_EFI,	     /* the firmware's run-time code, in the address space made for it */
+/** struct lens_probe - a kprobe that stands, and what stood there before */
+struct lens_probe {
+	struct gva addr;
+	struct gpa gpa;
+	uint8_t byte[5];
+	uint8_t has_jumped; /* it was a jump once: all five are its */
+	uint8_t zero[2];
 };
 
-const char *lens_owner_name(enum lens_owner o);
+#define LENS_MAX_PROBES 4096
+
+/**
+ * lens_probes - those that stand now: what whoever starts the next lens must tell it, since the
+ * guest's own table can be written by the guest
+ * lens_probes_set - before anything else of the guard's; without it the guest's table is believed
+ * once, as of the first lens_guard_prepare
+ * @ret: room for LENS_MAX_PROBES
+ */
+int lens_probes(struct lens *l, struct lens_probe *ret, size_t *ret_nr,
+		struct xerr *err) XO_MUST_CHECK;
+int lens_probes_set(struct lens *l, const struct lens_probe *p, size_t nr,
+		    struct xerr *err) XO_MUST_CHECK;
 
 /** struct lens_finding - something that an audit found wrong */
 struct lens_finding {
@@ -124,6 +147,9 @@ struct lens_finding {
 		LENS_FOUND_REGISTER,	 /* a pinned register differs */
 		LENS_FOUND_DESCRIPTOR,	 /* a GDT entry differs, but for what the CPU and context
 					  * switches write */
+		LENS_FOUND_TABLE,  /* a page table that is not in RAM: what it maps is unknown */
+		LENS_FOUND_MODULE, /* a module says that it is elsewhere, or other, than it was */
+		LENS_FOUND_INCOMPLETE, /* there is more than is looked at or told */
 	} kind;
 	enum lens_owner owner; /* of an executable page, by the kernel's own lists */
 	struct gva gva;
@@ -133,6 +159,8 @@ struct lens_finding {
 	char what[96];	    /* "pgd of task 123 (sh)", "CR4.SMEP of vCPU 1", escaped */
 };
 
+/* What the kernel's lists explain gives way to what they do not; what had no room all the same is
+ * LENS_FOUND_INCOMPLETE, the last one. */
 #define LENS_MAX_FINDINGS 64
 
 /**
@@ -143,6 +171,27 @@ struct lens_finding {
 int lens_tables_pin(struct lens *l, struct xerr *err) XO_MUST_CHECK;
 int lens_tables_check(struct lens *l, struct lens_finding *ret, size_t *ret_nr,
 		      struct xerr *err) XO_MUST_CHECK;
+
+/** struct lens_table - one table as it is remembered; or, of level 0, GDTs */
+struct lens_table {
+	uint64_t gpa, gva;    /* gva: of what entry 0 maps */
+	uint64_t from;	      /* gpa of the entry that leads here; 0: the root */
+	uint16_t first, last; /* entries that count */
+	uint8_t level, zero[3];
+	uint64_t entry[512];
+};
+
+#define LENS_MAX_TABLES 4096
+
+/**
+ * lens_tables_get - what is remembered, for the lens that comes after this one
+ * lens_tables_set - have it remembered, instead of what the tables are now. Of the same kernel
+ * @table: room for LENS_MAX_TABLES
+ */
+int lens_tables_get(struct lens *l, struct lens_table *table, size_t *ret_nr,
+		    struct xerr *err) XO_MUST_CHECK;
+int lens_tables_set(struct lens *l, const struct lens_table *table, size_t nr,
+		    struct xerr *err) XO_MUST_CHECK;
 
 /** struct lens_approved - a range in which supervisor-executable pages may be */
 struct lens_approved {
@@ -161,9 +210,9 @@ struct lens_audit_stats {
 
 /**
  * lens_audit - walk every address space: each supervisor-executable page must be approved (kernel
- * text, live modules, @extra: @nr_extra of them, at most LENS_MAX_APPROVED), none writable and
- * executable, text mapped where it is
- * lens_areas or lens_guard_prepare was called before. Without a hold.
+ * text, modules' text that lens_areas or lens_guard_prepare found when it was called last, @extra:
+ * @nr_extra of them, at most LENS_MAX_APPROVED), none writable and executable, text mapped where
+ * it is. Without a hold.
  */
 int lens_audit(struct lens *l, const struct lens_approved *extra, size_t nr_extra,
 	       struct lens_finding *ret, size_t *ret_nr, struct lens_audit_stats *stats,

@@ -130,9 +130,14 @@ int mon_take_over(struct mon **ret, const struct mon_handle *h, size_t nr_vcpus,
 
 /**
  * mon_guard_shut - the monitor died: shut the page that it may have left open
+ * @qemu: its process id. Is there, or may there be, something that was not judged, then QEMU is
+ *	  stopped (SIGSTOP) until the next monitor has had that judged
  * Takes a millisecond. Not while there is a monitor: it would be in the way of what that does.
  */
-void mon_guard_shut(const struct mon_guard_fds *fds);
+void mon_guard_shut(const struct mon_guard_fds *fds, pid_t qemu);
+
+/** mon_guard_thaw - let QEMU go on, if it was stopped so, and nobody is going to do it */
+void mon_guard_thaw(const struct mon_guard_fds *fds, pid_t qemu);
 
 /**
  * mon_guard_lift - without asking the monitor: un-protect everything, and keep the golden copies

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <string.h>
 
 #include "vmm-agent/monitor/client.h"
@@ -97,11 +98,21 @@ static void each_run(const struct mon_guard_fds *fds,
 	golden_unmap(&g);
 }
 
-void mon_guard_shut(const struct mon_guard_fds *fds)
+/* First what stops the guest: the rest takes time. */
+void mon_guard_shut(const struct mon_guard_fds *fds, pid_t qemu)
 {
+	if (qemu > 1 && fds->golden >= 0 &&
+	    golden_note(fds->golden, GOLDEN_AT_WORK, GOLDEN_FROZEN, true))
+		(void)kill(qemu, SIGSTOP);
 	each_run(fds, uffd_protect);
 }
 
+void mon_guard_thaw(const struct mon_guard_fds *fds, pid_t qemu)
+{
+	if (qemu > 1 && fds->golden >= 0 &&
+	    golden_note(fds->golden, GOLDEN_FROZEN, GOLDEN_FROZEN, false))
+		(void)kill(qemu, SIGCONT);
+}
 void mon_guard_lift(const struct mon_guard_fds *fds)
 {
 	each_run(fds, uffd_unregister);

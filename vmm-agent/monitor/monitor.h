@@ -83,7 +83,8 @@ struct mon;
 /**
  * mon_start - spawn exopatch-monitor for a VM
  * @ret: set on success; mon_free it
- * Return: 0, -XO_EPRIVILEGE (cannot trace QEMU), -XO_EDEBUGGER, -XO_ETARGETGONE, or another code
+ * Return: 0, -XO_EPRIVILEGE (cannot trace QEMU), -XO_ETARGETGONE, or another code. Somebody who
+ * traces QEMU shows at the first hold
  */
 int mon_start(struct mon **ret, const struct mon_vm *vm, struct xerr *err) XO_MUST_CHECK;
 

@@ -7,6 +7,7 @@
 
 #include "vmm-agent/target/internal.h"
 #include "vmm-agent/target/libvirt.h"
+#include "vmm-agent/target/metadata.h"
 #include "vmm-agent/target/proc.h"
 #include "vmm-agent/target/qmp.h"
 
@@ -265,6 +266,22 @@ int tgt_refresh(struct tgt *t, struct xerr *err)
 int tgt_migrating(struct tgt *t, bool *ret, struct xerr *err)
 {
 	return facts_migrating(t, ret, err);
+}
+
+int tgt_metadata(struct tgt *t, json_t **ret, struct xerr *err)
+{
+	_cleanup_free_ char *xml = NULL;
+	int rc;
+
+	if (!t->chan || !t->chan->ops->metadata)
+		return -XO_EMISSING;
+	rc = t->chan->ops->metadata(t->chan, &xml, err);
+	if (rc)
+		return rc;
+	rc = metadata_parse(xml, ret);
+	return rc ? xerr_set(err, rc, "metadata of the domain, " METADATA_URI ": %s",
+			     xo_code_text(rc))
+		  : 0;
 }
 
 int tgt_backend_open(struct tgt *t, size_t i, bool writable, struct xerr *err)

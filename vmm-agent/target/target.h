@@ -6,6 +6,7 @@
 #ifndef EXOPATCH_TARGET_H
 #define EXOPATCH_TARGET_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -112,6 +113,10 @@ int tgt_refresh(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
  * so a page may be sent as it was before
  */
 int tgt_migrating(struct tgt *t, bool *ret, struct xerr *err) XO_MUST_CHECK;
+
+/** tgt_metadata - what the operator wrote about the VM (metadata.h); an object of strings, owned by
+ *  the caller. Return: 0, -XO_EMISSING: nothing, or another code */
+int tgt_metadata(struct tgt *t, json_t **ret, struct xerr *err) XO_MUST_CHECK;
 
 /** tgt_backend_open - a new descriptor of backend @i, owned by the caller. Return: fd or code */
 int tgt_backend_open(struct tgt *t, size_t i, bool writable, struct xerr *err) XO_MUST_CHECK;

@@ -202,6 +202,23 @@ static void texts_say_what_there_is(void **state)
 		   NULL, "fix is active");
 }
 
+static void what_is_allowed_names_the_rule(void **state)
+{
+	_cleanup_pol_policy_ struct pol_policy *p = polfix_policy(
+		EVER "allow:\n  - name: no\n    patches: {packages: [x]}\n  - name: yes-too\n"
+		     "  - name: yes-first\n");
+	_cleanup_pol_fleet_ struct pol_fleet *f = polfix_facts(polfix_time(NOON), NULL, NULL);
+	_cleanup_pol_plan_ struct pol_plan *plan = NULL;
+	json_t *o;
+
+	(void)state;
+	assert_int_equal(pol_plan_new(p, f, polfix_time(NOON), &plan), 0);
+	o = pol_verdict_json(plan, pol_plan_verdict(plan, 0, 0), true);
+	assert_string_equal(json_string_value(json_object_get(o, "rule")), "yes-first");
+	assert_int_equal(json_integer_value(json_object_get(o, "line")), 7);
+	json_decref(o);
+}
+
 /* What stands in the way is said in full, the deciding reason first, with its line. */
 static void every_reason_is_said(void **state)
 {
@@ -243,6 +260,7 @@ int main(void)
 		cmocka_unit_test(baselines_by_their_calendar),
 		cmocka_unit_test(a_payload_is_there_under_any_id),
 		cmocka_unit_test(texts_say_what_there_is),
+		cmocka_unit_test(what_is_allowed_names_the_rule),
 		cmocka_unit_test(every_reason_is_said),
 	};
 
