@@ -174,7 +174,7 @@ static bool is_function(void *arg, uint64_t addr)
 	struct lens_symbol sym;
 	uint64_t off;
 
-	return !lens_symbolize(q->g->s.lens, (struct gva){addr}, &sym, &off, &ignored) && !off &&
+	return !lens_symbolize(q->s->lens, (struct gva){addr}, &sym, &off, &ignored) && !off &&
 	       strchr("tTwW", sym.type);
 }
 
