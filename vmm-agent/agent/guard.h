@@ -8,6 +8,7 @@
 #include "vmm-agent/agent/gate.h"
 #include "vmm-agent/agent/guard_digest.h"
 #include "vmm-agent/agent/guard_regs.h"
+#include "vmm-agent/agent/guest_clock.h"
 #include "vmm-agent/agent/kept.h"
 #include "vmm-agent/agent/session.h"
 #include "vmm-agent/agent/supervise.h"
@@ -90,6 +91,7 @@ struct guard {
 	uint64_t keep_due_ns;
 	uint64_t look_due_ns, connect_due_ns, ask_due_ns, waited_ns;
 	struct guard_late late;
+	struct guest_clock clock; /* of findings that have to last */
 	struct guard_count count;
 };
 
