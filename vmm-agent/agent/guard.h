@@ -76,8 +76,10 @@ struct guard {
 	int failed_look;   /* code of a check that failed, until one does not */
 	int looks_failed;  /* in a row, since lists changed */
 	bool stop;
-	const char *end_reason;	 /* of an end that nobody asked for */
-	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */
+	const char *end_reason; /* of an end that nobody asked for */
+	bool react_due;		/* a violation has consequences: not amid a call to QEMU */
+	bool vcpus_look;	/* some may have come or gone */
+	uint64_t nr_threads, vcpus_due_ns;
 	bool stopped;		 /* QEMU said so, and not yet that the guest runs again */
 	bool lift_due;		 /* guard_lift was called, guard_lifted has to follow */
 	bool reset_due;		 /* QEMU said that the guest was reset */
@@ -156,6 +158,19 @@ void guard_lifted(struct guard *g);
 /** guard_readopt - after guard_lift: protect again what the golden copies tell, judge what differs;
  *  or, if that is another kernel or another boot of it, disarm */
 int guard_readopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_start_monitor - one that takes over what is protected; there is none */
+int guard_start_monitor(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/* guard_vcpus.c */
+
+/** guard_follow_vcpus - vCPUs may have come or gone: then there is another monitor, which knows
+ *  them. For each turn of the loop, while armed */
+int guard_follow_vcpus(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_prune_vcpus - forget those of the guard's memory whose thread has ended. Return: whether
+ *  there were any; the monitor of before is of no use then */
+bool guard_prune_vcpus(struct guard *g);
 
 /* guard_restore.c */
 

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/file.h>
 
 #include "vmm-agent/target/internal.h"
@@ -148,6 +149,7 @@ static int recognise(struct tgt *t, struct xerr *err)
 		rc = xerr_set(err, XO_ENOTQEMU,
 			      "QEMU process %d: the monitor now speaks for another one",
 			      (int)before.pid);
+	tgt_take_vcpus(t, &before); /* the caller has to learn of others by tgt_vcpus */
 	if (!rc)
 		rc = process_prove(t, err);
 	return rc ? rc : debugger_check(t, &why, err);
@@ -193,7 +195,7 @@ int tgt_refresh_state(struct tgt *t, struct xerr *err)
 	return facts_state(t, err);
 }
 
-int tgt_vcpus(struct tgt *t, struct xerr *err)
+int tgt_vcpus(struct tgt *t, struct tgt_info *ret, struct xerr *err)
 {
 	_cleanup_refusal_ struct refusal why = {0};
 	struct tgt_info before = t->info;
@@ -205,10 +207,15 @@ int tgt_vcpus(struct tgt *t, struct xerr *err)
 		rc = xerr_set(err, XO_ENOTQEMU, "QEMU process %d: its vCPUs are another one's",
 			      (int)before.pid);
 	if (!rc)
-		rc = facts_refresh(t, err);
-	if (rc)
-		t->info = before;
+		*ret = t->info;
+	t->info = before;
 	return rc;
+}
+
+void tgt_take_vcpus(struct tgt *t, const struct tgt_info *now)
+{
+	memcpy(t->info.vcpu, now->vcpu, sizeof(t->info.vcpu));
+	t->info.nr_vcpus = now->nr_vcpus;
 }
 
 int tgt_migration(struct tgt *t, struct tgt_migration *ret, struct xerr *err)

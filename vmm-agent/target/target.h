@@ -213,8 +213,12 @@ void tgt_disconnect(struct tgt *t);
 /** tgt_refresh_state - as tgt_refresh, the run state only: no vCPU is asked */
 int tgt_refresh_state(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 
-/** tgt_vcpus - read which vCPUs there are, and their registers, anew */
-int tgt_vcpus(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+/**
+ * tgt_vcpus - read which vCPUs there are now
+ * @ret: as tgt_info, with them. What tgt_info says stays, until tgt_take_vcpus
+ */
+int tgt_vcpus(struct tgt *t, struct tgt_info *ret, struct xerr *err) XO_MUST_CHECK;
+void tgt_take_vcpus(struct tgt *t, const struct tgt_info *now);
 
 /** struct tgt_migration - the last, or the one that goes on */
 struct tgt_migration {
