@@ -27,12 +27,12 @@ static int64_t length_of(struct meaning *m, const struct ynode *r, const struct 
 
 	if (!end == !duration)
 		WRONG(m, r, "one of end and duration is needed");
-	if (lasts && duration_parse(lasts, &v)) {
+	if (duration && lasts && duration_parse(lasts, &v)) {
 		if (v >= MINUTE_S && v <= INT64_C(31) * DAY_S)
 			return v;
 		WRONG(m, duration, "duration must be from 1m to 31d");
 	}
-	if (!until || !time_parse(until, &v, &end_utc))
+	if (!end || !until || !time_parse(until, &v, &end_utc))
 		return 0;
 	if (utc != end_utc)
 		WRONG(m, end, "start and end must both end in Z, or neither");
