@@ -43,6 +43,39 @@ static void windows_open_and_close_to_the_second(void **state)
 	       WAITS(POL_BY_WINDOW), .when = ""});
 }
 
+static void a_closed_window_names_the_one_that_opens_next(void **state)
+{
+	_cleanup_pol_policy_ struct pol_policy *p =
+		polfix_policy(POLFIX_HEAD "allow: [{name: a}]\nwindows:\n"
+					  "  - {name: z, start: 2026-03-04T13:00, duration: 1h}\n"
+					  "  - {name: y, start: 2026-03-04T14:00, duration: 1h}\n");
+	static const struct {
+		const char *at, *rule;
+		int line;
+	} rows[] = {{NOON, "z", 4},
+		    {"2026-03-04T14:00:00Z", NULL, 0},
+		    {"2026-03-04T15:00:00Z", NULL, 0}};
+
+	(void)state;
+	for (size_t i = 0; i < XO_ARRAY_SIZE(rows); i++) {
+		int64_t at = polfix_time(rows[i].at);
+		_cleanup_pol_fleet_ struct pol_fleet *f = polfix_facts(at, NULL, NULL);
+		_cleanup_pol_plan_ struct pol_plan *plan = NULL;
+		json_t *o, *r;
+
+		assert_int_equal(pol_plan_new(p, f, at, &plan), 0);
+		o = pol_verdict_json(plan, pol_plan_verdict(plan, 0, 0), true);
+		r = json_array_get(json_object_get(o, "reasons"), 0);
+		if (rows[i].rule)
+			assert_string_equal(json_string_value(json_object_get(r, "rule")),
+					    rows[i].rule);
+		else
+			assert_false(json_is_string(json_object_get(r, "rule")));
+		assert_int_equal(json_integer_value(json_object_get(r, "line")), rows[i].line);
+		json_decref(o);
+	}
+}
+
 static void windows_across_clock_changes(void **state)
 {
 	/* Berlin: 29 March 2026 02:00 to 03:00 is skipped, 25 October 02:00 to 03:00 comes twice.
@@ -269,6 +302,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(deferral_ends_to_the_second),
 		cmocka_unit_test(windows_open_and_close_to_the_second),
+		cmocka_unit_test(a_closed_window_names_the_one_that_opens_next),
 		cmocka_unit_test(windows_across_clock_changes),
 		cmocka_unit_test(windows_across_other_clock_changes),
 		cmocka_unit_test(freezes_and_pauses_across_clock_changes),
