@@ -270,6 +270,14 @@ static void fold(struct loop *l, bool violation)
 		l->fold_until_ns = now + l->fold_ns;
 }
 
+/* The first violation of a boot does not wait for the last ones of the boot before. */
+static void unfold(struct loop *l)
+{
+	for (uint64_t i = l->n->taken; i < l->seen; i++)
+		if (notes_get(l->n, i)->kind == NOTE_ON)
+			l->fold_ns = l->fold_until_ns = 0;
+}
+
 static void turn(struct loop *l, bool last)
 {
 	uint64_t now = xo_now_ns(), taken = l->n->taken;
@@ -278,6 +286,7 @@ static void turn(struct loop *l, bool last)
 	int rc;
 
 	l->seen = notes_nr(l->n);
+	unfold(l);
 	rc = record_notes(l->o, l->n, last || now >= l->fold_until_ns, &violation, &err);
 
 	fold(l, violation);
