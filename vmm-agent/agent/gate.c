@@ -284,6 +284,14 @@ int gate_adopt(struct guard *g, struct xerr *err)
 	return g->gate->installed ? lens_bell(g->s.lens, &g->gate->bell, err) : 0;
 }
 
+void gate_restored(struct guard *g)
+{
+	if (!g->gate)
+		return;
+	g->gate->tended = false;
+	g->gate->nr_known = 0;
+}
+
 int gate_tend(struct guard *g, struct xerr *err)
 {
 	struct gate *gate = g->gate;
@@ -300,7 +308,10 @@ int gate_tend(struct guard *g, struct xerr *err)
 	rc = gate_install(g, &failed);
 	if (guard_is_fatal(rc))
 		return xerr_set(err, rc, "%s", failed.text);
-	if (rc)
+	/* A write waits for its verdict, or a vCPU does not stop just now. */
+	if (rc == -EAGAIN || rc == -XO_EHOLD)
+		gate->tended = false;
+	else if (rc)
 		say_failed(g, failed.text);
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include "vmm-agent/agent/gate.h"
 #include "vmm-agent/agent/guard_digest.h"
 #include "vmm-agent/agent/guard_regs.h"
+#include "vmm-agent/agent/guest_clock.h"
 #include "vmm-agent/agent/kept.h"
 #include "vmm-agent/agent/session.h"
 #include "vmm-agent/agent/supervise.h"
@@ -75,8 +76,10 @@ struct guard {
 	int failed_look;   /* code of a check that failed, until one does not */
 	int looks_failed;  /* in a row, since lists changed */
 	bool stop;
-	const char *end_reason;	 /* of an end that nobody asked for */
-	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */
+	const char *end_reason; /* of an end that nobody asked for */
+	bool react_due;		/* a violation has consequences: not amid a call to QEMU */
+	bool vcpus_look;	/* some may have come or gone */
+	uint64_t nr_threads, vcpus_due_ns;
 	bool stopped;		 /* QEMU said so, and not yet that the guest runs again */
 	bool lift_due;		 /* guard_lift was called, guard_lifted has to follow */
 	bool reset_due;		 /* QEMU said that the guest was reset */
@@ -90,6 +93,7 @@ struct guard {
 	uint64_t keep_due_ns;
 	uint64_t look_due_ns, connect_due_ns, ask_due_ns, waited_ns;
 	struct guard_late late;
+	struct guest_clock clock; /* of findings that have to last */
 	struct guard_count count;
 };
 
@@ -154,6 +158,26 @@ void guard_lifted(struct guard *g);
 /** guard_readopt - after guard_lift: protect again what the golden copies tell, judge what differs;
  *  or, if that is another kernel or another boot of it, disarm */
 int guard_readopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_start_monitor - one that takes over what is protected; there is none */
+int guard_start_monitor(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/* guard_vcpus.c */
+
+/** guard_follow_vcpus - vCPUs may have come or gone: then there is another monitor, which knows
+ *  them. For each turn of the loop, while armed */
+int guard_follow_vcpus(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_prune_vcpus - forget those of the guard's memory whose thread has ended. Return: whether
+ *  there were any; the monitor of before is of no use then */
+bool guard_prune_vcpus(struct guard *g);
+
+/* guard_restore.c */
+
+/** guard_follow_rows - after a snapshot was loaded, without a monitor that guards: the golden
+ * copies have in the places of the journal's records what the guest's memory has there; a patch
+ * that is not there any more is said */
+int guard_follow_rows(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /* guard_reset.c */
 

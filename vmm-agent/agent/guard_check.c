@@ -105,15 +105,29 @@ static bool is_in_modules(const struct guard *g, const struct lens_finding *f)
 	return f->kind == LENS_FOUND_EXEC && is_module_area(g, f);
 }
 
+/* What a guest has to get done takes it longer while its vCPUs are kept waiting. */
+static uint64_t guest_now_ns(struct guard *g)
+{
+	uint64_t most = 0;
+
+	for (size_t i = 0; i < g->s.vm->nr_vcpus; i++) {
+		uint64_t waited = guest_clock_waited(g->s.vm->pid, g->s.vm->vcpu[i].tid);
+
+		if (waited > most)
+			most = waited;
+	}
+	return guest_clock_advance(&g->clock, xo_now_ns(), most);
+}
+
 /*
  * A module or tracer that is being set up or taken down has pages that nobody owns, for a moment:
- * what each look finds for a while is said, once, for as long as it stays. The next look follows
- * soon.
+ * what each look finds for a while (of the guest's time) is said, once, for as long as it stays.
+ * The next look follows soon.
  */
 static void report_lasting(struct guard *g, const struct lens_finding *f, size_t nr)
 {
 	struct guard_known now[LENS_MAX_FINDINGS];
-	uint64_t now_ns = xo_now_ns();
+	uint64_t now_ns = guest_now_ns(g);
 	size_t kept = 0;
 
 	for (size_t i = 0; i < nr; i++) {
@@ -131,7 +145,7 @@ static void report_lasting(struct guard *g, const struct lens_finding *f, size_t
 			report(g, &f[i]);
 		}
 		if (!k->said)
-			g->audit_due_ns = now_ns + GUARD_SECOND_LOOK_NS;
+			g->audit_due_ns = xo_now_ns() + GUARD_SECOND_LOOK_NS;
 		kept++;
 	}
 	memcpy(g->known, now, kept * sizeof(now[0]));

@@ -136,7 +136,7 @@ static int take_monitor(struct guard *g)
 	return rc;
 }
 
-static int start_monitor(struct guard *g, struct xerr *err)
+int guard_start_monitor(struct guard *g, struct xerr *err)
 {
 	int rc;
 
@@ -168,7 +168,7 @@ static int pin_again(struct guard *g, const struct guard_regs *before, bool foun
 int guard_resume(struct guard *g, struct xerr *err)
 {
 	const struct guard_regs *regs = &g->kept->regs[g->kept->regs_current & 1];
-	bool taken = false;
+	bool pruned = guard_prune_vcpus(g), taken = false;
 	int rc = take_fds(g, err);
 
 	if (!rc)
@@ -181,9 +181,9 @@ int guard_resume(struct guard *g, struct xerr *err)
 		return 0;
 	}
 	if (!rc)
-		taken = !take_monitor(g);
+		taken = !pruned && !take_monitor(g);
 	if (!rc && !taken)
-		rc = start_monitor(g, err);
+		rc = guard_start_monitor(g, err);
 	if (rc)
 		return rc;
 	g->state = GUARD_ARMED;
@@ -230,12 +230,15 @@ int guard_readopt(struct guard *g, struct xerr *err)
 		return rc;
 	if (why.nr || !is_same_kernel(g))
 		return guard_disarm(g, err);
-	rc = prepare(g, err);
+	rc = guard_follow_rows(g, err);
 	if (!rc)
-		rc = start_monitor(g, err);
+		rc = prepare(g, err);
+	if (!rc)
+		rc = guard_start_monitor(g, err);
 	if (rc)
 		return rc;
 	g->state = GUARD_ARMED;
 	g->kept->lifted = false;
+	gate_restored(g);
 	return pin_again(g, &regs, false, err);
 }

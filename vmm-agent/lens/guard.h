@@ -77,6 +77,7 @@ enum lens_write_kind {
 	LENS_WRITE_KPROBE,
 	LENS_WRITE_MODULE,     /* inside a module that is being loaded or unloaded */
 	LENS_WRITE_DESCRIPTOR, /* accessed and busy bits of a GDT or IDT entry, set by the CPU */
+	LENS_WRITE_LOCK,       /* a lock prefix that comes back with the second processor */
 	LENS_WRITE_OTHER,      /* no site that the kernel rewrites: a violation */
 };
 
