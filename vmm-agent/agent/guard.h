@@ -168,6 +168,9 @@ int guard_start_monitor(struct guard *g, struct xerr *err) XO_MUST_CHECK;
  *  them. For each turn of the loop, while armed */
 int guard_follow_vcpus(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_say_vcpus - event: others are held than before */
+void guard_say_vcpus(struct guard *g);
+
 /** guard_prune_vcpus - forget those of the guard's memory whose thread has ended. Return: whether
  *  there were any; the monitor of before is of no use then */
 bool guard_prune_vcpus(struct guard *g);

@@ -175,6 +175,8 @@ int guard_resume(struct guard *g, struct xerr *err)
 		rc = take_areas(g, err);
 	if (!rc)
 		rc = recall(g, err);
+	if (!rc && pruned)
+		guard_say_vcpus(g);
 	if (!rc && g->kept->lifted) {
 		g->regs = *regs;
 		g->state = GUARD_LIFTED;

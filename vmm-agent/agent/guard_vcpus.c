@@ -81,6 +81,11 @@ static int start_another(struct guard *g, struct xerr *err)
 	return rc;
 }
 
+void guard_say_vcpus(struct guard *g)
+{
+	guard_emit(g, "vcpus-changed", NULL, json_pack("{s:i}", "vcpus", (int)g->s.vm->nr_vcpus));
+}
+
 static int replace_monitor(struct guard *g, const struct tgt_info *now, struct xerr *err)
 {
 	_cleanup_free_ struct tgt_info *before = malloc(sizeof(*before));
@@ -95,7 +100,7 @@ static int replace_monitor(struct guard *g, const struct tgt_info *now, struct x
 	if (rc)
 		return rc;
 	guard_keep(g);
-	guard_emit(g, "vcpus-changed", NULL, json_pack("{s:i}", "vcpus", (int)now->nr_vcpus));
+	guard_say_vcpus(g);
 	return 0;
 }
 
