@@ -334,6 +334,7 @@ static void finds_flips(const char *package)
 				 (unsigned long long)f.flip[i].link);
 	assert_int_equal(verify(&t, NONCE, &said), 3);
 	assert_non_null(strstr(said, "unexplained-code"));
+	assert_non_null(strstr(said, "vfs_read+0x11"));
 	turn(&t, &f, fd, base);
 	assert_int_equal(attest(&t), 0);
 	expect_trusted(&t);

@@ -263,8 +263,9 @@ int vendor_prepare(const char *state_dir, const char *build_id, const char *rele
 	snprintf(path, sizeof(path), "%s/" REFERENCE, dir);
 	if (!from->nr && !access(path, R_OK))
 		return 0;
-	if (!from->nr && is_release(release)) {
-		snprintf(name, sizeof(name), PACKAGE "%.96s", release);
+	snprintf(name, sizeof(name), PACKAGE "%.96s", release);
+	/* Not a directory of that name that happens to be where we are. */
+	if (!from->nr && is_release(release) && access(name, F_OK)) {
 		installed.source[0] = name;
 		from = &installed;
 	}
