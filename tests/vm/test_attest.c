@@ -334,6 +334,7 @@ static void finds_flips(const char *package)
 				 (unsigned long long)f.flip[i].link);
 	assert_int_equal(verify(&t, NONCE, &said), 3);
 	assert_non_null(strstr(said, "unexplained-code"));
+	assert_non_null(strstr(said, "vfs_read+0x11"));
 	turn(&t, &f, fd, base);
 	assert_int_equal(attest(&t), 0);
 	expect_trusted(&t);
@@ -467,6 +468,35 @@ static void roots_in_a_tpm(void **state)
 	attfix_tpm_remove(&tpm);
 }
 
+/* ---- references ---- */
+
+/* The same package as files, as a directory, as a .deb: one reference. */
+static void references_agree(void **state)
+{
+	char image[256], modules[256];
+	const char *dir = patching_dir();
+
+	(void)state;
+	assert_non_null(guest_image_file(GUEST_6_1, "vmlinuz", image, sizeof(image)));
+	assert_non_null(guest_image_file(GUEST_6_1, "modules", modules, sizeof(modules)));
+	sh("mkdir -p %s/p/DEBIAN %s/p/boot %s/p/lib/modules/x/kernel && cp %s %s/p/boot/vmlinuz-x "
+	   "&& "
+	   "cp %s/*.ko %s/p/lib/modules/x/kernel && xz %s/p/lib/modules/x/kernel/loop.ko && "
+	   "printf 'Package: p\\nVersion: 1\\nArchitecture: amd64\\nMaintainer: x "
+	   "<x@example.org>\\n"
+	   "Description: x\\n' > %s/p/DEBIAN/control && dpkg-deb -Zgzip -b %s/p %s/p.deb",
+	   dir, dir, dir, image, dir, modules, dir, dir, dir, dir, dir);
+	sh("%s reference %s %s -o %s/files.json && %s reference %s/p -o %s/dir.json && "
+	   "%s reference %s/p.deb -o %s/deb.json && cmp %s/files.json %s/dir.json && "
+	   "cmp %s/files.json %s/deb.json",
+	   program(), image, modules, dir, program(), dir, dir, program(), dir, dir, dir, dir, dir,
+	   dir);
+	/* No kernel, two kernels, no such package. */
+	sh("! %s reference %s -o %s/none.json && ! %s reference %s %s/p -o %s/none.json && "
+	   "! %s reference linux-image-none -o %s/none.json && [ ! -e %s/none.json ]",
+	   program(), modules, dir, program(), image, dir, dir, program(), dir, dir);
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -485,9 +515,9 @@ static int teardown(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(explains_stock_6_1),   TEST(explains_stock_6_12),	 TEST(finds_flips_6_1),
-		TEST(finds_flips_6_12),	    TEST(explains_the_gate),	 TEST(roots_in_a_tpm),
-		TEST(explains_patches_6_1), TEST(explains_patches_6_12),
+		TEST(references_agree), TEST(explains_stock_6_1),   TEST(explains_stock_6_12),
+		TEST(finds_flips_6_1),	TEST(finds_flips_6_12),	    TEST(explains_the_gate),
+		TEST(roots_in_a_tpm),	TEST(explains_patches_6_1), TEST(explains_patches_6_12),
 	};
 
 	if (argc > 1)

@@ -168,14 +168,24 @@ static bool all_protected(const struct appraise_guard *g, const struct lens_modu
 	return true;
 }
 
+static bool is_same(const struct lens_module *x, const struct lens_module *y)
+{
+	bool same = x->addr.v == y->addr.v && !strcmp(x->name, y->name) && x->state == y->state &&
+		    x->percpu.v == y->percpu.v;
+
+	for (size_t i = 0; i < LENS_MODULE_PARTS; i++)
+		same = same && x->part[i].base.v == y->part[i].base.v &&
+		       x->part[i].len_bytes == y->part[i].len_bytes;
+	return same;
+}
+
 const struct gate_verdict *appraise_recall(const struct appraiser *a,
 					   const struct appraise_guard *g,
 					   const struct lens_module *m)
 {
 	for (size_t i = 0; i < a->nr_modules; i++)
 		if (a->module[i].module.addr.v == m->addr.v)
-			return a->module[i].epoch == a->epoch &&
-					       !memcmp(&a->module[i].module, m, sizeof(*m)) &&
+			return a->module[i].epoch == a->epoch && is_same(&a->module[i].module, m) &&
 					       all_protected(g, m)
 				       ? a->module[i].verdict
 				       : NULL;

@@ -82,8 +82,11 @@ int op_attest(struct session *s, struct appraiser **a, const struct appraise_gua
 	_cleanup_json_ json_t *detail = NULL;
 	uint64_t start = xo_now_ns(), opened;
 	struct appraise_stats stats;
-	int rc = found ? ready(s, a, g, err) : xerr_set(err, ENOMEM, "out of memory");
+	int rc;
 
+	if (!found)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = ready(s, a, g, err);
 	if (rc)
 		return rc;
 	opened = xo_now_ns();
