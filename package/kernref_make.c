@@ -13,6 +13,7 @@
 #define RETURN_SUFFIX "return_thunk"
 #define MAX_FIELDS    (1u << 20)
 
+#define KEY_OF_INIT	  2 /* of a jump label, and of a static call site */
 #define TRACER_CALL_BYTES 5
 #define MAX_TRACER_CALLS  4
 
@@ -369,7 +370,8 @@ static void find_names(struct maker *m)
 static int take_table(struct maker *m, struct kernref_table *t, const char *start, const char *stop,
 		      bool calls)
 {
-	uint64_t end = symbol(m, stop);
+	uint64_t end = symbol(m, stop), init = symbol(m, "__init_begin");
+	uint64_t init_bytes = symbol(m, "__init_end") - init;
 	const uint8_t *bytes;
 
 	t->start = symbol(m, start);
@@ -385,8 +387,16 @@ static int take_table(struct maker *m, struct kernref_table *t, const char *star
 	t->entry = calloc(t->nr + 1, sizeof(*t->entry));
 	if (!t->entry)
 		return no_memory(m);
-	for (size_t i = 0; i < t->nr; i++)
+	for (size_t i = 0; i < t->nr; i++) {
+		uint64_t *v;
+
 		kernref_table_entry(t, bytes, i, &t->entry[i]);
+		/* When it starts, the kernel notes in the key whether the code is of init. */
+		v = &t->entry[i].value[calls ? 1 : 2];
+		*v &= ~(uint64_t)KEY_OF_INIT;
+		if (t->entry[i].value[0] - init < init_bytes)
+			*v |= KEY_OF_INIT;
+	}
 	qsort(t->entry, t->nr, sizeof(*t->entry), kernref_by_entry);
 	return 0;
 }

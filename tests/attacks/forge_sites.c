@@ -30,10 +30,10 @@ static struct jump_entry forged;
 static struct jump_entry *old_entries;
 static unsigned int old_nr;
 
-static void put_table(const u8 *at)
+static void put_table(unsigned long at, unsigned long to)
 {
-	forged.code = (s32)((unsigned long)at - (unsigned long)&forged.code);
-	forged.target = (s32)((unsigned long)attack_something - (unsigned long)&forged.target);
+	forged.code = (s32)(at - (unsigned long)&forged.code);
+	forged.target = (s32)(to - (unsigned long)&forged.target);
 	old_entries = THIS_MODULE->jump_entries;
 	old_nr = THIS_MODULE->num_jump_entries;
 	THIS_MODULE->jump_entries = &forged;
@@ -48,16 +48,17 @@ static void take_table(void)
 
 static int write_jump(bool jump)
 {
-	unsigned long from = (unsigned long)attack_nothing;
+	unsigned long from = (unsigned long)attack_nothing, to = (unsigned long)attack_something;
 	u8 bytes[5] = {0xe9}, *at;
 	s32 away;
 	int r;
 
-	OPTIMIZER_HIDE_VAR(from); /* or objtool sees a pointer into a function */
+	OPTIMIZER_HIDE_VAR(from); /* or objtool sees pointers into a function */
+	OPTIMIZER_HIDE_VAR(to);
 	at = (u8 *)from + ENDBR_BYTES;
-	away = (s32)((unsigned long)attack_something - (unsigned long)(at + sizeof(bytes)));
+	away = (s32)(to - (unsigned long)(at + sizeof(bytes)));
 	memcpy(bytes + 1, &away, sizeof(away));
-	put_table(at);
+	put_table((unsigned long)at, to);
 	r = attack_poke(at, jump ? bytes : nop5);
 	take_table();
 	return r;

@@ -270,7 +270,7 @@ static void audited_by_others(void **state)
 	reclog_audit(log_dir, NULL);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_apply_and_its_revert),
@@ -284,5 +284,7 @@ int main(void)
 		cmocka_unit_test(audited_by_others),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -122,6 +122,8 @@ static int turn(struct guard *g, int vm_fd, struct xerr *err)
 	if (!rc)
 		rc = gate_tend(g, err);
 	if (!rc && g->state == GUARD_ARMED)
+		rc = guard_follow_vcpus(g, err);
+	if (!rc && g->state == GUARD_ARMED)
 		rc = guard_check(g, err);
 	else if (!rc && g->state == GUARD_WAITING && xo_now_ns() >= g->look_due_ns)
 		rc = guard_look(g, err);

@@ -71,11 +71,15 @@ struct guard {
 	size_t nr_known;
 	struct guard_regs regs;
 	struct gate *gate; /* NULL: modules are not gated */
+	bool tables_new;   /* what is remembered of tables is not yet known to the next guard */
 	bool tables_again; /* a change among modules is being looked at twice */
 	int failed_look;   /* code of a check that failed, until one does not */
+	int looks_failed;  /* in a row, since lists changed */
 	bool stop;
-	const char *end_reason;	 /* of an end that nobody asked for */
-	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */
+	const char *end_reason; /* of an end that nobody asked for */
+	bool react_due;		/* a violation has consequences: not amid a call to QEMU */
+	bool vcpus_look;	/* some may have come or gone */
+	uint64_t nr_threads, vcpus_due_ns;
 	bool stopped;		 /* QEMU said so, and not yet that the guest runs again */
 	bool lift_due;		 /* guard_lift was called, guard_lifted has to follow */
 	bool reset_due;		 /* QEMU said that the guest was reset */
@@ -155,6 +159,26 @@ void guard_lifted(struct guard *g);
  *  or, if that is another kernel or another boot of it, disarm */
 int guard_readopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_start_monitor - one that takes over what is protected; there is none */
+int guard_start_monitor(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/* guard_vcpus.c */
+
+/** guard_follow_vcpus - vCPUs may have come or gone: then there is another monitor, which knows
+ *  them. For each turn of the loop, while armed */
+int guard_follow_vcpus(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_prune_vcpus - forget those of the guard's memory whose thread has ended. Return: whether
+ *  there were any; the monitor of before is of no use then */
+bool guard_prune_vcpus(struct guard *g);
+
+/* guard_restore.c */
+
+/** guard_follow_rows - after a snapshot was loaded, without a monitor that guards: the golden
+ * copies have in the places of the journal's records what the guest's memory has there; a patch
+ * that is not there any more is said */
+int guard_follow_rows(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
 /* guard_reset.c */
 
 /** guard_heed - what QEMU said meanwhile: reset, stop, resume, migration; and is it connected? */
@@ -208,6 +232,12 @@ int guard_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;
  *  @module: one that has just rung: its pages are expected; or NULL */
 int guard_check_tables(struct guard *g, const struct lens_module *module,
 		       struct xerr *err) XO_MUST_CHECK;
+
+/** guard_pin_tables - remember the shared page tables as they are now */
+int guard_pin_tables(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_recall_tables - compare with what the guard before remembered */
+int guard_recall_tables(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_is_fatal - whether the guard cannot go on after this code */
 bool guard_is_fatal(int rc);

@@ -59,7 +59,10 @@ bool gjudge_modules(struct gjudge *j);
  *  at @addr */
 bool gjudge_is_function(struct gjudge *j, uint64_t addr);
 
-/** gjudge_called - what of @l the kernel's text may call at @addr, or NULL */
-const struct glisted_range *gjudge_called(struct gjudge *j, const struct glisted *l, uint64_t addr);
+/** gjudge_may_call - whether the kernel's text may call @addr, which @r has
+ *  gjudge_called - what of @l it is then, or NULL */
+bool gjudge_may_call(const struct gjudge *j, const struct glisted_range *r, uint64_t addr);
+const struct glisted_range *gjudge_called(const struct gjudge *j, const struct glisted *l,
+					  uint64_t addr);
 
 #endif

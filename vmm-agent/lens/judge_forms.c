@@ -120,7 +120,7 @@ static void ftrace_forms(struct gwrite *w, const struct gsite *s, bool listed)
 	if (!listed || glisted_load(&l, j->k, &j->t, &err))
 		return;
 	for (size_t i = 0; i < l.nr; i++)
-		if (gjudge_called(j, &l, l.range[i].start))
+		if (gjudge_may_call(j, &l.range[i], l.range[i].start))
 			gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, l.range[i].start);
 	glisted_free(&l);
 }

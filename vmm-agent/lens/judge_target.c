@@ -147,17 +147,20 @@ static bool is_image(const struct gjudge *j, const struct glisted_range *r, uint
 	       !gareas_at(&j->areas, page.gpa.v) && !gmodules_at(&j->modules, addr);
 }
 
-const struct glisted_range *gjudge_called(struct gjudge *j, const struct glisted *l, uint64_t addr)
+bool gjudge_may_call(const struct gjudge *j, const struct glisted_range *r, uint64_t addr)
 {
-	for (size_t i = 0; i < l->nr && l->range[i].start <= addr; i++) {
-		const struct glisted_range *r = &l->range[i];
+	if (addr - r->start >= r->end - r->start)
+		return false;
+	return (r->owner == LENS_OWNER_BPF && is_image(j, r, addr)) ||
+	       (r->owner == LENS_OWNER_FTRACE && addr == r->start && is_tracer(j, r));
+}
 
-		if (addr >= r->end)
-			continue;
-		if ((r->owner == LENS_OWNER_BPF && is_image(j, r, addr)) ||
-		    (r->owner == LENS_OWNER_FTRACE && addr == r->start && is_tracer(j, r)))
-			return r;
-	}
+const struct glisted_range *gjudge_called(const struct gjudge *j, const struct glisted *l,
+					  uint64_t addr)
+{
+	for (size_t i = 0; i < l->nr && l->range[i].start <= addr; i++)
+		if (gjudge_may_call(j, &l->range[i], addr))
+			return &l->range[i];
 	return NULL;
 }
 
