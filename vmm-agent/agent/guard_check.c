@@ -324,8 +324,8 @@ static void say_if_late(struct guard *g, uint64_t now)
 int guard_check(struct guard *g, struct xerr *err)
 {
 	uint64_t now = xo_now_ns();
-	struct xerr why = {0};
-	int rc = 0;
+	struct xerr why = {0}, why_regs = {0};
+	int rc = 0, rc_regs;
 
 	say_if_late(g, now);
 	if (now >= g->tables_due_ns) {
@@ -334,8 +334,9 @@ int guard_check(struct guard *g, struct xerr *err)
 	}
 	if (!rc && g->tables_new)
 		rc = keep_tables(g, &why);
-	if (!rc)
-		rc = guard_regs_check(g, &why);
+	/* Tables that cannot be followed, as a guest may arrange it, keep nobody from the
+	 * registers. */
+	rc_regs = guard_is_fatal(rc) ? 0 : guard_regs_check(g, &why_regs);
 	if (!rc && now >= g->audit_due_ns) {
 		g->audit_due_ns = now + GUARD_AUDIT_NS;
 		rc = audit(g, &why);
@@ -345,6 +346,10 @@ int guard_check(struct guard *g, struct xerr *err)
 		}
 		if (!rc)
 			g->failed_look = g->looks_failed = 0;
+	}
+	if (rc_regs && (!rc || guard_is_fatal(rc_regs))) {
+		rc = rc_regs;
+		why = why_regs;
 	}
 	if (guard_is_fatal(rc))
 		return xerr_set(err, rc, "%s", why.text);

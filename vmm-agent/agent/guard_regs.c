@@ -336,8 +336,11 @@ int guard_regs_pin(struct guard *g, struct xerr *err)
 {
 	size_t nr = g->s.vm->nr_vcpus;
 	_cleanup_free_ struct mon_sysregs *r = calloc(nr, sizeof(*r));
-	int rc = r ? find_tables(g, err) : xerr_set(err, ENOMEM, "out of memory");
+	int rc;
 
+	if (!r)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = find_tables(g, err);
 	if (!rc && g->regs.have)
 		rc = read_now(g, true, r, err);
 	if (!rc)
