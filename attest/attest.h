@@ -71,6 +71,8 @@ struct att_action {
 	struct att_reason reason[ATT_MAX_REASONS];
 	uint8_t before[XO_SHA256_BYTES], after[XO_SHA256_BYTES]; /* of the bytes it changed */
 	uint64_t held_us;
+	uint8_t decision[XO_SHA256_BYTES]; /* digest of the policy's decision; zero: none */
+	enum att_guard guard;		   /* of guard-on */
 	size_t nr_advisories;
 	char advisory[ATT_MAX_ADVISORIES][64];
 };
@@ -115,6 +117,13 @@ struct att_statement {
 	struct att_appraisal appraisal;	   /* of ATT_APPRAISAL */
 };
 
+/** att_statement_write - append @s as text, for somebody else to record. Return: 0, -XO_EMALFORMED,
+ *  -XO_ELIMIT, -ENOMEM */
+int att_statement_write(struct xbuf *out, const struct att_statement *s) XO_MUST_CHECK;
+
+/** att_statement_read - from such text. Return: 0, -XO_ESTATEMENT */
+int att_statement_read(struct att_statement *ret, struct span text, struct xerr *err) XO_MUST_CHECK;
+
 /** att_act_name - "apply", "guard-on", ... */
 const char *att_act_name(enum att_act a);
 
@@ -150,6 +159,18 @@ int att_recorder_open(struct att_recorder **ret, const struct att_recorder_opts 
  */
 int att_record(struct att_recorder *r, struct att_statement *s, uint64_t *ret_leaf,
 	       struct xerr *err) XO_MUST_CHECK;
+
+/** att_chain_length - how many statements there are about machine @uuid */
+int att_chain_length(struct att_recorder *r, const char *uuid, uint64_t *ret,
+		     struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * att_record_once - as att_record, but for whoever does not know whether it was done already
+ * @from: how many statements there were about the machine when it was tried first; if @s stands at
+ * that place or later, nothing is recorded
+ */
+int att_record_once(struct att_recorder *r, struct att_statement *s, uint64_t from,
+		    uint64_t *ret_leaf, struct xerr *err) XO_MUST_CHECK;
 
 /** struct att_evidence_opts - what goes into an evidence directory besides the log's own */
 struct att_evidence_opts {

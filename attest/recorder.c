@@ -13,8 +13,8 @@
 /* ---- after an entry stands in the log: measure it, and advance its machine's chain ---- */
 
 /* Read our own leaf back: which machine is it about, and where in its chain does it stand? */
-static int read_leaf(struct att_recorder *r, uint64_t leaf, struct xbuf *envelope,
-		     struct att_statement *s, struct xerr *err)
+int rec_read_leaf(struct att_recorder *r, uint64_t leaf, struct xbuf *envelope,
+		  struct att_statement *s, struct xerr *err)
 {
 	_cleanup_refusal_ struct refusal why = {0};
 	_cleanup_dsse_ struct dsse e = {0};
@@ -51,7 +51,7 @@ static int settle_leaf(struct att_recorder *r, struct xerr *err)
 
 	if (!s)
 		return -ENOMEM;
-	rc = read_leaf(r, leaf, &envelope, s, err);
+	rc = rec_read_leaf(r, leaf, &envelope, s, err);
 	if (!rc && leaf == r->measured.next)
 		rc = measured_add(&r->measured, s->vm_uuid, xbuf_span(&envelope), r->tpm, err);
 	if (!rc)
@@ -138,7 +138,7 @@ int att_recorder_open(struct att_recorder **ret, const struct att_recorder_opts 
 
 	if (!r)
 		return -ENOMEM;
-	r->measured.fd = -1;
+	r->measured.fd = r->measured.statefd = -1;
 	r->dirfd = open_dir(o->dir, err);
 	rc = r->dirfd < 0 ? r->dirfd : 0;
 	if (!rc && o->pcr > 23)

@@ -33,6 +33,10 @@ struct rec_link {
 	uint8_t envelope[XO_SHA256_BYTES]; /* digest */
 };
 
+/** rec_read_leaf - read our own leaf back: its envelope, and the statement in it */
+int rec_read_leaf(struct att_recorder *r, uint64_t leaf, struct xbuf *envelope,
+		  struct att_statement *s, struct xerr *err) XO_MUST_CHECK;
+
 /** rec_chain_length - how many statements there are of machine @uuid */
 int rec_chain_length(struct att_recorder *r, const char *uuid, uint64_t *ret) XO_MUST_CHECK;
 

@@ -62,9 +62,10 @@ static void parse_advisories(struct jdoc *d, const json_t *o, struct att_action 
 
 static void parse_action(struct jdoc *d, const json_t *o, struct att_action *a)
 {
-	static const char *const keys[] = {"action",  "verdict",       "package",
-					   "reasons", "before_sha256", "after_sha256",
-					   "held_us", "advisories",    NULL};
+	static const char *const keys[] = {
+		"action",	    "verdict",	    "package", "reasons",
+		"before_sha256",    "after_sha256", "held_us", "advisories",
+		"?decision_sha256", "?guard",	    NULL};
 	const json_t *package;
 
 	if (!jdoc_object(d, o, "act", keys))
@@ -80,6 +81,10 @@ static void parse_action(struct jdoc *d, const json_t *o, struct att_action *a)
 	hex32_or_null(d, o, "after_sha256", a->after);
 	a->held_us = jdoc_u64(d, o, "held_us", STATEMENT_MAX_SEQ);
 	parse_advisories(d, o, a);
+	if (json_object_get(o, "decision_sha256"))
+		jdoc_hex(d, o, "decision_sha256", a->decision, sizeof(a->decision));
+	if (json_object_get(o, "guard"))
+		a->guard = (enum att_guard)jdoc_choice(d, o, "guard", statement_guards);
 	if (!d->bad && !a->has_package && (a->act == ATT_APPLY || a->act == ATT_REVERT))
 		jdoc_bad(d, "package", "there for this action");
 }

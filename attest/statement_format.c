@@ -81,12 +81,14 @@ static json_t *action_json(const struct att_action *a)
 							 "detail", a->reason[i].detail));
 	for (size_t i = 0; i < a->nr_advisories; i++)
 		json_array_append_new(advisories, json_string(a->advisory[i]));
-	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:I,s:o}", "action", statement_acts[a->act],
-			 "verdict", statement_verdicts[a->verdict], "package",
-			 a->has_package ? patch_json(&a->package) : json_null(), "reasons", reasons,
-			 "before_sha256", hex32_or_null(a->before), "after_sha256",
-			 hex32_or_null(a->after), "held_us", (json_int_t)a->held_us, "advisories",
-			 advisories);
+	return json_pack("{s:s,s:s,s:o,s:o,s:o,s:o,s:I,s:o,s:o*,s:s*}", "action",
+			 statement_acts[a->act], "verdict", statement_verdicts[a->verdict],
+			 "package", a->has_package ? patch_json(&a->package) : json_null(),
+			 "reasons", reasons, "before_sha256", hex32_or_null(a->before),
+			 "after_sha256", hex32_or_null(a->after), "held_us", (json_int_t)a->held_us,
+			 "advisories", advisories, "decision_sha256",
+			 is_zero(a->decision) ? NULL : hex32(a->decision), "guard",
+			 a->act == ATT_GUARD_ON ? statement_guards[a->guard] : NULL);
 }
 
 static json_t *appraisal_json(const struct att_appraisal *a)

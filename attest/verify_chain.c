@@ -95,11 +95,12 @@ static void follow_patches(struct verify *v, const struct att_statement *s)
 	}
 }
 
+/* Actions may overlap, but the order they end in is that of the chain. */
 static void check_times(struct verify *v, const struct att_statement *s, int64_t before_s,
 			const char *name)
 {
 	if (s->started_s - s->finished_s > ATT_CLOCK_SLACK_S ||
-	    before_s - s->started_s > ATT_CLOCK_SLACK_S)
+	    before_s - s->finished_s > ATT_CLOCK_SLACK_S)
 		refusal_add(v->why, XO_ECLOCK, "%s: is earlier than what came before it", name);
 	if (s->finished_s - v->expect->now_s > ATT_CLOCK_SLACK_S)
 		refusal_add(v->why, XO_ECLOCK, "%s: lies in the future", name);

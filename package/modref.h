@@ -165,6 +165,8 @@ struct modref_guest {
 	uint64_t return_thunk; /* what the variable x86_return_thunk holds, or 0 */
 	/* does this lead to a tracer: 5 bytes at @addr, not the nop */
 	bool (*is_traced)(void *arg, uint64_t addr, const uint8_t *bytes);
+	/* does a function begin there */
+	bool (*is_function)(void *arg, uint64_t addr);
 	/* copy kernel memory; false if it is not mapped */
 	bool (*read)(void *arg, uint64_t addr, void *buf, size_t len_bytes);
 };

@@ -298,8 +298,10 @@ static void get_site(struct in *in, struct modref *r, struct modref_site *s,
 			fail(in, -XO_EMALFORMED);
 		s->repl_bytes = (uint8_t)(repl >> 3);
 		s->repl_off = (uint32_t)get(in, MODREF_MAX_PART);
+		/* Code that is there whenever it is looked at, or known not to be. */
 		if (s->kind != MODREF_SITE_LENGTH &&
-		    !fits(r, s->repl_part, s->repl_off, s->repl_bytes))
+		    ((s->repl_part != MODREF_TEXT && s->repl_part != MODREF_INIT_TEXT) ||
+		     !fits(r, s->repl_part, s->repl_off, s->repl_bytes)))
 			fail(in, -XO_EMALFORMED);
 	}
 	s->orig = (uint32_t)orig->len_bytes;

@@ -285,10 +285,46 @@ static bool fits_jump_label(const struct compare *c, const struct modref_site *s
 	return modform_nop5(have) || (modform_branch(have, 5, 0xe9, at, &to) && to == want);
 }
 
+/* The tail of a call that may be left out, and so return: or of a trampoline. */
+static bool fits_tail(const struct compare *c, const uint8_t *have, uint64_t at)
+{
+	uint64_t to;
+
+	if (modform_plain_return(have))
+		return true;
+	return modform_branch(have, 5, 0xe9, at, &to) &&
+	       ((c->guest->return_thunk && to == c->guest->return_thunk) ||
+		c->guest->is_function(c->guest->arg, to));
+}
+
+/* Once it lives: what __static_call_transform() makes of it, for any function. */
+static bool fits_static_call(const struct compare *c, const struct modref_site *s,
+			     const uint8_t *have)
+{
+	static const uint8_t xor5[] = {0x2e, 0x2e, 0x2e, 0x31, 0xc0};
+	const uint8_t *orig = c->r->orig + s->orig;
+	uint64_t at = address(c, s->part, s->off), to;
+	uint8_t want[UINT8_MAX];
+
+	if (original(c, s, want) && !memcmp(have, want, s->len_bytes))
+		return true;
+	if (c->when != MODREF_LIVE)
+		return false;
+	if (s->len_bytes == 6) /* as long as a jump with a condition: which stays */
+		return have[0] == orig[0] && have[1] == orig[1] &&
+		       modform_branch(have + 1, 5, orig[1], at + 1, &to) &&
+		       c->guest->is_function(c->guest->arg, to);
+	if (s->len_bytes != 5)
+		return false;
+	if (orig[0] != 0xe8)
+		return fits_tail(c, have, at);
+	return modform_nop5(have) || !memcmp(have, xor5, sizeof(xor5)) ||
+	       (modform_branch(have, 5, 0xe8, at, &to) && c->guest->is_function(c->guest->arg, to));
+}
+
 static bool fits(const struct compare *c, const struct modref_site *s, const uint8_t *have,
 		 uint8_t len)
 {
-	uint8_t want[UINT8_MAX];
 
 	if (s->len_bytes != len && s->kind != MODREF_SITE_ALTERNATIVE)
 		return false;
@@ -312,9 +348,7 @@ static bool fits(const struct compare *c, const struct modref_site *s, const uin
 	case MODREF_SITE_JUMP_LABEL:
 		return fits_jump_label(c, s, have);
 	case MODREF_SITE_STATIC_CALL:
-		/* Once it lives, whoever protects it has judged each change. */
-		return c->when == MODREF_LIVE ||
-		       (original(c, s, want) && !memcmp(have, want, s->len_bytes));
+		return fits_static_call(c, s, have);
 	default:
 		return false;
 	}

@@ -255,9 +255,10 @@ static int recur(const struct recurrence *r, struct list *l, const char **why)
 		*why = "the rule names days that never come";
 	else
 		rc = expand(r, &rule, l);
-	if (!rc && !*why && !l->nr)
-		*why = "the rule never comes true from start to the end of 2037";
-	return *why ? -XO_EMALFORMED : rc;
+	if (rc || *why || l->nr)
+		return *why ? -XO_EMALFORMED : rc;
+	*why = "the rule never comes true from start to the end of 2037";
+	return -ENOENT;
 }
 
 int calendar_build(struct arena *a, const struct recurrence *r, struct calendar *ret,

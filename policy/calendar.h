@@ -43,8 +43,8 @@ struct recurrence {
 
 /**
  * calendar_build - expand @r
- * @why: set to what is wrong with the rule if it returns -XO_EMALFORMED
- * Return: 0, -XO_EMALFORMED, -ENOMEM
+ * @why: what is wrong with the rule, in the first two cases
+ * Return: 0, -XO_EMALFORMED, -ENOENT (it never comes true), -ENOMEM
  */
 int calendar_build(struct arena *a, const struct recurrence *r, struct calendar *ret,
 		   const char **why) XO_MUST_CHECK;

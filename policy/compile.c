@@ -114,23 +114,14 @@ static void take_ring(struct compiler *c, const struct raw_ring *raw, struct rin
 
 static void take_window(struct compiler *c, const struct raw_calendar *raw, struct window *ret)
 {
-	struct recurrence r = {.rrule = raw->rrule};
-	const char *why;
-	bool utc = false;
-	int rc;
+	*ret = (struct window){.rule = head_of(c, &raw->head),
+			       .always = raw->always,
+			       .cal = c->file->windows[c->item]};
+}
 
-	*ret = (struct window){.rule = head_of(c, &raw->head), .always = raw->always};
-	if (raw->always)
-		return;
-	expect(c, time_parse(raw->start, &r.start, &utc));
-	r.zone = utc ? "UTC" : zone_or(c, raw->zone);
-	if (raw->end)
-		r.duration = time_of(c, raw->end, raw->zone) - time_of(c, raw->start, raw->zone);
-	else
-		r.duration = duration_or(c, raw->duration, 0);
-	rc = calendar_build(&c->p->arena, &r, &ret->cal, &why);
-	if (rc && !c->rc)
-		c->rc = rc == -ENOMEM ? rc : -XO_EINTERNAL;
+static void take_freeze(struct compiler *c, const struct raw_calendar *raw, struct window *ret)
+{
+	*ret = (struct window){.rule = head_of(c, &raw->head), .cal = c->file->freezes[c->item]};
 }
 
 static void take_pause(struct compiler *c, const struct raw_pause *raw, struct pause_rule *ret)
@@ -300,7 +291,7 @@ int rules_compile(struct pol_policy *p, const struct source *s)
 	COMPILE(&c, s, "groups", groups, groups, take_group);
 	COMPILE(&c, s, "rings", rings, rings, take_ring);
 	COMPILE(&c, s, "windows", windows, windows, take_window);
-	COMPILE(&c, s, "freezes", freezes, freezes, take_window);
+	COMPILE(&c, s, "freezes", freezes, freezes, take_freeze);
 	COMPILE(&c, s, "pauses", pauses, pauses, take_pause);
 	COMPILE(&c, s, "deferrals", deferrals, deferrals, take_deferral);
 	COMPILE(&c, s, "deadlines", deadlines, deadlines, take_deadline);

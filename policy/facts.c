@@ -65,7 +65,7 @@ const struct fact_field vm_fields[] = {
 	FIELD(struct vm, guard, "guard", FACT_BOOL, false),
 	NAMED(struct vm, ram, "ram", false, ram_names),
 	FIELD(struct vm, home, "home", FACT_BOOL, false),
-	FIELD(struct vm, confidential, "confidential", FACT_BOOL, false),
+	FIELD(struct vm, not_confidential, "confidential", FACT_NOT, false),
 	FIELD(struct vm, since, "since", FACT_TIME, false),
 	OBJECTS(struct vm, applied, "patches", applied_fields, struct applied),
 	FIELD(struct vm, rolled_back, "rolled_back", FACT_SHA256S, false),
@@ -98,6 +98,10 @@ static void wrong(struct fact_reader *r, const struct fact_path *path, const cha
 	char text[256] = "";
 	size_t depth = 0, used = 0;
 
+	if (r->errors->nr == POL_MAX_ERRORS) {
+		r->errors->dropped++;
+		return;
+	}
 	for (; path && depth < PATH_MAX_DEPTH; path = path->up)
 		step[depth++] = path;
 	while (depth-- && used < sizeof(text)) {
@@ -136,14 +140,20 @@ static bool is_hex(const char *s, size_t min, size_t max)
 	return strspn(s, "0123456789abcdef") == n && n >= min && n <= max && n % 2 == 0;
 }
 
-static bool is_printable(const json_t *v)
+static bool is_printable(const char *s, size_t len)
 {
-	const char *s = json_string_value(v);
-
-	for (size_t i = 0; i < json_string_length(v); i++)
+	for (size_t i = 0; i < len; i++)
 		if ((unsigned char)s[i] < ' ' || s[i] == 0x7f)
 			return false;
 	return true;
+}
+
+/* A pair is matched as key=value: where the key ends must be plain. */
+static bool is_pair_key(const char *s)
+{
+	size_t n = strlen(s);
+
+	return n && n < FACT_MAX_TEXT && !strchr(s, '=') && is_printable(s, n);
 }
 
 /* What a text must be; NULL if it is. */
@@ -153,7 +163,8 @@ static const char *text_wrong(const json_t *v, enum fact_type type)
 
 	if (!s)
 		return "must be a string";
-	if (!s[0] || json_string_length(v) > FACT_MAX_TEXT || !is_printable(v))
+	if (!s[0] || json_string_length(v) > FACT_MAX_TEXT ||
+	    !is_printable(s, json_string_length(v)))
 		return "must have 1 to 255 printable characters";
 	if (type == FACT_WORD && strchr(s, ' '))
 		return "must not have spaces";
@@ -214,9 +225,12 @@ static void read_pairs(struct fact_reader *r, const struct fact_path *path, cons
 
 		if (!ret->word)
 			return;
-		if (!json_is_string(value) || !is_printable(value) ||
-		    json_string_length(value) >= FACT_MAX_TEXT || strlen(key) >= FACT_MAX_TEXT) {
-			wrong(r, path, "must be an object of strings, each up to 254 characters");
+		if (!is_pair_key(key) || !json_is_string(value) ||
+		    json_string_length(value) >= FACT_MAX_TEXT ||
+		    !is_printable(json_string_value(value), json_string_length(value))) {
+			wrong(r, path,
+			      "must be an object of strings, each up to 254 printable characters, "
+			      "no key empty or with '='");
 			return;
 		}
 		len = snprintf(text, sizeof(text), "%s=%s", key, json_string_value(value));
@@ -330,9 +344,10 @@ static void read_field(struct fact_reader *r, const struct fact_path *path, cons
 		read_number(r, path, v, to);
 		break;
 	case FACT_BOOL:
+	case FACT_NOT:
 		if (!json_is_boolean(v))
 			wrong(r, path, "must be true or false");
-		*(bool *)to = json_is_true(v);
+		*(bool *)to = f->type == FACT_BOOL ? json_is_true(v) : json_is_false(v);
 		break;
 	case FACT_NAME:
 		read_name(r, path, v, f, to);

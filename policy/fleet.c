@@ -122,15 +122,41 @@ static size_t count_items(struct loader *l, json_t *root, const char *key, size_
 	return have;
 }
 
+/* A value of two bytes becomes one of two hundred in memory: what is too much is seen before. */
+static const char *too_much(struct span text)
+{
+	size_t objects = 0, values = 0;
+	bool quoted = false;
+
+	if (text.len_bytes > POL_FACTS_MAX_BYTES)
+		return "larger than 64 MiB; split the facts into files";
+	for (size_t i = 0; i < text.len_bytes; i++) {
+		char c = (char)text.p[i];
+
+		if (c == '"')
+			quoted = !quoted;
+		else if (quoted)
+			i += c == '\\';
+		else if (c == '{' || c == '[')
+			objects++;
+		else if (c == ',')
+			values++;
+	}
+	if (objects > FACT_MAX_OBJECTS)
+		return "more than 1,000,000 objects; split the facts into files";
+	return values > FACT_MAX_VALUES ? "more than 8,000,000 values; split the facts into files"
+					: NULL;
+}
+
 static void parse_files(struct loader *l, const struct pol_text *file)
 {
 	for (size_t i = 0; i < l->nr_files; i++) {
+		const char *why = too_much(file[i].text);
 		json_error_t e;
 
 		l->r.file = file[i].name;
-		if (file[i].text.len_bytes > POL_FACTS_MAX_BYTES) {
-			pol_errors_add(l->r.errors, file[i].name, 0, 0, "larger than %u bytes",
-				       POL_FACTS_MAX_BYTES);
+		if (why) {
+			pol_errors_add(l->r.errors, file[i].name, 0, 0, "%s", why);
 			continue;
 		}
 		l->root[i] = json_loadb((const char *)file[i].text.p, file[i].text.len_bytes,
@@ -152,10 +178,67 @@ static void parse_files(struct loader *l, const struct pol_text *file)
 	}
 }
 
-static int digest_of(const json_t *o, uint8_t out[XO_SHA256_BYTES])
-{
-	_cleanup_free_ char *s = json_dumps(o, JSON_COMPACT | JSON_SORT_KEYS);
+#define CANONICAL (JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY)
 
+struct dumped {
+	char *text;
+	json_t *value;
+};
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(((const struct dumped *)a)->text, ((const struct dumped *)b)->text);
+}
+
+/* Every list of facts is a set. */
+static int sort_list(json_t *list)
+{
+	size_t nr = json_array_size(list), i;
+	struct dumped *d = nr > 1 ? calloc(nr, sizeof(*d)) : NULL;
+	json_t *v;
+	int rc = nr > 1 && !d ? -ENOMEM : 0;
+
+	if (!d)
+		return rc;
+	json_array_foreach(list, i, v)
+	{
+		d[i] = (struct dumped){.text = json_dumps(v, CANONICAL), .value = json_incref(v)};
+		rc = d[i].text ? rc : -ENOMEM;
+	}
+	if (!rc)
+		qsort(d, nr, sizeof(*d), by_text);
+	for (i = 0; i < nr; i++) {
+		if (json_array_set_new(list, i, d[i].value))
+			rc = -ENOMEM;
+		free(d[i].text);
+	}
+	free(d);
+	return rc;
+}
+
+/* From the inside out; as deep as the tables of fields are. */
+// NOLINTNEXTLINE(misc-no-recursion)
+static int sort_lists(json_t *o)
+{
+	const char *key;
+	json_t *v;
+	size_t i;
+	int rc = 0;
+
+	if (json_is_object(o))
+		json_object_foreach(o, key, v) rc = rc ? rc : sort_lists(v);
+	if (!json_is_array(o))
+		return rc;
+	json_array_foreach(o, i, v) rc = rc ? rc : sort_lists(v);
+	return rc ? rc : sort_list(o);
+}
+
+static int digest_of(json_t *o, uint8_t out[XO_SHA256_BYTES])
+{
+	_cleanup_free_ char *s = NULL;
+	int rc = sort_lists(o);
+
+	s = rc ? NULL : json_dumps(o, CANONICAL);
 	return s ? xo_sha256(SPAN(s, strlen(s)), out) : -ENOMEM;
 }
 
@@ -164,14 +247,21 @@ static void read_items(struct loader *l, const json_t *root, const char *key,
 		       uint8_t (*digest)[XO_SHA256_BYTES])
 {
 	const struct fact_path list = {.key = key};
-	const json_t *o;
+	json_t *o;
 	size_t i;
 
 	json_array_foreach(json_object_get(root, key), i, o)
 	{
 		const struct fact_path path = {.up = &list, .index = i};
 
+		size_t errors = l->r.errors->nr + l->r.errors->dropped;
+
 		fact_read(&l->r, &path, o, fields, (char *)to + *nr * size);
+		if (errors != l->r.errors->nr + l->r.errors->dropped) {
+			/* What is left has every value of its type. */
+			memset((char *)to + *nr * size, 0, size);
+			continue;
+		}
 		if (!l->r.rc)
 			l->r.rc = digest_of(o, digest[*nr]);
 		if (l->r.rc)
@@ -218,101 +308,6 @@ static int by_bytes(const void *a, const void *b)
 	return memcmp(a, b, XO_SHA256_BYTES);
 }
 
-#define WRONG(l, ...) pol_errors_add((l)->r.errors, "facts", 0, 0, __VA_ARGS__)
-
-static void check_vms(struct loader *l)
-{
-	const struct pol_fleet *f = l->r.fleet;
-
-	for (size_t i = 0; i < f->nr_vms; i++) {
-		const struct vm *vm = &f->vm[i];
-
-		if (i && f->vm[i - 1].name == vm->name)
-			WRONG(l, "VM '%s' is there twice", vm->name->text);
-		for (uint32_t k = 0; k < vm->nr_applied; k++)
-			if (vm->applied[k].watched_until &&
-			    vm->applied[k].watched_until < vm->applied[k].at)
-				WRONG(l, "VM '%s': patch '%s' was watched before it was applied",
-				      vm->name->text, vm->applied[k].id->text);
-	}
-}
-
-static long find_patch_word(const struct pol_fleet *f, const struct word *id)
-{
-	return pol_find_patch(f, id->text);
-}
-
-enum { UNSEEN, OPEN, DONE };
-
-/* Depth first through the prerequisites, without recursion: @stack has a place for each patch. */
-static bool on_cycle(const struct pol_fleet *f, size_t start, uint8_t *mark, uint32_t *stack,
-		     uint32_t *next)
-{
-	size_t depth = 0;
-
-	stack[0] = (uint32_t)start;
-	next[start] = 0;
-	mark[start] = OPEN;
-	for (;;) {
-		const struct patch *p = &f->patch[stack[depth]];
-		long need;
-
-		if (next[stack[depth]] == p->requires.nr) {
-			mark[stack[depth]] = DONE;
-			if (!depth--)
-				return false;
-			continue;
-		}
-		need = find_patch_word(f, p->requires.word[next[stack[depth]]++]);
-		if (need < 0 || mark[need] == DONE)
-			continue;
-		if (mark[need] == OPEN)
-			return true;
-		stack[++depth] = (uint32_t)need;
-		next[need] = 0;
-		mark[need] = OPEN;
-	}
-}
-
-static int check_prerequisites(struct loader *l)
-{
-	const struct pol_fleet *f = l->r.fleet;
-	_cleanup_free_ uint8_t *mark = calloc(f->nr_patches + 1, sizeof(*mark));
-	_cleanup_free_ uint32_t *stack = calloc(f->nr_patches + 1, sizeof(*stack));
-	_cleanup_free_ uint32_t *next = calloc(f->nr_patches + 1, sizeof(*next));
-
-	if (!mark || !stack || !next)
-		return -ENOMEM;
-	for (size_t i = 0; i < f->nr_patches; i++)
-		if (mark[i] == UNSEEN && on_cycle(f, i, mark, stack, next)) {
-			WRONG(l, "patch '%s': its prerequisites lead back to it or form a cycle",
-			      f->patch[i].id->text);
-			break;
-		}
-	return 0;
-}
-
-static void check_patches(struct loader *l)
-{
-	const struct pol_fleet *f = l->r.fleet;
-
-	for (size_t i = 0; i < f->nr_patches; i++) {
-		const struct patch *p = &f->patch[i];
-
-		if (i && f->patch[i - 1].id == p->id)
-			WRONG(l, "patch '%s' is there twice", p->id->text);
-		if (p->kind == PATCH_HOTPATCH && !p->build_ids.nr)
-			WRONG(l, "patch '%s': a hotpatch needs build_ids", p->id->text);
-		if (p->kind == PATCH_HOTPATCH && (p->kernels.nr || p->kernel))
-			WRONG(l, "patch '%s': kernel and kernels are for a baseline", p->id->text);
-		if (p->kind == PATCH_BASELINE && (!p->kernels.nr || !p->kernel || !p->baseline))
-			WRONG(l, "patch '%s': a baseline needs kernel, kernels and baseline",
-			      p->id->text);
-		if (p->kind == PATCH_BASELINE && p->build_ids.nr)
-			WRONG(l, "patch '%s': build_ids are for a hotpatch", p->id->text);
-	}
-}
-
 static int digest_fleet(struct loader *l)
 {
 	struct pol_fleet *f = l->r.fleet;
@@ -329,17 +324,49 @@ static int digest_fleet(struct loader *l)
 	return rc ? rc : xo_sha256(xbuf_span(&b), f->digest);
 }
 
-/* Only facts whose every value is of its type get here. */
+static int by_word(const void *a, const void *b)
+{
+	return strcmp((*(const struct word *const *)a)->text,
+		      (*(const struct word *const *)b)->text);
+}
+
+static int by_time(const void *va, const void *vb)
+{
+	const struct applied *a = va, *b = vb;
+	int c = strcmp(a->id->text, b->id->text);
+
+	if (a->at != b->at)
+		return a->at < b->at ? -1 : 1;
+	c = c ? c : strcmp(a->payload->text, b->payload->text);
+	if (c)
+		return c;
+	if (a->serial != b->serial)
+		return a->serial < b->serial ? -1 : 1;
+	return a->state < b->state ? -1 : a->state > b->state;
+}
+
+/* Reasons come in the order of what they are about, and that order is not the file's. */
+static void sort_inside(struct pol_fleet *f)
+{
+	for (size_t i = 0; i < f->nr_vms; i++)
+		if (f->vm[i].nr_applied > 1)
+			qsort(f->vm[i].applied, f->vm[i].nr_applied, sizeof(*f->vm[i].applied),
+			      by_time);
+	for (size_t i = 0; i < f->nr_patches; i++)
+		if (f->patch[i].requires.nr > 1)
+			qsort(f->patch[i].requires.word, f->patch[i].requires.nr,
+			      sizeof(struct word *), by_word);
+}
+
 static int finish(struct loader *l)
 {
 	struct pol_fleet *f = l->r.fleet;
 	int rc;
 
+	sort_inside(f);
 	qsort(f->vm, f->nr_vms, sizeof(*f->vm), by_vm_name);
 	qsort(f->patch, f->nr_patches, sizeof(*f->patch), by_patch_id);
-	check_vms(l);
-	check_patches(l);
-	rc = check_prerequisites(l);
+	rc = fleet_check(f, l->r.errors);
 	return rc ? rc : digest_fleet(l);
 }
 
@@ -359,8 +386,7 @@ int pol_fleet_load(const struct pol_text *file, size_t nr, int64_t at, struct po
 	}
 	parse_files(&l, file);
 	rc = read_files(&l, file);
-	if (!rc && !errors->nr && !errors->dropped)
-		rc = finish(&l);
+	rc = rc ? rc : finish(&l);
 	for (size_t i = 0; i < nr; i++)
 		json_decref(l.root[i]);
 	free(l.vm_digest);

@@ -37,15 +37,21 @@ struct applied {
 	uint32_t nr_signals;
 };
 
+/** applied_is_there - its code is in the guest, or may be */
+static inline bool applied_is_there(const struct applied *a)
+{
+	return a->state == APPLIED_ACTIVE || a->state == APPLIED_APPLYING;
+}
+
 enum { RAM_UNKNOWN = 0 };
 
 struct vm {
 	const struct word *name, *host, *kernel, *build_id, *arch;
-	struct words labels, metadata; /* key=value */
-	uint32_t baseline;	       /* month, 0: unknown */
-	uint32_t ram;		       /* POL_RAM_*, RAM_UNKNOWN */
-	bool guard, home, confidential;
-	int64_t since; /* when it last became reachable; 0: unknown */
+	struct words labels, metadata;	    /* key=value */
+	uint32_t baseline;		    /* month, 0: unknown */
+	uint32_t ram;			    /* POL_RAM_*, RAM_UNKNOWN */
+	bool guard, home, not_confidential; /* false: no, or not known */
+	int64_t since;			    /* when it last became reachable; 0: unknown */
 	struct applied *applied;
 	uint32_t nr_applied;
 	struct words rolled_back; /* payload digests */
@@ -100,6 +106,7 @@ enum fact_type {
 	FACT_MONTH,   /* uint32_t */
 	FACT_NUMBER,  /* uint64_t */
 	FACT_BOOL,    /* bool */
+	FACT_NOT,     /* bool, whether it is there and false */
 	FACT_NAME,    /* uint32_t, of names */
 	FACT_OBJECT,  /* its fields go into the same struct */
 	FACT_OBJECTS, /* pointer to structs, with a uint32_t after it that counts them */
@@ -137,8 +144,14 @@ struct fact_path {
 void fact_read(struct fact_reader *r, const struct fact_path *path, const json_t *o,
 	       const struct fact_field *fields, void *to);
 
+/** fleet_check - @f is sorted, each value is of its type: is it also without contradictions?
+ *  Return: 0 (look at @errors), -ENOMEM */
+int fleet_check(const struct pol_fleet *f, struct pol_errors *errors) XO_MUST_CHECK;
+
 #define FACT_MAX_ITEMS	 4096
 #define FACT_MAX_TEXT	 255
+#define FACT_MAX_OBJECTS 1000000 /* of each file; lists count too */
+#define FACT_MAX_VALUES	 8000000 /* of each file */
 #define FACT_MAX_VMS	 1000000
 #define FACT_MAX_PATCHES 10000
 

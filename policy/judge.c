@@ -1,33 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "policy/judge.h"
 
-/* What is on the VM of the same id. Return: whether that is all there is to say. */
-static bool judge_applied(const struct moment *m, const struct vm *vm, const struct class *c,
+/* The payload is on the VM: of this id it may do harm, of another id it is simply there. */
+static bool judge_present(const struct moment *m, const struct vm *vm, const struct class *c,
 			  const struct patch *p, struct findings *ret)
 {
 	for (uint32_t i = 0; i < vm->nr_applied; i++) {
 		const struct applied *a = &vm->applied[i];
-		bool there = a->state == APPLIED_ACTIVE || a->state == APPLIED_APPLYING;
 		int64_t until;
+		bool bad;
+
+		if (!applied_is_there(a) || a->payload != p->payload)
+			continue;
+		bad = a->id == p->id && a->state == APPLIED_ACTIVE &&
+		      (c->health.then & POL_THEN_REVERT) &&
+		      health_of(m, &c->health, a, &until) == HEALTH_BAD;
+		ret->nr = 0;
+		findings_add(ret, bad ? POL_BY_HEALTH : POL_BY_ACTIVE,
+			     bad ? c->health.rule : POL_NO_RULE, i);
+		if (a->id == p->id)
+			return true;
+	}
+	return ret->nr;
+}
+
+/* Other versions of the same id. */
+static void judge_versions(const struct vm *vm, const struct patch *p, struct findings *ret)
+{
+	for (uint32_t i = 0; i < vm->nr_applied; i++) {
+		const struct applied *a = &vm->applied[i];
 
 		if (a->id != p->id)
 			continue;
-		if (there && a->payload == p->payload) {
-			bool bad = a->state == APPLIED_ACTIVE &&
-				   (c->health.then & POL_THEN_REVERT) &&
-				   health_of(m, &c->health, a, &until) == HEALTH_BAD;
-
-			ret->nr = 0;
-			findings_add(ret, bad ? POL_BY_HEALTH : POL_BY_ACTIVE,
-				     bad ? c->health.rule : POL_NO_RULE, (int64_t)a->serial);
-			return true;
-		}
 		if (a->serial > p->serial || a->security_epoch > p->security_epoch)
-			findings_add(ret, POL_BY_SERIAL, POL_NO_RULE, (int64_t)a->serial);
-		else if (there)
-			findings_add(ret, POL_BY_VERSION, POL_NO_RULE, (int64_t)a->serial);
+			findings_add(ret, POL_BY_SERIAL, POL_NO_RULE, i);
+		else if (applied_is_there(a))
+			findings_add(ret, POL_BY_VERSION, POL_NO_RULE, i);
 	}
-	return false;
 }
 
 static bool is_active(const struct vm *vm, const struct word *id)
@@ -36,74 +45,6 @@ static bool is_active(const struct vm *vm, const struct word *id)
 		if (vm->applied[i].id == id && vm->applied[i].state == APPLIED_ACTIVE)
 			return true;
 	return false;
-}
-
-static void add_list(struct findings *ret, const struct finding_list *l)
-{
-	for (size_t i = 0; i < l->nr; i++)
-		findings_add(ret, l->f[i].kind, l->f[i].rule, l->f[i].value);
-}
-
-void judge_lasting(const struct moment *m, size_t vm, size_t patch, struct findings *ret)
-{
-	const struct world *w = m->w;
-	const struct vm *v = &w->vm[vm];
-	const struct patch *p = &w->patch[patch];
-	const struct class *c = &w->class[w->class_of[vm]];
-	const struct cell *cell = &m->cell[w->class_of[vm] * w->nr_patches + patch];
-
-	if (judge_applied(m, v, c, p, ret))
-		return;
-	if (p->kind == PATCH_BASELINE && v->baseline >= p->baseline) {
-		ret->nr = 0;
-		findings_add(ret, POL_BY_ACTIVE, POL_NO_RULE, POL_NEVER);
-		return;
-	}
-	if (!w->fits[w->platform_of[vm] * w->nr_patches + patch]) {
-		ret->nr = 0;
-		findings_add(ret, POL_BY_KERNEL, POL_NO_RULE, POL_NEVER);
-		return;
-	}
-	if (words_have(&v->rolled_back, p->payload))
-		findings_add(ret, POL_BY_ROLLED_BACK, POL_NO_RULE, POL_NEVER);
-	add_list(ret, &cell->lasting);
-	add_list(ret, &m->unfit[vm]);
-	if (cell->baseline > v->baseline)
-		findings_add(ret, POL_BY_BASELINE, cell->baseline_rule, cell->baseline);
-}
-
-static void judge_ring(const struct moment *m, size_t vm, size_t patch, struct findings *ret)
-{
-	const struct world *w = m->w;
-	uint16_t ring = w->ring_of[vm];
-	const struct ring_state *s, *before;
-	int after;
-
-	if (!w->p->nr_rings)
-		return;
-	if (ring == NO_RING) {
-		findings_add(ret, POL_BY_NO_RING, POL_NO_RULE, POL_NEVER);
-		return;
-	}
-	s = &m->ring[ring * w->nr_patches + patch];
-	after = w->p->rings[ring].after;
-	if (s->halted)
-		findings_add(ret, POL_BY_HALT, ring, POL_NEVER);
-	if (s->unknown)
-		findings_add(ret, POL_BY_RING, ring, POL_NEVER);
-	if (!s->open && after >= 0) {
-		before = &m->ring[(size_t)after * w->nr_patches + patch];
-		findings_add(ret, POL_BY_RING, (uint16_t)after,
-			     before->open ? before->passes_at : POL_NEVER);
-	}
-}
-
-int64_t deadline_of(const struct deadline *d, const struct patch *p, const struct vm *vm)
-{
-	int64_t due = p->released + d->after;
-	int64_t graced = (vm->since ? vm->since : due) + d->grace;
-
-	return d->grace && graced > due ? graced : due;
 }
 
 /* What a finding of that kind is skipped by. */
@@ -125,14 +66,80 @@ static uint32_t skipped_by(enum pol_kind kind)
 	}
 }
 
-static void drop_skipped(struct findings *f, size_t from, uint32_t skips)
+/* What is skipped must not take the room of what holds. */
+static void add_unskipped(struct findings *ret, const struct finding_list *l, uint32_t skips)
 {
-	size_t nr = from;
+	for (size_t i = 0; i < l->nr; i++)
+		if (!(skips & skipped_by(l->f[i].kind)))
+			findings_add(ret, l->f[i].kind, l->f[i].rule, l->f[i].value);
+}
 
-	for (size_t i = from; i < f->nr; i++)
-		if (!(skips & skipped_by(f->f[i].kind)))
-			f->f[nr++] = f->f[i];
-	f->nr = nr;
+void judge_lasting(const struct moment *m, size_t vm, size_t patch, struct findings *ret)
+{
+	const struct world *w = m->w;
+	const struct vm *v = &w->vm[vm];
+	const struct patch *p = &w->patch[patch];
+	const struct class *c = &w->class[w->class_of[vm]];
+	const struct cell *cell = &m->cell[w->class_of[vm] * w->nr_patches + patch];
+
+	if (judge_present(m, v, c, p, ret))
+		return;
+	if (p->kind == PATCH_BASELINE && v->baseline >= p->baseline) {
+		ret->nr = 0;
+		findings_add(ret, POL_BY_ACTIVE, POL_NO_RULE, POL_NEVER);
+		return;
+	}
+	if (!w->fits[w->platform_of[vm] * w->nr_patches + patch]) {
+		ret->nr = 0;
+		findings_add(ret, POL_BY_KERNEL, POL_NO_RULE, POL_NEVER);
+		return;
+	}
+	if (words_have(&v->rolled_back, p->payload))
+		findings_add(ret, POL_BY_ROLLED_BACK, POL_NO_RULE, POL_NEVER);
+	add_unskipped(ret, &cell->lasting, 0);
+	judge_versions(v, p, ret);
+	add_unskipped(ret, &m->unfit[vm], 0);
+	if (cell->baseline > v->baseline)
+		findings_add(ret, POL_BY_BASELINE, cell->baseline_rule, cell->baseline);
+}
+
+static void judge_ring(const struct moment *m, size_t vm, size_t patch, uint32_t skips,
+		       struct findings *ret)
+{
+	const struct world *w = m->w;
+	uint16_t ring = w->ring_of[vm];
+	const struct ring_state *s, *before;
+	int after;
+
+	if (!w->p->nr_rings)
+		return;
+	if (ring == NO_RING) {
+		if (!(skips & POL_SKIP_RINGS))
+			findings_add(ret, POL_BY_NO_RING, POL_NO_RULE, POL_NEVER);
+		return;
+	}
+	s = &m->ring[ring * w->nr_patches + patch];
+	after = w->p->rings[ring].after;
+	if (s->halted_by != NO_RING)
+		findings_add(ret, POL_BY_HALT, s->halted_by, POL_NEVER);
+	if (skips & POL_SKIP_RINGS)
+		return;
+	if (s->unknown)
+		findings_add(ret, POL_BY_RING, ring, POL_NEVER);
+	if (s->open || after < 0)
+		return;
+	before = &m->ring[(size_t)after * w->nr_patches + patch];
+	if (!before->halted)
+		findings_add(ret, POL_BY_RING, (uint16_t)after,
+			     before->open ? before->passes_at : POL_NEVER);
+}
+
+int64_t deadline_of(const struct deadline *d, const struct patch *p, const struct vm *vm)
+{
+	int64_t due = p->released + d->after;
+	int64_t graced = (vm->since ? vm->since : due) + d->grace;
+
+	return d->grace && graced > due ? graced : due;
 }
 
 void judge_waiting(const struct moment *m, size_t vm, size_t patch, struct findings *ret,
@@ -140,7 +147,7 @@ void judge_waiting(const struct moment *m, size_t vm, size_t patch, struct findi
 {
 	const struct world *w = m->w;
 	const struct patch *p = &w->patch[patch];
-	size_t class = w->class_of[vm], from = ret->nr;
+	size_t class = w->class_of[vm];
 	const struct cell *cell = &m->cell[class * w->nr_patches + patch];
 
 	*skips = cell->skips;
@@ -158,10 +165,9 @@ void judge_waiting(const struct moment *m, size_t vm, size_t patch, struct findi
 			findings_add(ret, POL_BY_PREREQUISITE, POL_NO_RULE, i);
 	if (m->stale_since != POL_NEVER)
 		findings_add(ret, POL_BY_STALE, POL_NO_RULE, POL_NEVER);
-	judge_ring(m, vm, patch, ret);
-	add_list(ret, &cell->waiting);
-	add_list(ret, &m->class[class].shut);
-	drop_skipped(ret, from, *skips);
+	judge_ring(m, vm, patch, *skips, ret);
+	add_unskipped(ret, &cell->waiting, *skips);
+	add_unskipped(ret, &m->class[class].shut, *skips);
 }
 
 /* When the findings that @skips leaves are gone, but for windows and freezes. */

@@ -11,8 +11,8 @@ struct finding {
 	uint16_t rule; /* POL_NO_RULE: built in */
 	int64_t value; /* until when; POL_NEVER: time will not do. POL_BY_BASELINE: the month
 			* needed; POL_BY_ELIGIBILITY: enum demand; POL_BY_PREREQUISITE: which of its
-			* requires; POL_BY_ACTIVE, _SERIAL, _VERSION: the serial there, POL_NEVER: a
-			* baseline */
+			* requires; POL_BY_ACTIVE, _SERIAL, _VERSION: which of the VM's applied, for
+			* POL_BY_ACTIVE POL_NEVER: its baseline */
 };
 
 /* What an eligibility rule asks for that is not there. */
@@ -60,6 +60,7 @@ struct cell {
 	uint32_t skips;	   /* POL_SKIP_*: expedited */
 	uint32_t baseline; /* month needed; 0: any */
 	uint16_t baseline_rule;
+	uint16_t allow; /* the first rule that allows it; POL_NO_RULE: none */
 	int64_t until;
 };
 
@@ -69,7 +70,8 @@ enum health_state { HEALTH_GOOD, HEALTH_PENDING, HEALTH_BAD, HEALTH_UNKNOWN };
 struct ring_state {
 	uint32_t members, successes, failures, unknown;
 	bool halted, passed, open;
-	int64_t passes_at; /* if nothing changes; POL_NEVER: not as things are */
+	uint16_t halted_by; /* itself, or the nearest before it that has halted; NO_RING: none */
+	int64_t passes_at;  /* if nothing changes; POL_NEVER: not as things are */
 };
 
 struct moment {

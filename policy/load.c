@@ -20,8 +20,8 @@ static const cyaml_config_t cyaml = {
 };
 
 /* Every error of shape and meaning of every file. Return: 0 if there are none. */
-static int check_all(struct arena *a, struct source *s, const struct pol_text *file, size_t nr,
-		     struct pol_errors *errors)
+static int check_all(struct arena *a, struct arena *keep, struct source *s,
+		     const struct pol_text *file, size_t nr, struct pol_errors *errors)
 {
 	size_t nr_good = 0;
 	int rc = 0;
@@ -38,7 +38,7 @@ static int check_all(struct arena *a, struct source *s, const struct pol_text *f
 	}
 	/* A file that is no YAML may hold what the others refer to. */
 	if (nr_good == nr)
-		rc = meaning_check(s, nr, errors);
+		rc = meaning_check(s, nr, keep, errors);
 	if (rc == -ENOMEM)
 		return rc;
 	pol_errors_sort(errors);
@@ -104,7 +104,7 @@ int pol_policy_load(const struct pol_text *file, size_t nr, struct pol_policy **
 		pol_errors_add(errors, "policy", 0, 0, "needs 1 to %d files", POL_MAX_FILES);
 		return -XO_EMALFORMED;
 	}
-	rc = check_all(&trees, source, file, nr, errors);
+	rc = check_all(&trees, &p->arena, source, file, nr, errors);
 	rc = rc ? rc : load_raw(p, source, nr);
 	rc = rc ? rc : rules_compile(p, source);
 	rc = rc ? rc : digest_all(p, source, nr);

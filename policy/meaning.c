@@ -7,24 +7,13 @@
 #include <errno.h>
 #include <string.h>
 
-#include "policy/rules.h"
-
-struct meaning {
-	const struct source *s;
-	size_t nr;
-	const struct source *file; /* in hand */
-	struct arena scratch;
-	struct pol_errors *errors;
-};
-
-#define WRONG(m, n, ...)                                                                           \
-	pol_errors_add((m)->errors, (m)->file->name, (n)->line, (n)->column, __VA_ARGS__)
+#include "policy/meaning.h"
 
 static const char *const sections[] = {"groups",      "rings",	   "windows",  "freezes", "pauses",
 				       "deferrals",   "deadlines", "expedite", "allow",	  "deny",
 				       "eligibility", "baselines", "limits",   "health"};
 
-static const char *text_of(const struct ynode *n, const char *key)
+const char *text_of(const struct ynode *n, const char *key)
 {
 	const struct ynode *v = ynode_get(n, key);
 
@@ -45,6 +34,13 @@ static bool is_duration(const char *s)
 	int64_t v;
 
 	return duration_parse(s, &v);
+}
+
+static bool is_lasting(const char *s)
+{
+	int64_t v;
+
+	return duration_parse(s, &v) && v > 0;
 }
 
 static bool is_time(const char *s)
@@ -119,12 +115,13 @@ static const struct {
 	{NULL, "duration", is_duration, "a duration: a number and s, m, h or d"},
 	{NULL, "bake", is_duration, "a duration: a number and s, m, h or d"},
 	{NULL, "grace", is_duration, "a duration: a number and s, m, h or d"},
-	{NULL, "spacing", is_duration, "a duration: a number and s, m, h or d"},
-	{NULL, "watch", is_duration, "a duration: a number and s, m, h or d"},
+	{NULL, "spacing", is_lasting, "a duration from 1s: a number and s, m, h or d"},
+	{NULL, "watch", is_lasting, "a duration from 1s: a number and s, m, h or d"},
 	{"deadlines", "after", is_duration, "a duration: a number and s, m, h or d"},
 	{NULL, "share", is_share, "a share from 1% to 100%"},
 	{NULL, "count", is_positive, "at least 1"},
 	{NULL, "at_once", is_positive, "at least 1; to stop everything, use pauses"},
+	{NULL, "max_baseline_months", is_positive, "at least 1"},
 	{NULL, "days", is_small, "0 to 30 days"},
 	{NULL, "months", is_month, "months, 1 to 12"},
 	{NULL, "payloads", is_sha256, "SHA-256 digests, 64 lower-case hex digits"},
@@ -225,6 +222,41 @@ static void check_matcher(struct meaning *m, const struct ynode *n)
 		WRONG(m, n, "matches everything; leave it out or say what");
 }
 
+/* Patterns of which one is as wide as can be. */
+static bool matches_all(const struct ynode *matcher)
+{
+	const struct ynode *list = matcher->child;
+
+	if (matcher->nr_children != 1 || list->type != YNODE_SEQUENCE ||
+	    !strcmp(list->key, "labels") || !strcmp(list->key, "metadata"))
+		return false;
+	for (const struct ynode *i = list->child; i; i = i->next)
+		if (i->type == YNODE_SCALAR && i->text[0] && !i->text[strspn(i->text, "*")])
+			return true;
+	return false;
+}
+
+#define MAX_COMPARED 50 /* matchers; a group of more than those is no slip of the pen */
+
+/* Is there for each of @in, or for everything, one of @ex that says the same? */
+static bool excludes_all(const struct ynode *in, const struct ynode *ex, int *rc)
+{
+	for (const struct ynode *e = ex->child; e; e = e->next)
+		if (e->type == YNODE_MAPPING && matches_all(e))
+			return true;
+	if (!in || in->nr_children > MAX_COMPARED || ex->nr_children > MAX_COMPARED)
+		return false;
+	for (const struct ynode *i = in->child; i; i = i->next) {
+		bool out = false;
+
+		for (const struct ynode *e = ex->child; e && !out && !*rc; e = e->next)
+			out = same_text(i, e, rc);
+		if (!out)
+			return false;
+	}
+	return true;
+}
+
 static int check_group(struct meaning *m, const struct ynode *r)
 {
 	const struct ynode *in = ynode_get(r, "include"), *ex = ynode_get(r, "exclude");
@@ -234,7 +266,7 @@ static int check_group(struct meaning *m, const struct ynode *r)
 		return 0;
 	if (!in && !ex)
 		WRONG(m, r, "an empty group: it has neither include nor exclude");
-	else if (in && same_text(in, ex, &rc))
+	else if (ex && excludes_all(in, ex, &rc))
 		WRONG(m, ex, "an empty group: it excludes all that it includes");
 	for (const struct ynode *i = in ? in->child : NULL; i; i = i->next)
 		check_matcher(m, i);
@@ -253,71 +285,6 @@ static void check_ring(struct meaning *m, const struct ynode *r)
 	if (count && need && strtol(need, NULL, 10) > strtol(count, NULL, 10))
 		WRONG(m, ynode_get(r, "min_successes"),
 		      "%s successes cannot come from a ring of %s VMs", need, count);
-}
-
-static const char *zone_of(const struct meaning *m, const struct ynode *r)
-{
-	const char *zone = text_of(r, "zone");
-
-	if (!zone)
-		zone = text_of(m->file->root, "zone");
-	return zone && zone_exists(zone) ? zone : "UTC";
-}
-
-static int check_recurrence(struct meaning *m, const struct ynode *r, int64_t start, bool utc)
-{
-	const struct ynode *rrule = ynode_get(r, "rrule"), *duration = ynode_get(r, "duration");
-	struct recurrence rec = {.zone = utc ? "UTC" : zone_of(m, r), .start = start};
-	struct calendar cal;
-	const char *why;
-	int rc;
-
-	if (text_of(r, "duration") && duration_parse(text_of(r, "duration"), &rec.duration) &&
-	    (rec.duration < MINUTE_S || rec.duration > INT64_C(31) * DAY_S))
-		WRONG(m, duration, "duration must be from 1m to 31d");
-	if (!text_of(r, "rrule"))
-		return 0;
-	if (!duration)
-		WRONG(m, rrule, "rrule goes with duration");
-	rec.rrule = rrule->text;
-	rc = calendar_build(&m->scratch, &rec, &cal, &why);
-	if (rc == -XO_EMALFORMED) {
-		WRONG(m, rrule, "rrule: %s", why);
-		return 0;
-	}
-	return rc;
-}
-
-static int check_calendar(struct meaning *m, const struct ynode *r)
-{
-	const struct ynode *start = ynode_get(r, "start"), *end = ynode_get(r, "end");
-	int64_t from, to;
-	bool utc, end_utc;
-
-	if (r->type != YNODE_MAPPING)
-		return 0;
-	if (text_of(r, "always") && !strcmp(text_of(r, "always"), "true")) {
-		if (start || end || ynode_get(r, "duration") || ynode_get(r, "rrule"))
-			WRONG(m, r, "always excludes start, end, duration and rrule");
-		return 0;
-	}
-	if (!start) {
-		WRONG(m, r, "key 'start' is missing");
-		return 0;
-	}
-	if (!end == !ynode_get(r, "duration"))
-		WRONG(m, r, "one of end and duration is needed");
-	if (!text_of(r, "start") || !time_parse(start->text, &from, &utc))
-		return 0;
-	if (utc && ynode_get(r, "zone"))
-		WRONG(m, start, "start ends in Z, which is UTC; leave out either that or zone");
-	if (end && text_of(r, "end") && time_parse(end->text, &to, &end_utc)) {
-		if (utc != end_utc)
-			WRONG(m, end, "start and end must both end in Z, or neither");
-		else if (to <= from)
-			WRONG(m, end, "never opens: it ends before it starts");
-	}
-	return check_recurrence(m, r, from, utc);
 }
 
 static bool is_everything(const struct ynode *r)
@@ -384,21 +351,33 @@ static void check_pause(struct meaning *m, const struct ynode *r)
 		WRONG(m, ynode_get(r, "zone"), "until ends in Z, which is UTC; leave out one");
 }
 
+static void check_health(struct meaning *m, const struct ynode *r)
+{
+	const struct ynode *probe = ynode_get(r, "probe"), *signals = ynode_get(r, "signals");
+
+	for (const struct ynode *s = signals ? signals->child : NULL; s; s = s->next)
+		if (s->type == YNODE_SCALAR && !strcmp(s->text, "probe"))
+			return;
+	if (probe)
+		WRONG(m, probe, "a probe that does not count: signals lacks 'probe'");
+}
+
 static void check_eligibility(struct meaning *m, const struct ynode *r)
 {
 	if (r->type == YNODE_MAPPING && r->nr_children <= 1U + !!ynode_get(r, "groups"))
 		WRONG(m, r, "asks for nothing");
 }
 
-static int check_rule(struct meaning *m, const char *section, const struct ynode *r)
+static int check_rule(struct meaning *m, const char *section, const struct ynode *r,
+		      struct calendar *cal)
 {
 	check_forms(m, section, r, "");
 	check_names(m, section, r);
 	check_matcher(m, ynode_get(r, "patches"));
 	if (!strcmp(section, "groups"))
 		return check_group(m, r);
-	if (!strcmp(section, "windows") || !strcmp(section, "freezes"))
-		return check_calendar(m, r);
+	if (cal)
+		return meaning_calendar(m, r, cal);
 	if (!strcmp(section, "deny"))
 		return check_against_allow(m, r);
 	if (!strcmp(section, "deadlines"))
@@ -411,6 +390,8 @@ static int check_rule(struct meaning *m, const char *section, const struct ynode
 		check_pause(m, r);
 	if (!strcmp(section, "eligibility"))
 		check_eligibility(m, r);
+	if (!strcmp(section, "health"))
+		check_health(m, r);
 	return 0;
 }
 
@@ -428,34 +409,55 @@ static void check_count(struct meaning *m, const char *section)
 		WRONG(m, m->file->root, "%s: more than %d in all", section, POL_MAX_RULES);
 }
 
-static int check_file(struct meaning *m)
+/* The place for the calendars of a section's rules; NULL: they have none. */
+static struct calendar **calendars_of(struct source *s, const char *section)
 {
+	if (!strcmp(section, "windows"))
+		return &s->windows;
+	return !strcmp(section, "freezes") ? &s->freezes : NULL;
+}
+
+static int check_section(struct meaning *m, struct source *s, const char *section)
+{
+	const struct ynode *list = ynode_get(s->root, section);
+	struct calendar **cal = calendars_of(s, section);
+	size_t i = 0;
 	int rc = 0;
 
-	for (const struct ynode *n = m->file->root->child; n; n = n->next)
-		if (n->type == YNODE_SCALAR)
-			check_form(m, "", n, n->key ? n->key : "");
-	for (size_t i = 0; !rc && i < XO_ARRAY_SIZE(sections); i++) {
-		const struct ynode *list = ynode_get(m->file->root, sections[i]);
-
-		if (!list || list->type != YNODE_SEQUENCE || list->nr_children > POL_MAX_RULES)
-			continue;
-		check_count(m, sections[i]);
-		for (const struct ynode *r = list->child; r && !rc; r = r->next)
-			rc = check_rule(m, sections[i], r);
+	if (!list || list->type != YNODE_SEQUENCE || list->nr_children > POL_MAX_RULES)
+		return 0;
+	if (cal) {
+		*cal = arena_get(m->keep, list->nr_children + 1, sizeof(**cal));
+		if (!*cal)
+			return -ENOMEM;
 	}
+	check_count(m, section);
+	for (const struct ynode *r = list->child; r && !rc; r = r->next)
+		rc = check_rule(m, section, r, cal ? &(*cal)[i++] : NULL);
 	return rc;
 }
 
-int meaning_check(const struct source *s, size_t nr, struct pol_errors *errors)
+static int check_file(struct meaning *m, struct source *s)
 {
-	struct meaning m = {.s = s, .nr = nr, .errors = errors};
 	int rc = 0;
 
-	for (size_t i = 0; !rc && i < nr; i++) {
-		m.file = &s[i];
-		rc = check_file(&m);
-	}
-	arena_free(&m.scratch);
+	m->file = s;
+	for (const struct ynode *n = m->file->root->child; n; n = n->next)
+		if (n->type == YNODE_SCALAR)
+			check_form(m, "", n, n->key ? n->key : "");
+	for (size_t i = 0; !rc && i < XO_ARRAY_SIZE(sections); i++)
+		rc = check_section(m, s, sections[i]);
+	return rc;
+}
+
+int meaning_check(struct source *s, size_t nr, struct arena *keep, struct pol_errors *errors)
+{
+	struct meaning m = {.s = s, .nr = nr, .keep = keep, .errors = errors};
+	int rc = 0;
+
+	for (size_t i = 0; !rc && i < nr; i++)
+		rc = check_file(&m, &s[i]);
+	if (!rc)
+		meaning_freezes(&m);
 	return rc;
 }

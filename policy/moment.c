@@ -214,19 +214,20 @@ static void judge_baseline(struct moment *m, const struct class *c, const struct
 }
 
 static void judge_choices(const struct moment *m, const struct class *c, size_t patch,
-			  struct findings *lasting)
+			  struct cell *cell, struct findings *lasting)
 {
 	const struct world *w = m->w;
-	bool allowed = false;
 
 	for (size_t i = 0; i < w->p->nr_denies; i++)
 		if (w->denies[i * w->nr_patches + patch] &&
 		    rule_covers(&w->p->denies[i].rule, &c->groups))
 			findings_add(lasting, POL_BY_DENY, (uint16_t)i, POL_NEVER);
-	for (size_t i = 0; i < w->p->nr_allows; i++)
-		allowed = allowed || (w->allows[i * w->nr_patches + patch] &&
-				      rule_covers(&w->p->allows[i].rule, &c->groups));
-	if (!allowed)
+	cell->allow = POL_NO_RULE;
+	for (size_t i = 0; cell->allow == POL_NO_RULE && i < w->p->nr_allows; i++)
+		if (w->allows[i * w->nr_patches + patch] &&
+		    rule_covers(&w->p->allows[i].rule, &c->groups))
+			cell->allow = (uint16_t)i;
+	if (cell->allow == POL_NO_RULE)
 		findings_add(lasting, POL_BY_ALLOW, POL_NO_RULE, POL_NEVER);
 	for (size_t i = 0; i < w->p->nr_eligibilities; i++)
 		if (w->unfit[i * w->nr_patches + patch] &&
@@ -271,7 +272,7 @@ static int build_cell(struct moment *m, const struct class *c, size_t patch, str
 
 	lasting.nr = waiting.nr = 0;
 	cell->until = POL_NEVER;
-	judge_choices(m, c, patch, &lasting);
+	judge_choices(m, c, patch, cell, &lasting);
 	judge_times(m, c, patch, cell, &waiting);
 	judge_baseline(m, c, &m->w->patch[patch], cell, &waiting);
 	rc = SELECT(m, c, deadlines, m->w->deadlines, patch, &cell->deadline, &cell->nr_deadlines);
@@ -329,7 +330,7 @@ static void judge_vm(const struct moment *m, const struct vm *vm, uint16_t rule,
 		 DEMAND_ARCH},
 		{(e->require & POL_REQUIRE_GUARD) && !vm->guard, DEMAND_GUARD},
 		{(e->require & POL_REQUIRE_HOME) && !vm->home, DEMAND_HOME},
-		{(e->require & POL_REQUIRE_NOT_CONFIDENTIAL) && vm->confidential,
+		{(e->require & POL_REQUIRE_NOT_CONFIDENTIAL) && !vm->not_confidential,
 		 DEMAND_NOT_CONFIDENTIAL},
 		{e->ram && !(e->ram & vm->ram), DEMAND_RAM},
 		{e->max_baseline_months && vm->baseline + e->max_baseline_months < month_of(m->at),
@@ -339,6 +340,16 @@ static void judge_vm(const struct moment *m, const struct vm *vm, uint16_t rule,
 	for (size_t i = 0; i < XO_ARRAY_SIZE(demands); i++)
 		if (demands[i].lacks)
 			findings_add(f, POL_BY_ELIGIBILITY, rule, demands[i].demand);
+}
+
+/* When the VM's baseline becomes too old: at the start of a month, in UTC. */
+static void note_age(struct moment *m, const struct vm *vm, const struct raw_eligibility *e)
+{
+	uint32_t month = vm->baseline + e->max_baseline_months + 1;
+
+	if (e->max_baseline_months && month / 12 <= YEAR_MAX)
+		note_change(&m->until, m->at,
+			    time_from_civil((int)(month / 12), month % 12 + 1, 1, 0));
 }
 
 static int build_unfit(struct moment *m)
@@ -355,8 +366,10 @@ static int build_unfit(struct moment *m)
 
 		f.nr = 0;
 		for (size_t i = 0; i < w->p->nr_eligibilities; i++)
-			if (rule_covers(&w->p->eligibilities[i].rule, &c->groups))
+			if (rule_covers(&w->p->eligibilities[i].rule, &c->groups)) {
 				judge_vm(m, &w->vm[v], (uint16_t)i, w->p->eligibilities[i].raw, &f);
+				note_age(m, &w->vm[v], w->p->eligibilities[i].raw);
+			}
 		rc = keep(m, &f, &m->unfit[v]);
 		if (rc)
 			return rc;

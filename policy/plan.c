@@ -63,10 +63,12 @@ static bool is_lasting(const struct pol_verdict *v)
 
 /* A VM that has the patch is a member of its ring with regard to it; others in whose way
  * something lasting stands are not. */
-static bool is_no_member(const struct findings *f)
+static bool is_no_member(const struct findings *f, const struct vm *vm, const struct patch *p)
 {
-	return f->nr && f->f[0].kind != POL_BY_HEALTH &&
-	       (f->f[0].kind != POL_BY_ACTIVE || f->f[0].value == POL_NEVER);
+	if (!f->nr || f->f[0].kind == POL_BY_HEALTH)
+		return false;
+	return f->f[0].kind != POL_BY_ACTIVE || f->f[0].value == POL_NEVER ||
+	       vm->applied[f->f[0].value].id != p->id;
 }
 
 static void start(struct pol_plan *plan, struct pol_verdict *v)
@@ -124,18 +126,23 @@ static bool is_newest_harm(const struct pol_plan *plan, size_t vm, size_t patch)
 
 static int start_revert(struct pol_plan *plan, struct pol_verdict *v, struct findings *f)
 {
-	if (is_newest_harm(plan, v->vm, v->patch)) {
+	bool stale = plan->m.stale_since != POL_NEVER;
+
+	v->until = plan->m.until;
+	note_change(&plan->until, plan->m.at, v->until);
+	if (!stale && is_newest_harm(plan, v->vm, v->patch)) {
 		plan->m.busy_until[v->vm] = plan->m.at + 1;
 		plan->m.busy_with[v->vm] = plan->w->patch[v->patch].id;
 		v->when = plan->m.at;
 		start(plan, v);
 		return 0;
 	}
-	findings_add(f, POL_BY_BUSY, POL_NO_RULE, plan->m.at + 1);
-	v->also |= UINT32_C(1) << POL_BY_BUSY;
-	v->by = POL_BY_BUSY;
+	v->when = stale ? POL_NEVER : plan->m.at + 1;
+	v->by = stale ? POL_BY_STALE : POL_BY_BUSY;
 	v->state = POL_WAITING;
-	v->when = plan->m.at + 1;
+	v->also |= UINT32_C(1) << v->by;
+	findings_add(f, v->by, POL_NO_RULE, v->when);
+	note_change(&v->until, plan->m.at, v->when);
 	note_change(&plan->until, plan->m.at, v->when);
 	return keep_later(plan, v, f, f->nr - 1);
 }
@@ -152,13 +159,12 @@ static int judge_all_lasting(struct pol_plan *plan, bool *no_member)
 
 			f.nr = 0;
 			judge_lasting(&plan->m, i, k, &f);
-			no_member[k * w->nr_vms + i] = is_no_member(&f);
+			no_member[k * w->nr_vms + i] = is_no_member(&f, &w->vm[i], &w->patch[k]);
 			reduce(&f, v);
 			v->vm = (uint32_t)i;
 			v->patch = (uint32_t)k;
 			v->action = (uint8_t)action_of(&w->patch[k], v->by);
-			v->when = POL_NEVER;
-			v->until = POL_NEVER;
+			v->when = v->until = POL_NEVER;
 			if (v->by == POL_BY_HEALTH)
 				rc = start_revert(plan, v, &f);
 			if (rc)
@@ -213,6 +219,7 @@ static int judge_pair(struct pol_plan *plan, struct limits *l, size_t vm, struct
 		v->when = judge_when(m, vm, v->patch, f, skips);
 		return 0;
 	}
+	v->rule = m->cell[plan->w->class_of[vm] * plan->w->nr_patches + v->patch].allow;
 	v->when = m->at;
 	watch = plan->w->class[plan->w->class_of[vm]].health.watch;
 	m->busy_until[vm] = m->at + (watch ? watch : 1);
@@ -268,48 +275,61 @@ int plan_run(struct pol_plan *ret, const struct world *w, const struct pol_fleet
 	return rc ? rc : judge_all_waiting(plan, &l);
 }
 
-struct ordered {
-	int64_t when;
-	uint32_t group, at; /* what it is, and its place by urgency */
+struct slot {
+	uint32_t key; /* seconds from now; UINT32_MAX: never */
 	uint32_t i;
 };
 
-static int by_order(const void *va, const void *vb)
-{
-	const struct ordered *a = va, *b = vb;
+#define DIGIT_BITS 11
 
-	if (a->when != b->when)
-		return a->when < b->when ? -1 : 1;
-	return a->at < b->at ? -1 : a->at > b->at;
+/* Radix sort, which keeps the order of equals and takes no longer for each of many than of few.
+ * Return: where the result is, @s or @spare */
+static struct slot *sort_slots(struct slot *s, struct slot *spare, size_t nr)
+{
+	for (unsigned int shift = 0; shift < 32; shift += DIGIT_BITS) {
+		size_t at[(1U << DIGIT_BITS) + 1] = {0};
+		struct slot *sorted = spare;
+
+		for (size_t i = 0; i < nr; i++)
+			at[(s[i].key >> shift & ((1U << DIGIT_BITS) - 1)) + 1]++;
+		for (size_t d = 1; d < XO_ARRAY_SIZE(at); d++)
+			at[d] += at[d - 1];
+		for (size_t i = 0; i < nr; i++)
+			sorted[at[s[i].key >> shift & ((1U << DIGIT_BITS) - 1)]++] = s[i];
+		spare = s;
+		s = sorted;
+	}
+	return s;
 }
 
 /* Starts, then what waits by time, then the rest as it stands. */
 static int order_all(struct pol_plan *plan)
 {
 	const struct world *w = plan->w;
-	_cleanup_free_ struct ordered *waiting = calloc(plan->nr + 1, sizeof(*waiting));
+	_cleanup_free_ struct slot *waiting = calloc(plan->nr + 1, sizeof(*waiting));
+	_cleanup_free_ struct slot *spare = calloc(plan->nr + 1, sizeof(*spare));
 	size_t nr = plan->nr_starts, nr_waiting = 0;
+	const struct slot *sorted;
 
 	plan->order = calloc(plan->nr + 1, sizeof(*plan->order));
-	if (!plan->order || !waiting)
+	if (!plan->order || !waiting || !spare)
 		return -ENOMEM;
 	memcpy(plan->order, plan->start, plan->nr_starts * sizeof(*plan->order));
 	for (size_t k = 0; k < w->nr_patches; k++)
 		for (size_t i = 0; i < w->nr_vms; i++) {
 			uint32_t at = (uint32_t)(w->patch_order[k] * w->nr_vms + w->vm_order[i]);
+			const struct pol_verdict *v = &plan->verdict[at];
 
-			if (plan->verdict[at].state == POL_WAITING) {
-				waiting[nr_waiting] =
-					(struct ordered){.when = plan->verdict[at].when,
-							 .at = (uint32_t)nr_waiting,
-							 .i = at};
-				nr_waiting++;
-			}
+			if (v->state == POL_WAITING)
+				waiting[nr_waiting++] = (struct slot){
+					.key = v->when == POL_NEVER
+						       ? UINT32_MAX
+						       : (uint32_t)(v->when - plan->m.at),
+					.i = at};
 		}
-	if (nr_waiting)
-		qsort(waiting, nr_waiting, sizeof(*waiting), by_order);
+	sorted = sort_slots(waiting, spare, nr_waiting);
 	for (size_t i = 0; i < nr_waiting; i++)
-		plan->order[nr++] = waiting[i].i;
+		plan->order[nr++] = sorted[i].i;
 	for (size_t i = 0; i < plan->nr; i++)
 		if (plan->verdict[i].state != POL_WAITING && plan->verdict[i].state != POL_ALLOWED)
 			plan->order[nr++] = (uint32_t)i;
@@ -401,6 +421,20 @@ static int by_weight(const void *va, const void *vb)
 	return a->value < b->value ? -1 : a->value > b->value;
 }
 
+/* A revert that waits is decided by what it waits for, not by the harm that asks for it. */
+static void put_first(struct findings *f, enum pol_kind by)
+{
+	for (size_t i = 0; i < f->nr; i++) {
+		struct finding first = f->f[i];
+
+		if (first.kind != by)
+			continue;
+		memmove(&f->f[1], &f->f[0], i * sizeof(first));
+		f->f[0] = first;
+		return;
+	}
+}
+
 void plan_findings(const struct pol_plan *plan, const struct pol_verdict *v, struct findings *ret)
 {
 	uint32_t skips;
@@ -418,4 +452,5 @@ void plan_findings(const struct pol_plan *plan, const struct pol_verdict *v, str
 	}
 	if (ret->nr)
 		qsort(ret->f, ret->nr, sizeof(*ret->f), by_weight);
+	put_first(ret, v->by);
 }

@@ -24,8 +24,8 @@
 
 #define POL_NEVER INT64_MAX
 
-#define POL_POLICY_MAX_BYTES (1U << 20)	  /* of each policy file */
-#define POL_FACTS_MAX_BYTES  (512U << 20) /* of each facts file */
+#define POL_POLICY_MAX_BYTES (1U << 20)	 /* of each policy file */
+#define POL_FACTS_MAX_BYTES  (64U << 20) /* of each facts file: some 200,000 VMs */
 #define POL_MAX_FILES	     64
 
 /** struct pol_text - one file's name, for messages, and its content; borrowed */
@@ -137,7 +137,8 @@ struct pol_verdict {
 	uint8_t action;	    /* enum pol_action */
 	uint8_t by;	    /* enum pol_kind: what decided */
 	bool overdue;	    /* past its deadline */
-	uint16_t rule;	    /* which rule of that kind; POL_NO_RULE: one that is built in */
+	uint16_t rule;	    /* which rule of that kind (of those that allow it the first by name);
+			     * POL_NO_RULE: one that is built in */
 	uint16_t nr_later;  /* the plan's own: what depends on the verdicts before */
 	uint32_t also;	    /* bit mask of 1 << enum pol_kind: all that stands in the way */
 	uint32_t later;
@@ -152,7 +153,7 @@ struct pol_plan;
  * pol_plan_new - a verdict for every VM and patch
  * @p, @f: borrowed, and outlive the plan
  * @at: the time it is
- * Return: 0, -ENOMEM, -XO_ELIMIT (more than 2^32 verdicts, or @at outside 2000 to 2037)
+ * Return: 0, -ENOMEM, -XO_ELIMIT (more than 64 million verdicts, or @at outside 2000 to 2037)
  */
 int pol_plan_new(const struct pol_policy *p, const struct pol_fleet *f, int64_t at,
 		 struct pol_plan **ret) XO_MUST_CHECK;

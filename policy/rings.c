@@ -123,7 +123,11 @@ static void count_members(struct moment *m, const bool *lasting)
 				continue;
 			s = &m->ring[w->ring_of[v] * w->nr_patches + k];
 			s->members += !lasting[k * w->nr_vms + v];
-			s->failures += words_have(&w->vm[v].rolled_back, w->patch[k].payload);
+			if (!words_have(&w->vm[v].rolled_back, w->patch[k].payload))
+				continue;
+			s->failures++;
+			if (w->class[w->class_of[v]].health.then & POL_THEN_HALT)
+				s->halted = true;
 		}
 }
 
@@ -150,6 +154,9 @@ static void decide(struct moment *m, const struct baking *b, size_t nr)
 					      : NULL;
 
 			s->halted = s->halted || s->failures > r->max_failures;
+			s->halted_by = s->halted ? (uint16_t)ring
+				       : before	 ? before->halted_by
+						 : NO_RING;
 			s->passed = !s->halted && !s->unknown && s->successes >= need(r, s);
 			s->open = !before || (before->open && before->passed);
 			s->passes_at = s->passed ? m->at : POL_NEVER;

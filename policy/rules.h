@@ -132,11 +132,17 @@ struct source {
 	const char *name;
 	struct span text;
 	struct ynode *root;
+	struct calendar *windows, *freezes; /* of each rule, as it was checked */
 };
 
-/** meaning_check - what a schema cannot say: names, references, times, contradictions. Trees that
- *  break the schema are checked as far as they can be. Return: 0 (look at @errors), -ENOMEM */
-int meaning_check(const struct source *s, size_t nr, struct pol_errors *errors) XO_MUST_CHECK;
+/**
+ * meaning_check - what a schema cannot say: names, references, times, contradictions. Trees that
+ *                 break the schema are checked as far as they can be
+ * @keep: owns the calendars that @s gets
+ * Return: 0 (look at @errors), -ENOMEM
+ */
+int meaning_check(struct source *s, size_t nr, struct arena *keep,
+		  struct pol_errors *errors) XO_MUST_CHECK;
 
 /** rules_compile - from p->raw and the trees, both found good. Return: 0, -ENOMEM, -XO_EINTERNAL */
 int rules_compile(struct pol_policy *p, const struct source *s) XO_MUST_CHECK;

@@ -61,7 +61,7 @@ const char *pol_kind_key(enum pol_kind k)
 /* The rules of each kind; they all begin with their struct rule. */
 static const struct {
 	size_t rules, nr, size;
-} kinds[POL_KINDS] = {
+} kinds[POL_KINDS + 1] = {
 #define OF(kind, type, member)                                                                     \
 	[kind] = {offsetof(struct pol_policy, member), offsetof(struct pol_policy, nr_##member),   \
 		  sizeof(struct type)}
@@ -76,6 +76,7 @@ static const struct {
 	OF(POL_BY_DEFERRAL, deferral, deferrals),
 	OF(POL_BY_MONTH, baseline, baselines),
 	OF(POL_BY_LIMIT, limit, limits),
+	OF(POL_BY_NOTHING, choice, allows),
 #undef OF
 };
 
@@ -83,7 +84,7 @@ static const struct rule *rule_of(const struct pol_policy *p, enum pol_kind kind
 {
 	const char *base;
 
-	if (kind >= POL_KINDS || !kinds[kind].size || rule == POL_NO_RULE)
+	if (!kinds[kind].size || rule == POL_NO_RULE)
 		return NULL;
 	memcpy(&base, (const char *)p + kinds[kind].rules, sizeof(base));
 	return (const struct rule *)(base + rule * kinds[kind].size);
@@ -123,7 +124,7 @@ static void say_eligibility(const struct pol_plan *plan, const struct pol_verdic
 		say(out, "there is no home for new code in the guest");
 		break;
 	case DEMAND_NOT_CONFIDENTIAL:
-		say(out, "the guest is confidential");
+		say(out, "the guest is confidential, or nobody knows that it is not");
 		break;
 	case DEMAND_RAM:
 		say(out, "the guest's RAM is of another kind");
@@ -147,9 +148,6 @@ static void say_ring(const struct pol_plan *plan, const struct pol_verdict *v,
 	if (f->kind == POL_BY_HALT)
 		say(out, "ring '%s' has halted: %u failed, %u may", r->rule.name, s->failures,
 		    r->max_failures);
-	else if (s->halted)
-		say(out, "ring '%s' before it has halted: %u failed, %u may", r->rule.name,
-		    s->failures, r->max_failures);
 	else if (s->unknown)
 		say(out, "ring '%s' pauses: the health of %u is inconclusive", r->rule.name,
 		    s->unknown);
@@ -196,10 +194,36 @@ static void say_baseline(const struct pol_plan *plan, const struct pol_verdict *
 static void say_active(const struct pol_plan *plan, const struct pol_verdict *v,
 		       const struct finding *f, char out[TEXT_MAX])
 {
-	if (f->value == POL_NEVER)
+	const struct word *id = plan->w->patch[v->patch].id;
+	const struct applied *a;
+
+	if (f->value == POL_NEVER) {
 		say(out, "the guest runs this baseline or a newer one");
+		return;
+	}
+	a = &plan->w->vm[v->vm].applied[f->value];
+	if (a->id == id)
+		say(out, "%s is active", id->text);
 	else
-		say(out, "%s is active", plan->w->patch[v->patch].id->text);
+		say(out, "the same payload is active as %s", a->id->text);
+}
+
+/* Another version of the same id was or is there. */
+static void say_version(const struct pol_plan *plan, const struct pol_verdict *v,
+			const struct finding *f, char out[TEXT_MAX])
+{
+	const struct applied *a = &plan->w->vm[v->vm].applied[f->value];
+	const struct patch *p = &plan->w->patch[v->patch];
+
+	if (f->kind == POL_BY_VERSION)
+		say(out, "its version with serial %llu is active; revert that first",
+		    (unsigned long long)a->serial);
+	else if (a->security_epoch > p->security_epoch)
+		say(out, "security epoch %llu was on this VM before; this one has %llu",
+		    (unsigned long long)a->security_epoch, (unsigned long long)p->security_epoch);
+	else
+		say(out, "serial %llu was on this VM before; this one has %llu",
+		    (unsigned long long)a->serial, (unsigned long long)p->serial);
 }
 
 static void say_kernel(const struct pol_plan *plan, const struct pol_verdict *v, char out[TEXT_MAX])
@@ -273,12 +297,8 @@ static void say_finding(const struct pol_plan *plan, const struct pol_verdict *v
 		say(out, "no allow rule names it");
 		break;
 	case POL_BY_SERIAL:
-		say(out, "serial %lld was on this VM before; this one has %llu",
-		    (long long)f->value, (unsigned long long)p->serial);
-		break;
 	case POL_BY_VERSION:
-		say(out, "its version with serial %lld is active; revert that first",
-		    (long long)f->value);
+		say_version(plan, v, f, out);
 		break;
 	case POL_BY_ELIGIBILITY:
 		say_eligibility(plan, v, f, out);

@@ -109,8 +109,12 @@ enum ksite_kind {
 /** struct ksite - one place: [addr, addr + len_bytes) */
 struct ksite {
 	uint64_t addr;
+	/* Of an alternative its replacement, of a jump label its target, of a static call its key
+	 * (0: unknown), of a run-time constant its variable; else 0 */
+	uint64_t ref;
 	uint8_t len_bytes;
-	uint8_t kind; /* enum ksite_kind */
+	uint8_t kind;	   /* enum ksite_kind */
+	uint8_t ref_bytes; /* of the replacement; of a static call: whether it is a tail call */
 };
 
 /** ksite_kind_name - stable name, as in a package's manifest; "unknown" for anything else */

@@ -13,8 +13,12 @@
 #define MAX_EXEC     64
 #define MAX_ALT_LEN  254
 #define TRAMPOLINE   "__SCT__"
+#define CALL_KEY     "__SCK__"
 #define RUNTIME_PTR  "runtime_ptr_"
 #define RUNTIME_SHFT "runtime_shift_"
+
+#define CALL_KEY_FLAGS UINT64_C(3) /* STATIC_CALL_SITE_*, include/linux/static_call_types.h */
+#define CALL_KEY_TAIL  1
 
 struct range {
 	uint64_t start, len_bytes;
@@ -43,7 +47,7 @@ static bool is_code(const struct reader *r, uint64_t addr, uint64_t len)
 	return false;
 }
 
-static int add(struct reader *r, uint64_t addr, uint64_t len, enum ksite_kind kind)
+static int add(struct reader *r, struct ksite site)
 {
 	if (r->nr == r->room) {
 		size_t room = r->room ? 2 * r->room : 4096;
@@ -58,8 +62,7 @@ static int add(struct reader *r, uint64_t addr, uint64_t len, enum ksite_kind ki
 		r->site = p;
 		r->room = room;
 	}
-	r->site[r->nr++] =
-		(struct ksite){.addr = addr, .len_bytes = (uint8_t)len, .kind = (uint8_t)kind};
+	r->site[r->nr++] = site;
 	return 0;
 }
 
@@ -71,10 +74,25 @@ static int misread(const struct reader *r, const char *list, uint64_t addr)
 			list, (unsigned long long)addr);
 }
 
-static int add_code(struct reader *r, const char *list, uint64_t addr, uint64_t len,
-		    enum ksite_kind kind)
+static int add_code(struct reader *r, const char *list, uint64_t len, struct ksite site)
 {
-	return len && is_code(r, addr, len) ? add(r, addr, len, kind) : misread(r, list, addr);
+	if (!len || !is_code(r, site.addr, len))
+		return misread(r, list, site.addr);
+	site.len_bytes = (uint8_t)len;
+	return add(r, site);
+}
+
+static struct ksite site_of(uint64_t addr, enum ksite_kind kind)
+{
+	return (struct ksite){.addr = addr, .kind = (uint8_t)kind};
+}
+
+/* The only symbol of that name, or 0. */
+static uint64_t symbol(const struct reader *r, const char *name)
+{
+	size_t i;
+
+	return ksyms_lookup(&r->k->syms, name, &i, 1) == 1 ? r->k->syms.sym[i].addr : 0;
 }
 
 /* Up to @n bytes of code at @addr; zero where the file has none. */
@@ -169,7 +187,7 @@ static int read_self_relative(struct reader *r, const char *name, enum ksite_kin
 	for (uint64_t off = 0; !rc && span_s32(data, off, &rel); off += 4) {
 		uint64_t addr = sh.sh_addr + off + (uint64_t)(int64_t)rel;
 
-		rc = add_code(r, name, addr, bytes(r, addr), kind);
+		rc = add_code(r, name, bytes(r, addr), site_of(addr, kind));
 	}
 	return rc;
 }
@@ -196,7 +214,7 @@ static int read_smp_locks(struct reader *r)
 
 		peek(r, addr, b, sizeof(b));
 		if (!is_inert_lock(b))
-			rc = add_code(r, ".smp_locks", addr, is_lock(b), KSITE_SMP_LOCK);
+			rc = add_code(r, ".smp_locks", is_lock(b), site_of(addr, KSITE_SMP_LOCK));
 	}
 	return rc;
 }
@@ -217,9 +235,13 @@ static int read_runtime_consts(struct reader *r)
 			continue;
 		if (!elf64_data(&r->k->elf, &sh, &data) || data.len_bytes % 4)
 			return misread(r, name, sh.sh_addr);
-		for (uint64_t off = 0; !rc && span_s32(data, off, &rel); off += 4)
-			rc = add_code(r, name, sh.sh_addr + off + (uint64_t)(int64_t)rel,
-				      ptr ? 8 : 1, KSITE_RUNTIME_CONST);
+		for (uint64_t off = 0; !rc && span_s32(data, off, &rel); off += 4) {
+			struct ksite site = site_of(sh.sh_addr + off + (uint64_t)(int64_t)rel,
+						    KSITE_RUNTIME_CONST);
+
+			site.ref = symbol(r, name + strlen(ptr ? RUNTIME_PTR : RUNTIME_SHFT));
+			rc = add_code(r, name, ptr ? 8 : 1, site);
+		}
 	}
 	return rc;
 }
@@ -257,7 +279,7 @@ static int read_alternatives(struct reader *r)
 	size_t entry = 0;
 	struct span data;
 	Elf64_Shdr sh, rs;
-	int32_t instr;
+	int32_t instr, by;
 	uint8_t len;
 	int rc = 0;
 
@@ -276,11 +298,16 @@ static int read_alternatives(struct reader *r)
 	}
 	if (!entry)
 		return misread(r, ".altinstructions", sh.sh_addr);
-	for (uint64_t off = 0;
-	     !rc && span_s32(data, off, &instr) && span_u8(data, off + entry - 2, &len);
-	     off += entry)
-		rc = add_code(r, ".altinstructions", sh.sh_addr + off + (uint64_t)(int64_t)instr,
-			      len, KSITE_ALTERNATIVE);
+	for (uint64_t off = 0; !rc && span_s32(data, off, &instr) && span_s32(data, off + 4, &by) &&
+			       span_u8(data, off + entry - 2, &len);
+	     off += entry) {
+		uint64_t at = sh.sh_addr + off;
+		struct ksite site = site_of(at + (uint64_t)(int64_t)instr, KSITE_ALTERNATIVE);
+
+		site.ref = at + 4 + (uint64_t)(int64_t)by;
+		if (span_u8(data, off + entry - 1, &site.ref_bytes))
+			rc = add_code(r, ".altinstructions", len, site);
+	}
 	return rc;
 }
 
@@ -299,7 +326,7 @@ static int read_paravirt(struct reader *r)
 		return misread(r, ".parainstructions", sh.sh_addr);
 	for (uint64_t off = 0; !rc && span_u64(data, off, &addr) && span_u8(data, off + 9, &len);
 	     off += 16)
-		rc = add_code(r, ".parainstructions", addr, len, KSITE_PARAVIRT);
+		rc = add_code(r, ".parainstructions", len, site_of(addr, KSITE_PARAVIRT));
 	return rc;
 }
 
@@ -329,37 +356,59 @@ static int read_jump_labels(struct reader *r)
 	static const char list[] = "__start___jump_table";
 	struct range at;
 	struct span data;
-	int32_t code;
+	int32_t code, to;
 	int rc;
 
 	rc = find_list(r, list, "__stop___jump_table", 16, &at, &data);
-	for (uint64_t off = 0; !rc && span_s32(data, off, &code); off += 16) {
+	for (uint64_t off = 0; !rc && span_s32(data, off, &code) && span_s32(data, off + 4, &to);
+	     off += 16) {
 		uint64_t addr = at.start + off + (uint64_t)(int64_t)code;
+		struct ksite site = site_of(addr, KSITE_JUMP_LABEL);
 
-		rc = add_code(r, list, addr, jump_label_bytes(r, addr), KSITE_JUMP_LABEL);
+		site.ref = at.start + off + 4 + (uint64_t)(int64_t)to;
+		rc = add_code(r, list, jump_label_bytes(r, addr), site);
 	}
 	return rc;
 }
 
-/* struct static_call_site: address and key, relative to themselves. */
+/* A trampoline is called as its key, but for what both names begin with. */
+static int add_trampoline(struct reader *r, const struct ksym *s)
+{
+	const char *name = ksyms_name(&r->k->syms, s);
+	struct ksite site = site_of(s->addr, KSITE_STATIC_CALL);
+	char key[KSYM_MAX_NAME];
+
+	if ((size_t)snprintf(key, sizeof(key), CALL_KEY "%s", name + strlen(TRAMPOLINE)) <
+	    sizeof(key))
+		site.ref = symbol(r, key);
+	site.ref_bytes = 1;
+	return add_code(r, TRAMPOLINE, 5, site);
+}
+
+/* struct static_call_site: address and key, relative to themselves; flags in the key. */
 static int read_static_calls(struct reader *r)
 {
 	static const char list[] = "__start_static_call_sites";
 	const struct ksyms *k = &r->k->syms;
 	struct range at;
 	struct span data;
-	int32_t rel;
+	int32_t rel, key;
 	int rc;
 
 	rc = find_list(r, list, "__stop_static_call_sites", 8, &at, &data);
-	for (uint64_t off = 0; !rc && span_s32(data, off, &rel); off += 8) {
+	for (uint64_t off = 0; !rc && span_s32(data, off, &rel) && span_s32(data, off + 4, &key);
+	     off += 8) {
 		uint64_t addr = at.start + off + (uint64_t)(int64_t)rel;
+		uint64_t to = at.start + off + 4 + (uint64_t)(int64_t)key;
+		struct ksite site = site_of(addr, KSITE_STATIC_CALL);
 
-		rc = add_code(r, list, addr, branch_bytes(r, addr), KSITE_STATIC_CALL);
+		site.ref = to & ~CALL_KEY_FLAGS;
+		site.ref_bytes = to & CALL_KEY_TAIL;
+		rc = add_code(r, list, branch_bytes(r, addr), site);
 	}
 	for (size_t i = 0; !rc && i < k->nr; i++)
 		if (!strncmp(ksyms_name(k, &k->sym[i]), TRAMPOLINE, strlen(TRAMPOLINE)))
-			rc = add_code(r, TRAMPOLINE, k->sym[i].addr, 5, KSITE_STATIC_CALL);
+			rc = add_trampoline(r, &k->sym[i]);
 	return rc;
 }
 
@@ -376,7 +425,7 @@ static int read_ftrace(struct reader *r)
 	rc = find_list(r, list, "__stop_mcount_loc", 8, &at, &data);
 	for (uint64_t off = 0; !rc && span_u64(data, off, &addr); off += 8)
 		if (addr)
-			rc = add_code(r, list, addr, fentry_bytes(r, addr), KSITE_FTRACE);
+			rc = add_code(r, list, fentry_bytes(r, addr), site_of(addr, KSITE_FTRACE));
 	return rc;
 }
 
@@ -402,6 +451,7 @@ static int read_relocs(struct reader *r)
 				"vmlinux");
 	while (which < XO_ARRAY_SIZE(list) && off >= 4 && span_s32(t, off - 4, &rel)) {
 		uint64_t addr = (uint64_t)(int64_t)rel;
+		struct ksite site = site_of(addr, list[which].kind);
 		int rc;
 
 		off -= 4;
@@ -411,7 +461,8 @@ static int read_relocs(struct reader *r)
 		}
 		if (!in_range(&image, addr, list[which].len))
 			return misread(r, "KASLR's table", addr);
-		rc = add(r, addr, list[which].len, list[which].kind);
+		site.len_bytes = list[which].len;
+		rc = add(r, site);
 		if (rc)
 			return rc;
 	}
@@ -440,7 +491,9 @@ static int by_addr(const void *x, const void *y)
 		return a->addr < b->addr ? -1 : 1;
 	if (a->kind != b->kind)
 		return a->kind < b->kind ? -1 : 1;
-	return (a->len_bytes > b->len_bytes) - (a->len_bytes < b->len_bytes);
+	if (a->len_bytes != b->len_bytes)
+		return a->len_bytes < b->len_bytes ? -1 : 1;
+	return (a->ref > b->ref) - (a->ref < b->ref);
 }
 
 static int read_all(struct reader *r)

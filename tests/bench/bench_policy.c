@@ -153,18 +153,22 @@ static struct shared measure(unsigned int vms, struct xbuf *yaml)
 static void bench_fleet(struct bench *b, unsigned int vms, const char *size, struct xbuf *yaml)
 {
 	bool judged = vms == 10000;
-	struct bench_series plan = {0}, facts = {0}, peak = {0};
+	struct bench_series plan = {0}, each = {0}, facts = {0}, peak = {0};
 	char name[64];
 
 	for (unsigned int i = 0; i < RUNS; i++) {
 		struct shared s = measure(vms, yaml);
 
 		bench_note(&plan, s.plan_ms);
+		bench_note(&each, s.plan_ms * 1e6 / PATCHES / vms);
 		bench_note(&facts, s.facts_ms);
 		bench_note(&peak, s.peak_mib);
 	}
 	snprintf(name, sizeof(name), "plan %s VMs x %d patches", size, PATCHES);
 	bench_series(b, &plan, name, "ms", &(struct bench_figure){.max = judged ? MAX_PLAN_MS : 0});
+	snprintf(name, sizeof(name), "plan %s VMs, each verdict", size);
+	bench_series(b, &each, name, "ns",
+		     &(struct bench_figure){.note = "level if it grows linearly"});
 	snprintf(name, sizeof(name), "facts of %s VMs read", size);
 	bench_series(b, &facts, name, "ms", &(struct bench_figure){0});
 	snprintf(name, sizeof(name), "peak with %s VMs", size);

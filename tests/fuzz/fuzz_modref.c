@@ -9,6 +9,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define MAX_PART 65536
 
+static bool is_function(void *arg, uint64_t addr)
+{
+	(void)arg;
+	return addr & 1;
+}
+
 static bool read_kernel(void *arg, uint64_t addr, void *buf, size_t len_bytes)
 {
 	(void)arg;
@@ -24,7 +30,8 @@ static bool is_traced(void *arg, uint64_t addr, const uint8_t *bytes)
 
 static void compare(const struct modref *r, enum modref_when when, const uint8_t *fill, size_t size)
 {
-	const struct modref_guest guest = {.is_traced = is_traced, .read = read_kernel};
+	const struct modref_guest guest = {
+		.is_traced = is_traced, .is_function = is_function, .read = read_kernel};
 	_cleanup_free_ struct modref_symbol *import = calloc(r->nr_imports + 1, sizeof(*import));
 	struct modref_image image = {.import = import};
 	struct modref_difference d;

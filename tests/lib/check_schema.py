@@ -44,4 +44,5 @@ def main():
         print("good" if validator.is_valid(load(path)) else "bad", path)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -405,6 +405,41 @@ void case_private(struct guarding *g)
 	guarding_monitor(g, NULL);
 }
 
+/* The guest has nothing to run meanwhile: QEMU is stopped until the page is as it has to be. */
+void case_put_back_raced(struct guarding *g)
+{
+	uint64_t before;
+	struct mon_write_event e;
+	struct xerr err = {0};
+
+	g->as_private = true;
+	guarding_monitor(g, "guard_put_back=fail");
+	guarding_protect(g, 1);
+	store(g, 0, AT, VALUE);
+	guarding_next(g, &e);
+	assert_int_equal(mon_guard_verdict(g->mon, false, NULL, &err), -XO_EREADBACK);
+	assert_non_null(strstr(err.text, "is stopped"));
+	before = bare_shared(g->guest)->cpu[1].iterations;
+	xo_sleep_ns(100000000);
+	assert_int_equal(bare_shared(g->guest)->cpu[1].iterations, before);
+	assert_false(bare_stored(g->guest, 0, 0, NULL));
+	/* Another monitor, which finds it so, and more there that is not to be. */
+	WORD(g, AT + 0x100) = VALUE;
+	assert_int_equal(kill(mon_pid(g->mon), SIGKILL), 0);
+	guarding_monitor(g, NULL);
+	guarding_next(g, &e);
+	assert_true(e.adopted);
+	(void)guarding_judge(g, false);
+	(void)stored(g, 0);
+	assert_int_equal(WORD(g, AT), 0);
+	assert_int_equal(WORD(g, AT + 0x100), 0);
+	guarding_none(g, 20);
+	assert_runs(g);
+	guarding_release(g, 1);
+	g->as_private = false;
+	guarding_monitor(g, NULL);
+}
+
 void case_close(struct guarding *g)
 {
 	struct xerr err = {0};

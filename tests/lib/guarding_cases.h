@@ -23,6 +23,8 @@ void case_killed_any_moment(struct guarding *g);
 void case_silent_client(struct guarding *g);
 /* The monitor has no mapping of its own. */
 void case_private(struct guarding *g);
+/* Somebody with a mapping of his own writes on and on where golden bytes are to go. */
+void case_put_back_raced(struct guarding *g);
 void case_close(struct guarding *g);
 /* This one ends the guest. */
 void case_qemu_ends(struct guarding *g);

@@ -92,13 +92,14 @@ static pid_t spawn(const struct guardrun *r, const char *mode, const char *const
 static struct guardrun *start(const char *const vm[], const char *mode, const char *const options[],
 			      const char *const env[])
 {
+	static unsigned int nr; /* each has a file of its own */
 	struct guardrun *r = calloc(1, sizeof(*r));
 
 	if (!r)
 		return NULL;
 	for (size_t i = 0; i < VM_ARGS - 1 && vm[i]; i++)
 		r->vm[i] = vm[i];
-	snprintf(r->path, sizeof(r->path), "%s/events", patching_dir());
+	snprintf(r->path, sizeof(r->path), "%s/events-%u", patching_dir(), nr++);
 	unlink(r->path);
 	r->events = fopen(r->path, "w+e");
 	if (r->events)

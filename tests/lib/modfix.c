@@ -191,6 +191,12 @@ static void relocate(struct modfix *m, const struct reloc *r)
 	memcpy(m->image.part[part].bytes + off, &v, wide ? 8 : 4);
 }
 
+static bool is_helper(void *arg, uint64_t addr)
+{
+	(void)arg;
+	return addr == MODFIX_HELPER;
+}
+
 static bool read_nothing(void *arg, uint64_t addr, void *buf, size_t len_bytes)
 {
 	(void)arg;
@@ -233,7 +239,8 @@ void modfix_load(struct modfix *m)
 		m->import[i] =
 			(struct modref_symbol){imports[import_named(m->ref->import[i])].addr, true};
 	m->image.import = m->import;
-	m->guest = (struct modref_guest){.is_traced = never_traced, .read = read_nothing};
+	m->guest = (struct modref_guest){
+		.is_traced = never_traced, .is_function = is_helper, .read = read_nothing};
 }
 
 bool modfix_differs(struct modfix *m, enum modref_when when)

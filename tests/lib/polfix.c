@@ -8,7 +8,7 @@
 static const char base_vm[] =
 	"{\"name\":\"vm\",\"host\":\"h1\",\"kernel\":{\"release\":\"6.1.0-30-amd64\","
 	"\"build_id\":\"aabbccddeeff0011\",\"arch\":\"x86_64\",\"baseline\":\"2026-01\"},"
-	"\"guard\":true,\"ram\":\"shared\",\"home\":true,\"confidential\":false}";
+	"\"guard\":true,\"ram\":\"shared\",\"home\":true}";
 static const char base_patch[] =
 	"{\"id\":\"fix\",\"kind\":\"hotpatch\",\"payload_sha256\":"
 	"\"1111111111111111111111111111111111111111111111111111111111111111\","

@@ -138,6 +138,14 @@ static const struct attack attacks[] = {
 	{"static_call", "a static call to a module's function",
 	 .load = "/attacks/load static_call skip=0", .guarded = ALLOWED, .kinds = "static call",
 	 .note = "KVM's modules do so; which modules there are is another matter"},
+	{"forge_kprobe", "text, said to be what a kprobe replaced", "! cat /proc/stat",
+	 .kinds = VIOLATION},
+	{"forge_sites", "a jump label that a module never had", .kinds = VIOLATION},
+	{"forge_list", "a call to a page listed as ftrace's", EXECDOMAINS,
+	 .load = "/attacks/load forge_list as_ftrace=1", .kinds = VIOLATION},
+	{"forge_list", "a call to a page listed as BPF's", EXECDOMAINS, .guarded = ALLOWED,
+	 .kinds = "ftrace", .where = "which cannot be checked",
+	 .note = "prevented where policy forbids BPF"},
 	{"text_poke", "text through text_poke", UNREADABLE("uptime"), .kinds = VIOLATION,
 	 .spoils = true},
 
@@ -164,6 +172,8 @@ static const struct attack attacks[] = {
 	 .option = gate_option},
 	{"hook_ftrace", "an ftrace hook, ftrace forbidden", EXECDOMAINS, .stage = WITH_SHIM,
 	 .kinds = "ftrace violation", .option = "--forbid=ftrace", .spoils = true},
+	{"forge_list", "a call to a page listed as BPF's, BPF forbidden", EXECDOMAINS,
+	 .stage = WITH_SHIM, .kinds = VIOLATION, .option = "--forbid=bpf"},
 	{"hook_kprobe", "a kprobe hook, kprobes forbidden", EXECDOMAINS,
 	 .kinds = "kprobe violation", .option = "--forbid=kprobe", .spoils = true},
 };

@@ -13,6 +13,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -26,6 +28,7 @@
 	     */
 #define PATIENT_MS 15000 /* ... and where others do */
 #define PAUSE_MS   80	 /* at a fault point, in each of the attack's stores */
+#define LATE_MS	   1000
 #define ATTACK	   "/attacks/load text_vmap_alias; rmmod text_vmap_alias"
 
 /* status 0: the attack had no effect */
@@ -217,6 +220,99 @@ static void lens_killed_amid_events(void **state)
 	killed_amid("lens", FAULT_guard_judged);
 }
 
+/* As a debugger that lets it run. Ends when it is killed. */
+static pid_t debug_thread(pid_t tid)
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid)
+		return pid;
+	(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (ptrace(PTRACE_SEIZE, tid, NULL, NULL))
+		_exit(1);
+	while (waitpid(tid, &status, __WALL) == tid && WIFSTOPPED(status))
+		(void)ptrace(PTRACE_CONT, tid, NULL,
+			     (void *)(uintptr_t)(status >> 16 ? 0 : WSTOPSIG(status)));
+	_exit(0);
+}
+
+static pid_t vcpu_thread(void)
+{
+	json_t *cpus = NULL;
+	pid_t tid;
+
+	assert_int_equal(guest_qmp(g, "query-cpus-fast", NULL, &cpus), 0);
+	tid = (pid_t)json_integer_value(json_object_get(json_array_get(cpus, 0), "thread-id"));
+	json_decref(cpus);
+	assert_true(tid > 1);
+	return tid;
+}
+
+/* Nobody can be held then: writers wait, guards do not die of it. */
+static void somebody_debugs_qemu(void **state)
+{
+	pid_t debugger;
+
+	(void)state;
+	begin(NULL);
+	debugger = debug_thread(vcpu_thread());
+	xo_sleep_ns(100000000);
+	assert_int_equal(waitpid(debugger, NULL, WNOHANG), 0);
+	assert_int_equal(
+		guest_run(g, "(" ATTACK "; echo >/tmp/done) >/dev/null 2>&1 &", 0, NULL, NULL), 0);
+	assert_true(guardrun_saw(guard, "hold-failed", PATIENT_MS));
+	assert_int_equal(guardrun_number(guard, "restarts"), 0);
+	/* One that comes meanwhile takes over all the same. */
+	(void)kill_one(pid_of("monitor"), "guard-restarted");
+	xo_sleep_ns(500000000);
+	assert_int_equal(guardrun_number(guard, "restarts"), 1);
+	assert_int_equal(kill(debugger, SIGKILL), 0);
+	assert_int_equal(waitpid(debugger, NULL, 0), debugger);
+	assert_true(guardrun_saw(guard, "violation", PATIENT_MS));
+	assert_int_equal(guest_run(g, "until [ -e /tmp/done ]; do usleep 50000; done; rm /tmp/done",
+				   PATIENT_MS, NULL, NULL),
+			 0);
+	assert_int_equal(guest_run(g, UNHARMED, 0, NULL, NULL), 0);
+	assert_int_equal(guardrun_number(guard, "restarts"), 1);
+	finish();
+}
+
+static json_int_t protected_pages(void)
+{
+	json_t *status = guardrun_status(guard);
+	json_int_t nr =
+		json_integer_value(json_object_get(json_object_get(status, "golden"), "pages"));
+
+	json_decref(status);
+	return nr;
+}
+
+/* Text that the guest's tables make writable stays protected when another guard finds it so. */
+static void writable_text_stays_protected(void **state)
+{
+	json_int_t before;
+
+	(void)state;
+	begin(NULL);
+	before = protected_pages();
+	assert_true(before > 1000);
+	/* Its store is refused, the right to make it stays. */
+	assert_int_equal(guest_run(g, "/attacks/load text_pte_write", 0, NULL, NULL), 0);
+	assert_true(guardrun_saw(guard, "violation", PATIENT_MS));
+	assert_true(kill_one(pid_of("guard"), "guard-restarted") > 0);
+	guards();
+	assert_true(protected_pages() >= before);
+	/* With its removal it writes there once more. */
+	(void)guardrun_settle(guard, 1000);
+	assert_int_equal(
+		guest_run(g, "rmmod text_pte_write; /attacks/load text_pte_write", 0, NULL, NULL),
+		0);
+	assert_true(guardrun_saw(guard, "violation", PATIENT_MS));
+	assert_int_equal(guest_run(g, "cat /proc/filesystems >/dev/null", 0, NULL, NULL), 0);
+	finish();
+}
+
 static void guard_killed_amid_apply_at(enum fault point)
 {
 	_cleanup_exo_ struct exo e = {0}, status = {0};
@@ -302,6 +398,26 @@ static void both_killed(void **state)
 	finish();
 }
 
+/* What was done in such a time was not seen, but that there was such a time is. */
+static void without_a_processor(void **state)
+{
+	json_t *event;
+	pid_t one;
+
+	(void)state;
+	begin(NULL);
+	one = pid_of("guard");
+	assert_int_equal(kill(one, SIGSTOP), 0);
+	xo_sleep_ns(LATE_MS * UINT64_C(1000000));
+	assert_int_equal(kill(one, SIGCONT), 0);
+	event = guardrun_find(guard, "looked-late", PATIENT_MS);
+	assert_non_null(event);
+	assert_true(json_number_value(json_object_get(event, "longest_ms")) >= LATE_MS / 2.0);
+	json_decref(event);
+	guards();
+	finish();
+}
+
 static void told_to_end(void **state)
 {
 	int status;
@@ -339,9 +455,12 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(guard_killed_amid_an_event, end),
 		cmocka_unit_test_teardown(monitor_killed_amid_an_event, end),
 		cmocka_unit_test_teardown(lens_killed_amid_events, end),
+		cmocka_unit_test_teardown(somebody_debugs_qemu, end),
+		cmocka_unit_test_teardown(writable_text_stays_protected, end),
 		cmocka_unit_test_teardown(guard_killed_amid_apply, end),
 		cmocka_unit_test_teardown(crash_loop, end),
 		cmocka_unit_test_teardown(both_killed, end),
+		cmocka_unit_test_teardown(without_a_processor, end),
 		cmocka_unit_test_teardown(told_to_end, end),
 	};
 

@@ -62,6 +62,7 @@ static void case_silent_client_directly(void **state)
 	case_silent_client(boot(&ring3));
 }
 BOTH(case_private)
+BOTH(case_put_back_raced)
 BOTH(case_close)
 BOTH(case_qemu_ends)
 
@@ -130,6 +131,7 @@ int main(int argc, char **argv)
 		TESTS(case_killed_any_moment),
 		cmocka_unit_test(case_silent_client_directly),
 		TESTS(case_private),
+		TESTS(case_put_back_raced),
 		TESTS(case_close),
 		TESTS(case_qemu_ends),
 	};

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A guest that makes events all the time: all are counted, few are written, memory and processor
- * time stay bounded, and a file that takes nothing stalls nobody. ROUNDS in the environment: how
- * often (200).
+ * time stay bounded, another VM is served as well as ever, and a file that takes nothing stalls
+ * nobody. ROUNDS in the environment: how often (200).
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,6 +28,11 @@
 #define MAX_GROWTH_KIB	4096
 #define MAX_LINES_PER_S 150
 #define ATTACK		"/attacks/load text_vmap_alias; rmmod text_vmap_alias"
+#define SCHEDSTATS	"/proc/sys/kernel/sched_schedstats"
+#define TOGGLE		"echo 1 >" SCHEDSTATS "; echo 0 >" SCHEDSTATS
+#define TURNS		7
+#define OTHER_TOGGLES	3
+#define MAX_WORSE	3.0
 
 static struct guest *g;
 static struct guardrun *guard;
@@ -168,15 +173,92 @@ static void storm(const char *command, const char *kind, const char *counter)
 static void static_key(void **state)
 {
 	(void)state;
-	storm("echo 1 >/proc/sys/kernel/sched_schedstats; echo 0 "
-	      ">/proc/sys/kernel/sched_schedstats",
-	      "jump label", "kept");
+	storm(TOGGLE, "jump label", "kept");
 }
 
 static void rootkit(void **state)
 {
 	(void)state;
 	storm(ATTACK, "violation", "violations");
+}
+
+/* ---- beside another VM ---- */
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+static double median(double *v, size_t nr)
+{
+	qsort(v, nr, sizeof(v[0]), by_value);
+	return v[nr / 2];
+}
+
+/* What the other VM's guard takes for a write, in microseconds, while the first VM does @work all
+ * the time. */
+static double held_beside(const char *work, struct guest *other, struct guardrun *its_guard)
+{
+	static double held[1024];
+	char line[256];
+	size_t nr = 0;
+	json_t *event;
+
+	snprintf(line, sizeof(line),
+		 "rm -f /tmp/stop; (until [ -e /tmp/stop ]; do %s; done) >/dev/null 2>&1 &", work);
+	assert_int_equal(guest_run(g, line, 0, NULL, NULL), 0);
+	for (int i = 0; i < OTHER_TOGGLES; i++)
+		assert_int_equal(guest_run(other, TOGGLE, PATIENT_MS, NULL, NULL), 0);
+	assert_int_equal(guest_run(g, "touch /tmp/stop", PATIENT_MS, NULL, NULL), 0);
+	while ((event = guardrun_next(its_guard, 0))) {
+		const json_t *us = json_object_get(event, "held_us");
+
+		if (us && nr < XO_ARRAY_SIZE(held))
+			held[nr++] = json_number_value(us);
+		json_decref(event);
+	}
+	assert_true(nr > 0);
+	return median(held, nr);
+}
+
+/*
+ * A VM whose guard has work all the time is to the others a VM that computes all the time: while
+ * its guard works, its vCPU waits. So a storm may cost another VM's writes what mere computing
+ * costs them, and little more. Both by turns, since this host has other things to do, too.
+ */
+static void starves_nobody(void **state)
+{
+	const struct guest_opts opts = {.package = GUEST_6_1, .vcpus = 1, .name = "other"};
+	double idle[TURNS], computing[TURNS], storming[TURNS], quiet, busy, storm_us;
+	_cleanup_guest_ struct guest *other = NULL;
+	struct guardrun *its_guard;
+
+	(void)state;
+	assert_int_equal(guest_boot(&other, &opts), 0);
+	its_guard = guardrun_start(other, "enforce", NULL);
+	guard = guardrun_start(g, "enforce", NULL);
+	assert_true(guard && its_guard);
+	for (size_t i = 0; i < TURNS; i++) {
+		idle[i] = held_beside("usleep 100000", other, its_guard);
+		computing[i] = held_beside(":", other, its_guard);
+		storming[i] = held_beside(TOGGLE, other, its_guard);
+	}
+	quiet = median(idle, TURNS);
+	busy = median(computing, TURNS);
+	storm_us = median(storming, TURNS);
+	print_message("another VM's writes: %.0f us beside an idle VM, %.0f us beside one that "
+		      "computes, %.0f us beside a storm; %lld writes in the storm\n",
+		      quiet, busy, storm_us, (long long)guardrun_number(guard, "kept"));
+	assert_true(storm_us < MAX_WORSE * (busy > quiet ? busy : quiet));
+	assert_int_equal(guardrun_number(its_guard, "violations"), 0);
+	assert_int_equal(guardrun_number(its_guard, "lost_events"), 0);
+	assert_int_equal(guardrun_stop(its_guard), 0);
+	assert_int_equal(guardrun_stop(guard), 0);
+	guard = NULL;
+	assert_true(guest_dmesg_clean(g));
+	assert_true(guest_dmesg_clean(other));
 }
 
 /* ---- files that take nothing ---- */
@@ -294,6 +376,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(static_key, boot, end),
 		cmocka_unit_test_setup_teardown(rootkit, boot, end),
+		cmocka_unit_test_setup_teardown(starves_nobody, boot, end),
 		cmocka_unit_test_setup_teardown(full_disk, boot, end),
 		cmocka_unit_test_setup_teardown(fifo_that_nobody_reads, boot, end),
 	};

@@ -14,6 +14,7 @@
 
 #include "tests/lib/libvirt_env.h"
 #include "tests/lib/patching.h"
+#include "vmm-agent/target/metadata.h"
 
 #define DOMAIN	  "main"
 #define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -108,6 +109,23 @@ static void inspected(void **state)
 	run_with(&by_uuid, uuid, NULL, ARGS("inspect"));
 	assert_int_equal(by_uuid.rc, 0);
 	assert_int_equal(libvirt_state(), VIR_DOMAIN_RUNNING);
+	assert_null(json_object_get(json_object_get(e.doc, "facts"), "metadata"));
+}
+
+/* What the operator wrote about the domain is a fact for policies. */
+static void metadata_is_a_fact(void **state)
+{
+	_cleanup_exo_ struct exo e = {0};
+
+	(void)state;
+	assert_int_equal(virDomainSetMetadata(domain, VIR_DOMAIN_METADATA_ELEMENT,
+					      "<vm tier='gold' owner='web team'/>", "exopatch",
+					      METADATA_URI, VIR_DOMAIN_AFFECT_LIVE),
+			 0);
+	run_with(&e, DOMAIN, NULL, ARGS("inspect"));
+	assert_int_equal(e.rc, 0);
+	assert_string_equal(exo_str(&e, "facts", "metadata", "tier", NULL), "gold");
+	assert_string_equal(exo_str(&e, "facts", "metadata", "owner", NULL), "web team");
 }
 
 static void patched_and_reverted(void **state)
@@ -201,6 +219,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(inspected),
+		cmocka_unit_test(metadata_is_a_fact),
 		cmocka_unit_test(patched_and_reverted),
 		cmocka_unit_test(a_paused_domain_stays_paused),
 		cmocka_unit_test(killed_while_it_works),

@@ -23,6 +23,9 @@ struct agent_opts {
 	const char *trust_dir; /* NULL: /etc/exopatch/trust */
 	const char *policy;    /* apply only what this file allows; NULL: no policy */
 	const char *facts;     /* more facts for it, JSON; NULL: what this host sees */
+	const char *log_dir;   /* the recorder's; NULL: "attest" in the state directory */
+	const char *tpm;       /* TCTI of the TPM that measures what is recorded; NULL: none */
+	uint32_t pcr;	       /* that it extends; 0: ATT_DEFAULT_PCR */
 	enum agent_home home;
 	uint64_t timeout_ns; /* how long to go on when functions are busy */
 	/* called now and then from long work, with what is being done; may be NULL */
@@ -30,6 +33,7 @@ struct agent_opts {
 	void *progress_arg;
 };
 
+#define AGENT_MAX_FROM	 16
 #define AGENT_STATE_DIR	 "/var/lib/exopatch"
 #define AGENT_TRUST_DIR	 "/etc/exopatch/trust"
 #define AGENT_TIMEOUT_NS UINT64_C(30000000000)
@@ -61,6 +65,20 @@ int agent_status(const struct agent_opts *o, json_t **ret, struct refusal *why,
 int agent_recover(const struct agent_opts *o, json_t **ret, struct refusal *why,
 		  struct xerr *err) XO_MUST_CHECK;
 
+/** struct agent_attest_opts - borrowed for the call */
+struct agent_attest_opts {
+	struct agent_opts agent;
+	const char *nonce; /* the asker's, hex */
+	const char *out;   /* directory of the evidence; must not exist */
+	uint64_t since;	   /* tree size of a checkpoint that the asker has remembered, or 0 */
+	size_t nr_from;
+	const char *from[AGENT_MAX_FROM]; /* the vendor's packages; none: those known already */
+};
+
+/** agent_attest - appraise what runs in the guest, record that, write evidence of it */
+int agent_attest(const struct agent_attest_opts *o, json_t **ret, struct refusal *why,
+		 struct xerr *err) XO_MUST_CHECK;
+
 /* ---- the guard: docs/guard.md ---- */
 
 enum agent_on_violation { AGENT_DISCARD, AGENT_PAUSE, AGENT_KILL, AGENT_NMI };
@@ -70,7 +88,7 @@ struct agent_guard_opts {
 	struct agent_opts agent;
 	bool audit_only; /* report violations, put nothing back */
 	enum agent_on_violation on_violation;
-	bool forbid_kprobes, forbid_ftrace;
+	bool forbid_kprobes, forbid_ftrace, forbid_bpf;
 	bool deny_msrs;		     /* KVM: the guest cannot write the system-call MSRs */
 	const char *modules_path;    /* list of modules that may load; NULL: no gate */
 	const char *events_path;     /* NULL or "-": standard output */

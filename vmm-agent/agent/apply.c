@@ -8,6 +8,7 @@
 #include "vmm-agent/agent/decide.h"
 #include "vmm-agent/agent/facts.h"
 #include "vmm-agent/agent/ops.h"
+#include "vmm-agent/agent/record.h"
 #include "vmm-agent/agent/resolve.h"
 
 static void pkg_free_ptr(struct pkg **p)
@@ -61,13 +62,13 @@ static int find_home(struct session *s, struct home *ret, struct refusal *why, s
 
 /* ---- the row ---- */
 
-static void join_prereqs(const struct pkg_manifest *m, char *out, size_t size)
+static void join(const char (*word)[64], size_t nr, char *out, size_t size)
 {
 	size_t n = 0;
 
 	out[0] = '\0';
-	for (size_t i = 0; i < m->nr_prereqs && n < size; i++) {
-		int w = snprintf(out + n, size - n, "%s%s", i ? " " : "", m->prereq[i]);
+	for (size_t i = 0; i < nr && n < size; i++) {
+		int w = snprintf(out + n, size - n, "%s%s", i ? " " : "", word[i]);
 
 		n += w > 0 ? (size_t)w : 0;
 	}
@@ -86,9 +87,30 @@ static void describe_row(const struct session *s, const struct pkg *p, struct jr
 	snprintf(row->build_id, sizeof(row->build_id), "%s", s->build_id);
 	row->serial = m->serial;
 	row->security_epoch = m->security_epoch;
-	join_prereqs(m, row->requires_ids, sizeof(row->requires_ids));
+	join(m->prereq, m->nr_prereqs, row->requires_ids, sizeof(row->requires_ids));
 	row->kernel_base = s->kernel.base;
 	row->boot_token = s->kernel.boot_token;
+	join(m->advisory, m->nr_advisories, row->advisories, sizeof(row->advisories));
+}
+
+/* What the policy says goes with the row, and is recorded by itself. */
+static int ask_policy(struct session *s, const struct pkg *p, bool home, struct jrow *row,
+		      json_t **decision, struct refusal *why, struct xerr *err)
+{
+	_cleanup_refusal_ struct refusal not_now = {0};
+	const char *digest, *policy;
+	int rc = decide_apply(s, p, home, decision, &not_now, err);
+
+	if (rc || !*decision)
+		return rc;
+	if (!json_unpack(*decision, "{s:s,s:{s:s}}", "sha256", &digest, "statement",
+			 "policy_sha256", &policy)) {
+		snprintf(row->decision_sha256, sizeof(row->decision_sha256), "%s", digest);
+		snprintf(row->policy_sha256, sizeof(row->policy_sha256), "%s", policy);
+	}
+	for (size_t i = 0; i < not_now.nr; i++)
+		refusal_add(why, not_now.reason[i].code, "%s", not_now.reason[i].detail);
+	return record_policy(s, p, *decision, &not_now, err);
 }
 
 /* In another kernel, or where a patch stands already, the code differs of course: no need to say
@@ -128,7 +150,7 @@ static int prepare(struct session *s, const struct pkg *p, struct jrow *row, jso
 	if (!rc)
 		rc = find_home(s, &home, why, err);
 	if (!rc)
-		rc = decide_apply(s, p, home.nr_pages != 0, decision, why, err);
+		rc = ask_policy(s, p, home.nr_pages != 0, row, decision, why, err);
 	if (rc || why->nr)
 		return rc;
 	describe_row(s, p, row);
@@ -148,11 +170,12 @@ static int remember(struct session *s, const struct pkg_manifest *m, struct xerr
 /* The change failed: if the guest is provably as before, the row is done with; else recover. */
 static int give_up(struct session *s, struct jrow *row, int rc, struct xerr *err)
 {
+	const struct record_about about = {.act = ATT_APPLY, .verdict = ATT_FAILED, .failed = err};
 	_cleanup_survey_ struct survey sv = {0};
 	struct xerr late = {0};
 
 	if (!change_survey(s, row, &sv, &late) && !sv.nr_new && !sv.nr_foreign &&
-	    !journal_set_state(s->journal, row, J_ABORTED, 0, &late))
+	    !record_outcome(s, row, J_ABORTED, 0, &about, &late))
 		return rc;
 	return xerr_wrap(err, "%s: left half done, run exopatch recover", row->patch_id);
 }
@@ -160,10 +183,13 @@ static int give_up(struct session *s, struct jrow *row, int rc, struct xerr *err
 static int carry_out(struct session *s, struct jrow *row, struct change_result *result,
 		     struct refusal *why, struct xerr *err)
 {
+	struct record_about about = {.act = ATT_APPLY, .why = why};
 	_cleanup_survey_ struct survey sv = {0};
 	int rc;
 
-	rc = tgt_refresh(s->tgt, err);
+	rc = record_rehearse(s, row, ATT_APPLY, err);
+	if (!rc)
+		rc = tgt_refresh(s->tgt, err);
 	if (rc)
 		return rc;
 	row->was_running = s->vm->running;
@@ -181,9 +207,10 @@ static int carry_out(struct session *s, struct jrow *row, struct change_result *
 		rc = change_run(s, row, &sv, SIDE_NEW, why, result, err);
 	if (rc)
 		return give_up(s, row, rc, err);
+	about.verdict = why->nr ? ATT_REFUSED : ATT_DONE;
 	if (why->nr)
-		return journal_set_state(s->journal, row, J_ABORTED, 0, err);
-	rc = journal_set_state(s->journal, row, J_ACTIVE, result->blackout_ns, err);
+		return record_outcome(s, row, J_ABORTED, 0, &about, err);
+	rc = record_outcome(s, row, J_ACTIVE, result->blackout_ns, &about, err);
 	if (!rc)
 		fault_pass(FAULT_agent_done);
 	return rc;
@@ -221,6 +248,8 @@ int op_apply(struct session *s, const char *path, json_t **ret, struct refusal *
 		rc = remember(s, pkg_manifest(p), err);
 	if (!rc && !why->nr)
 		rc = carry_out(s, &row, &result, why, err);
+	if (!rc && why->nr && !row.id)
+		rc = record_refused(s, ATT_APPLY, p, decision, why, err);
 	if (rc)
 		return rc;
 	doc = op_doc(s, "apply");

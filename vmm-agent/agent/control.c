@@ -163,6 +163,17 @@ int control_ask(const struct agent_opts *o, enum control_op op, const char *argu
 	return take_answer(&m, ret, why, err);
 }
 
+bool control_is_served(const struct agent_opts *o)
+{
+	_cleanup_close_ int fd = -1;
+	struct sockaddr_un addr;
+
+	if (socket_name(o, &addr, NULL))
+		return false;
+	fd = connect_to(&addr);
+	return fd >= 0;
+}
+
 /* ---- the guard's side ---- */
 
 int control_listen(struct control **ret, const struct agent_opts *o, bool *ret_stale,
@@ -256,7 +267,7 @@ static int parse_request(const struct msg *m, struct control_request *ret)
 	json_int_t timeout_ns = 0;
 	int home = 0;
 
-	if (r.op < CONTROL_INSPECT || r.op > CONTROL_GUARD_STOP)
+	if (r.op < CONTROL_INSPECT || r.op > CONTROL_ATTEST)
 		return -XO_EPROTO;
 	r.strings =
 		json_loadb((const char *)m->body, m->head.len_bytes, JSON_REJECT_DUPLICATES, NULL);
@@ -268,7 +279,8 @@ static int parse_request(const struct msg *m, struct control_request *ret)
 		json_decref(r.strings);
 		return -XO_EPROTO;
 	}
-	if ((r.op == CONTROL_APPLY || r.op == CONTROL_REVERT) && !argument) {
+	if ((r.op == CONTROL_APPLY || r.op == CONTROL_REVERT || r.op == CONTROL_ATTEST) &&
+	    !argument) {
 		json_decref(r.strings);
 		return -XO_EPROTO;
 	}

@@ -21,6 +21,7 @@ enum control_op {
 	CONTROL_RECOVER,
 	CONTROL_GUARD_STATUS,
 	CONTROL_GUARD_STOP,
+	CONTROL_ATTEST, /* the nonce, in hex */
 };
 
 /** struct control_request - received by the guard */
@@ -39,6 +40,9 @@ struct control_request {
  */
 int control_ask(const struct agent_opts *o, enum control_op op, const char *argument,
 		bool *ret_done, json_t **ret, struct refusal *why, struct xerr *err) XO_MUST_CHECK;
+
+/** control_is_served - does a guard, or its supervisor, serve this VM? */
+bool control_is_served(const struct agent_opts *o);
 
 struct control;
 

@@ -10,55 +10,6 @@
 #include "policy/policy.h"
 #include "vmm-agent/agent/ops.h"
 
-static const char *applied_state(enum jstate state)
-{
-	switch (state) {
-	case J_ACTIVE:
-		return "active";
-	case J_APPLYING:
-	case J_REVERTING:
-		return "applying";
-	case J_REVERTED:
-	case J_LOST:
-		return "reverted";
-	case J_ABORTED:
-		break;
-	}
-	return "failed";
-}
-
-static json_t *row_facts(const struct jrow *r)
-{
-	return json_pack("{s:s,s:s,s:I,s:I,s:s,s:s}", "id", r->patch_id, "payload_sha256",
-			 r->payload_sha256, "serial", (json_int_t)r->serial, "security_epoch",
-			 (json_int_t)r->security_epoch, "at", r->created, "state",
-			 applied_state(r->state));
-}
-
-static const char *ram_kind(const struct tgt_info *vm)
-{
-	for (size_t i = 0; i < vm->nr_regions; i++)
-		if (vm->region[i].ram && vm->region[i].backend < 0)
-			return "private";
-	return "shared";
-}
-
-json_t *decide_vm_facts(const struct session *s, bool home)
-{
-	json_t *patches = json_array();
-	char host[256] = "";
-
-	for (size_t i = 0; i < s->nr_rows; i++)
-		json_array_append_new(patches, row_facts(&s->row[i]));
-	if (gethostname(host, sizeof(host) - 1) || !host[0])
-		snprintf(host, sizeof(host), "localhost");
-	return json_pack("{s:s,s:s,s:{s:s,s:s,s:s},s:b,s:s,s:b,s:b,s:o}", "name",
-			 s->vm->name[0] ? s->vm->name : s->vm_key, "host", host, "kernel",
-			 "release", s->kernel.release, "build_id", s->build_id, "arch", s->vm->arch,
-			 "guard", s->guarded, "ram", ram_kind(s->vm), "home", home, "confidential",
-			 false, "patches", patches);
-}
-
 /* Without facts of its own a package counts as of low severity, released when it was made. */
 static json_t *package_facts(const struct pkg *p)
 {
@@ -113,10 +64,23 @@ static json_t *take_known(json_t *list, const json_t *o, const char *key)
 	return found;
 }
 
+/* What either knows of, both know of. */
+static void add_list(json_t *o, const json_t *known, const char *key)
+{
+	json_t *list = json_object_get(o, key), *item;
+	size_t i;
+
+	if (list)
+		json_array_foreach(json_object_get(known, key), i, item)
+			json_array_append(list, item);
+	else if (json_object_get(known, key))
+		json_object_set(o, key, json_object_get(known, key));
+}
+
 /* What the inventory knows and this host does not: health, labels, the baseline. */
 static void complete_vm(json_t *vm, const json_t *known)
 {
-	static const char *const keys[] = {"labels", "metadata", "since", "host", "rolled_back"};
+	static const char *const keys[] = {"labels", "metadata", "since", "host"};
 	json_t *baseline = json_object_get(json_object_get(known, "kernel"), "baseline"), *a, *k;
 	json_t *applied = json_object_get(vm, "patches");
 	size_t i, n;
@@ -128,8 +92,13 @@ static void complete_vm(json_t *vm, const json_t *known)
 	    same(json_object_get(vm, "kernel"), json_object_get(known, "kernel"), "build_id"))
 		json_object_set(json_object_get(vm, "kernel"), "baseline", baseline);
 	json_array_foreach(json_object_get(known, "patches"), i, k) json_array_foreach(
-		applied, n, a) if (same(a, k, "id") && same(a, k, "payload_sha256") &&
-				   same(a, k, "at")) json_object_update_missing(a, k);
+		applied, n,
+		a) if (same(a, k, "id") && same(a, k, "payload_sha256") && same(a, k, "at"))
+	{
+		add_list(a, k, "signals");
+		json_object_update_missing(a, k);
+	}
+	add_list(vm, known, "rolled_back");
 }
 
 static void complete_patch(json_t *patch, const json_t *known)
@@ -285,7 +254,9 @@ int decide_apply(const struct session *s, const struct pkg *p, bool home, json_t
 	rc = rc ? rc : read_facts(s, now, &facts, err);
 	if (rc)
 		return rc;
-	vm = decide_vm_facts(s, home);
+	vm = decide_vm_facts(s, home, err);
+	if (!vm)
+		return err->code ? -err->code : -ENOMEM;
 	put(facts, "vms", json_incref(vm), "name", complete_vm);
 	put(facts, "patches", package_facts(p), "id", complete_patch);
 	rc = load_fleet(s->opts->facts ? s->opts->facts : "facts", facts, now, &fleet, err);

@@ -7,8 +7,8 @@
 #include "vmm-agent/agent/session.h"
 
 /** decide_vm_facts - what this host knows of the VM, as docs/formats/facts.md has it. @home: there
- * is room for new code. NULL when out of memory */
-json_t *decide_vm_facts(const struct session *s, bool home) XO_MUST_CHECK;
+ * is room for new code. NULL: not to be found out */
+json_t *decide_vm_facts(const struct session *s, bool home, struct xerr *err) XO_MUST_CHECK;
 
 /**
  * decide_apply - may this package be applied now, by the policy of s->opts?

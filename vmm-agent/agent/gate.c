@@ -12,9 +12,10 @@
 #include "vmm-agent/agent/hold.h"
 #include "vmm-agent/agent/ops.h"
 
-#define BELL_BYTES   8
-#define GATE_RING_NS UINT64_C(2000000000) /* from being listed as a module that comes to its ring  \
-					   */
+#define BELL_BYTES 8
+#define GATE_RING_NS                                                                               \
+	UINT64_C(2000000000) /* from being listed as a module that comes to its ring               \
+			      */
 
 static void trust_free_ptr(struct pkg_trust **t)
 {
@@ -213,7 +214,7 @@ static int look_at_loaded(struct guard *g, const struct lens_module *m, struct x
 
 	if (m->state != LENS_MODULE_LIVE)
 		return 0; /* it will ring, or it goes */
-	rc = gate_judge(g, m, MODREF_LIVE, &v, err);
+	rc = gate_judge(&g->s, g->gate->list, m, MODREF_LIVE, &v, err);
 	if (rc)
 		return rc;
 	know(g->gate, m);
@@ -283,6 +284,14 @@ int gate_adopt(struct guard *g, struct xerr *err)
 	return g->gate->installed ? lens_bell(g->s.lens, &g->gate->bell, err) : 0;
 }
 
+void gate_restored(struct guard *g)
+{
+	if (!g->gate)
+		return;
+	g->gate->tended = false;
+	g->gate->nr_known = 0;
+}
+
 int gate_tend(struct guard *g, struct xerr *err)
 {
 	struct gate *gate = g->gate;
@@ -299,7 +308,10 @@ int gate_tend(struct guard *g, struct xerr *err)
 	rc = gate_install(g, &failed);
 	if (guard_is_fatal(rc))
 		return xerr_set(err, rc, "%s", failed.text);
-	if (rc)
+	/* A write waits for its verdict, or a vCPU does not stop just now. */
+	if (rc == -EAGAIN || rc == -XO_EHOLD)
+		gate->tended = false;
+	else if (rc)
 		say_failed(g, failed.text);
 	return 0;
 }
@@ -390,7 +402,7 @@ static int judge_ring(struct guard *g, const struct mon_write_event *e, struct l
 	if (!rc)
 		rc = guard_check_tables(g, m, &found);
 	if (!rc)
-		rc = gate_judge(g, m, MODREF_LOADING, v, &found);
+		rc = gate_judge(&g->s, g->gate->list, m, MODREF_LOADING, v, &found);
 	return rc ? xerr_set(err, rc, "%s", found.text) : 0;
 }
 
@@ -416,7 +428,7 @@ int gate_answer(struct guard *g, const struct mon_write_event *e, struct xerr *e
 	 */
 	keep = v.allowed || (g->opts->audit_only && m.addr.v && m.state == LENS_MODULE_COMING) ||
 	       guard_was_reset(g, true);
-	rc = mon_guard_verdict(g->s.mon, keep, &held_ns, err);
+	rc = guard_verdict(g, keep, &held_ns, err);
 	g->kept->judging = 0;
 	if (rc || g->reset_due)
 		return rc;
@@ -483,7 +495,8 @@ static int look_at_known(struct guard *g, const struct lens_module *m, struct xe
 		k->judged = false;
 	if (k && m->state != LENS_MODULE_LIVE && xo_now_ns() - k->since_ns < GATE_RING_NS)
 		return 0;
-	rc = gate_judge(g, m, MODREF_LIVE, &v, err);
+	/* One that rang at a guard that died is what the list says it is. */
+	rc = gate_judge(&g->s, g->gate->list, m, MODREF_LIVE, &v, err);
 	if (rc)
 		return rc;
 	know(g->gate, m);

@@ -29,6 +29,10 @@ int gate_adopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
  *  died amid an installation. For each turn of the loop */
 int gate_tend(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/** gate_restored - the guest's memory is another than before, with all of the gate, a part, or
+ *  nothing: gate_tend looks anew */
+void gate_restored(struct guard *g);
+
 /** gate_install - have the guest ask, or take over a gate that stands there; look at what is
  * loaded. Protection is on. Nothing to do without a list */
 int gate_install(struct guard *g, struct xerr *err) XO_MUST_CHECK;

@@ -45,8 +45,8 @@ struct gate_verdict {
  * @when: MODREF_LOADING for one that rings, MODREF_LIVE for one that was there before
  * Return: 0 (look at @ret), or a code: it could not be judged
  */
-int gate_judge(struct guard *g, const struct lens_module *m, enum modref_when when,
-	       struct gate_verdict *ret, struct xerr *err) XO_MUST_CHECK;
+int gate_judge(struct session *s, const struct modlist *l, const struct lens_module *m,
+	       enum modref_when when, struct gate_verdict *ret, struct xerr *err) XO_MUST_CHECK;
 
 /** gate_row - the journal's row of the gate in this guest and boot, or NULL */
 struct jrow *gate_row(const struct session *s);

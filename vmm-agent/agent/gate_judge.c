@@ -165,7 +165,7 @@ static uint64_t return_thunk(struct session *s)
 
 /* What is asked while a module is compared. */
 struct question {
-	struct guard *g;
+	struct session *s;
 	uint64_t tracer[2]; /* ftrace_caller, and a trampoline that ftrace lists */
 };
 
@@ -188,13 +188,24 @@ static bool is_traced(void *arg, uint64_t addr, const uint8_t *bytes)
 	for (size_t i = 0; i < XO_ARRAY_SIZE(q->tracer); i++)
 		if (q->tracer[i] && q->tracer[i] == to)
 			return true;
-	if (lens_translate(q->g->s.lens, (struct gva){addr}, &gpa, &left, &ignored) ||
+	if (lens_translate(q->s->lens, (struct gva){addr}, &gpa, &left, &ignored) ||
 	    sizeof(nop5) > XO_PAGE_SIZE - (gpa.v & XO_PAGE_MASK) ||
-	    lens_judge(q->g->s.lens, gpa, nop5, bytes, sizeof(nop5), &j, &ignored) || !j.legal ||
+	    lens_judge(q->s->lens, gpa, nop5, bytes, sizeof(nop5), &j, &ignored) || !j.legal ||
 	    j.kind != LENS_WRITE_FTRACE)
 		return false;
 	q->tracer[1] = to;
 	return true;
+}
+
+static bool is_function(void *arg, uint64_t addr)
+{
+	struct question *q = arg;
+	struct xerr ignored = {0};
+	struct lens_symbol sym;
+	uint64_t off;
+
+	return !lens_symbolize(q->s->lens, (struct gva){addr}, &sym, &off, &ignored) && !off &&
+	       strchr("tTwW", sym.type);
 }
 
 static bool read_kernel(void *arg, uint64_t addr, void *buf, size_t len_bytes)
@@ -202,7 +213,7 @@ static bool read_kernel(void *arg, uint64_t addr, void *buf, size_t len_bytes)
 	struct question *q = arg;
 	struct xerr ignored = {0};
 
-	return !lens_read(q->g->s.lens, (struct gva){addr}, buf, len_bytes, &ignored);
+	return !lens_read(q->s->lens, (struct gva){addr}, buf, len_bytes, &ignored);
 }
 
 /* ---- the comparison ---- */
@@ -275,7 +286,7 @@ static bool tails_are_empty(struct session *s, const struct modref *r, enum modr
 		tail_is_empty(s, m->part[LENS_PART_INIT_TEXT].base.v, r->bytes[MODREF_INIT_TEXT]));
 }
 
-static void name_difference(struct guard *g, const struct modref *r, const struct copy *c,
+static void name_difference(struct session *s, const struct modref *r, const struct copy *c,
 			    const struct modref_difference *d, struct gate_verdict *v)
 {
 	struct gva at = {c->image.part[d->part].base + d->off};
@@ -287,20 +298,21 @@ static void name_difference(struct guard *g, const struct modref *r, const struc
 		say(v, "%s, which %s needs, is not in the guest", d->import, r->name);
 		return;
 	}
-	if (lens_symbolize(g->s.lens, at, &sym, &off, &ignored))
+	if (lens_symbolize(s->lens, at, &sym, &off, &ignored))
 		snprintf(sym.name, sizeof(sym.name), "?");
 	say(v, "not the file that is listed as %s: %s of its %s differs, at +0x%x (%.80s+0x%llx)",
 	    r->name, d->what, modref_part_name((enum modref_part)d->part), d->off, sym.name,
 	    (unsigned long long)off);
 }
 
-static int compare(struct guard *g, const struct lens_module *m, const struct modref *r,
+static int compare(struct session *s, const struct lens_module *m, const struct modref *r,
 		   enum modref_when when, struct gate_verdict *v, struct xerr *err)
 {
-	struct question q = {.g = g, .tracer = {symbol(&g->s, "ftrace_caller")}};
+	struct question q = {.s = s, .tracer = {symbol(s, "ftrace_caller")}};
 	const struct modref_guest guest = {.arg = &q,
-					   .return_thunk = return_thunk(&g->s),
+					   .return_thunk = return_thunk(s),
 					   .is_traced = is_traced,
+					   .is_function = is_function,
 					   .read = read_kernel};
 	XO_CLEANUP(copy_free) struct copy c = {0};
 	size_t stray = when == MODREF_LOADING ? find_stray(r, m) : LENS_MODULE_TABLES;
@@ -324,16 +336,16 @@ static int compare(struct guard *g, const struct lens_module *m, const struct mo
 		return xerr_set(err, ENOMEM, "out of memory");
 	c.image.import = c.import;
 	c.image.percpu = m->percpu.v;
-	rc = find_imports(&g->s, r, c.import, err);
+	rc = find_imports(s, r, c.import, err);
 	if (!rc)
-		rc = copy_parts(&g->s, r, when, &c, err);
+		rc = copy_parts(s, r, when, &c, err);
 	if (!rc)
 		rc = modref_compare(r, when, &c.image, &guest, &d);
 	if (rc)
 		return rc;
-	v->allowed = !d.differs && tails_are_empty(&g->s, r, when, m);
+	v->allowed = !d.differs && tails_are_empty(s, r, when, m);
 	if (d.differs)
-		name_difference(g, r, &c, &d, v);
+		name_difference(s, r, &c, &d, v);
 	else if (!v->allowed)
 		say(v, "not the file that is listed as %s: there is something behind its code",
 		    r->name);
@@ -342,11 +354,10 @@ static int compare(struct guard *g, const struct lens_module *m, const struct mo
 	return 0;
 }
 
-int gate_judge(struct guard *g, const struct lens_module *m, enum modref_when when,
-	       struct gate_verdict *ret, struct xerr *err)
+int gate_judge(struct session *s, const struct modlist *l, const struct lens_module *m,
+	       enum modref_when when, struct gate_verdict *ret, struct xerr *err)
 {
-	const struct modlist *l = g->gate->list;
-	const char *release = g->s.kernel.release;
+	const char *release = s->kernel.release;
 	ssize_t i = modlist_find(l, m->name, release, 0);
 	int rc = 0;
 
@@ -362,7 +373,7 @@ int gate_judge(struct guard *g, const struct lens_module *m, enum modref_when wh
 			return xerr_set(err, rc, "list of modules: %s: its reference is damaged",
 					m->name);
 		ret->entry = &l->entry[i];
-		rc = compare(g, m, r, when, ret, err);
+		rc = compare(s, m, r, when, ret, err);
 	}
 	return rc;
 }

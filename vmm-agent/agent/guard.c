@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The guard's process: its loop, its beginning and its end. docs/guard.md. */
 #include "vmm-agent/agent/guard.h"
+#include "vmm-agent/agent/appraise.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -9,6 +10,7 @@
 #include <sys/syscall.h>
 
 #include "base/util.h"
+#include "vmm-agent/agent/record.h"
 
 #define PUMP_MS 1
 #define GONE_MS 200		    /* from the end of its first thread to that of the process */
@@ -16,6 +18,7 @@
 
 void guard_emit(struct guard *g, const char *kind, const char *verdict, json_t *details)
 {
+	guard_note(g, kind, verdict, details);
 	events_emit(g->events, kind, verdict, details);
 	g->kept->count = g->count;
 }
@@ -122,6 +125,13 @@ static int turn(struct guard *g, int vm_fd, struct xerr *err)
 		rc = guard_check(g, err);
 	else if (!rc && g->state == GUARD_WAITING && xo_now_ns() >= g->look_due_ns)
 		rc = guard_look(g, err);
+	if (rc == -XO_EPEERDIED && g->lift_due) {
+		*err = (struct xerr){0};
+		rc = 0;
+	}
+	guard_lifted(g);
+	if (g->state != GUARD_ARMED)
+		g->late.checked_ns = 0;
 	tend_supervisor(g);
 	events_tick(g->events);
 	if (!rc && xo_now_ns() >= g->keep_due_ns) {
@@ -194,6 +204,8 @@ static int begin(struct guard *g, struct refusal *why, struct xerr *err)
 	if (rc || why->nr)
 		return rc;
 	rc = session_journal(&g->s, err);
+	if (!rc && !g->kept->begun)
+		rc = record_ready(o, err);
 	if (!rc)
 		rc = open_events(g, g->s.vm->name, err);
 	if (!rc && g->link->fd[LINK_CONTROL] >= 0)
@@ -280,6 +292,7 @@ static void guard_free(struct guard *g)
 {
 	session_close(&g->s);
 	guard_digest_free(g->digest);
+	appraiser_free(g->appraiser);
 	xo_close_ptr(&g->fds.uffd);
 	xo_close_ptr(&g->fds.golden);
 	free(g->area);
@@ -311,13 +324,19 @@ static int end(struct guard *g, int rc, struct xerr *err)
 	return rc;
 }
 
+/* The monitor died, and what it had open or had not been told of is for nobody to run. */
+static void shut(struct guard *g)
+{
+	if (g->kept->armed && !g->kept->lifted && g->s.vm &&
+	    (!g->s.mon || mon_handle(g->s.mon).fd < 0))
+		mon_guard_shut(&g->fds, g->s.vm->pid);
+}
+
 /* The next guard mends it. Nothing is un-protected, and nothing of the control socket goes. */
 static int give_up(struct guard *g, int rc, const struct xerr *err)
 {
 	struct guard_kept *k = g->kept;
 
-	if (k->armed && (!g->s.mon || mon_handle(g->s.mon).fd < 0))
-		mon_guard_shut(&g->fds);
 	snprintf(k->last_error, sizeof(k->last_error), "%s",
 		 err->code ? err->text : xo_code_text(rc));
 	k->count = g->count;
@@ -333,13 +352,13 @@ static int give_up(struct guard *g, int rc, const struct xerr *err)
  * Has QEMU ended? Perhaps while there was no guard. That one of its threads did is not enough: a
  * guest can have a vCPU of its own taken out.
  */
-static bool is_gone(const struct guard *g)
+static bool is_gone(const struct guard *g, int wait_ms)
 {
 	_cleanup_close_ int fd =
 		g->kept->vm.pid ? (int)syscall(SYS_pidfd_open, g->kept->vm.pid, 0) : -1;
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 
-	return g->kept->begun && (fd < 0 || poll(&p, 1, GONE_MS) > 0);
+	return g->kept->begun && (fd < 0 || poll(&p, 1, wait_ms) > 0);
 }
 
 int guard_run(const struct agent_guard_opts *o, struct link *link, bool *ret_ended,
@@ -362,7 +381,9 @@ int guard_run(const struct agent_guard_opts *o, struct link *link, bool *ret_end
 	rc = g.kept->armed ? begin_again(&g, err) : begin(&g, why, err);
 	if (!rc && !why->nr)
 		rc = loop(&g, err);
-	if (rc && g.kept->begun && is_gone(&g))
+	if (rc)
+		shut(&g);
+	if (rc && g.kept->begun && is_gone(&g, rc == -XO_ETARGETGONE ? GONE_MS : 0))
 		rc = -XO_ETARGETGONE;
 	else if (rc == -XO_ETARGETGONE && g.kept->begun)
 		rc = xerr_set(err, XO_ECPUCOUNT, "QEMU is there, but not all of its vCPUs");

@@ -8,6 +8,7 @@
 #include "vmm-agent/agent/gate.h"
 #include "vmm-agent/agent/guard_digest.h"
 #include "vmm-agent/agent/guard_regs.h"
+#include "vmm-agent/agent/guest_clock.h"
 #include "vmm-agent/agent/kept.h"
 #include "vmm-agent/agent/session.h"
 #include "vmm-agent/agent/supervise.h"
@@ -27,6 +28,9 @@
 #define GUARD_LIBVIRT_NS     UINT64_C(50000000)	  /* an event may take that long through libvirt */
 #define GUARD_MODULES_NS     UINT64_C(450000000) /* memory of modules: their last steps take time */
 
+#define GUARD_LATE_NS	  UINT64_C(250000000)	/* who does not look for so long says it, ... */
+#define GUARD_LATE_SAY_NS UINT64_C(10000000000) /* ... and again not before */
+
 #define GUARD_NO_WRITES UINT64_MAX /* the guest is not stopped, or it is not known how many */
 
 /** struct guard_known - what an audit found, since when each one did, and whether it was said */
@@ -43,6 +47,12 @@ enum guard_state {
 	GUARD_LIFTED,  /* QEMU rewrites the memory of the guest that it has stopped */
 };
 
+/** struct guard_late - looks that came too late, since that was said */
+struct guard_late {
+	uint64_t checked_ns, said_ns, worst_ns, longest_ns; /* the last of all times */
+	unsigned int times;
+};
+
 struct guard {
 	const struct agent_guard_opts *opts;
 	struct link *link;
@@ -53,6 +63,7 @@ struct guard {
 	struct control *control;
 	struct mon_guard_fds fds;
 	struct guard_digest *digest; /* of the golden copies */
+	struct appraiser *appraiser; /* once somebody has asked for evidence */
 	struct lens_area *area;	     /* what is protected */
 	size_t nr_areas;
 	bool follow_all; /* following them failed half-way: some may not be protected */
@@ -68,6 +79,7 @@ struct guard {
 	const char *end_reason;	 /* of an end that nobody asked for */
 	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */
 	bool stopped;		 /* QEMU said so, and not yet that the guest runs again */
+	bool lift_due;		 /* guard_lift was called, guard_lifted has to follow */
 	bool reset_due;		 /* QEMU said that the guest was reset */
 	bool uffd_wanted;	 /* QEMU's attempt to have one of its own failed, as was said */
 	bool after_crash;	 /* the guard before died with its supervisor */
@@ -78,6 +90,8 @@ struct guard {
 	uint64_t stats_due_ns, writes_at_stop;
 	uint64_t keep_due_ns;
 	uint64_t look_due_ns, connect_due_ns, ask_due_ns, waited_ns;
+	struct guard_late late;
+	struct guest_clock clock; /* of findings that have to last */
 	struct guard_count count;
 };
 
@@ -120,18 +134,35 @@ struct kept_process guard_identify(pid_t pid);
 void guard_keep(struct guard *g);
 void guard_keep_regs(struct guard *g);
 
+/** guard_keep_probes - likewise what stands under kprobes. Return: 0, or what is fatal */
+int guard_keep_probes(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_tell_probes - to a lens that is new: before lens_guard_prepare */
+int guard_tell_probes(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
 /* guard_resume.c */
 
 /** guard_resume - take over what the guard before protected, without asking QEMU anything */
 int guard_resume(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_lift - QEMU itself writes while the guest stands still: it loads a snapshot. Let it, and
- *  compare after. The write that is judged must stay */
+ *  compare after. The write that is judged must stay. Also amid a call to QEMU: whoever makes it
+ *  finds the monitor dead afterwards */
 void guard_lift(struct guard *g);
 
+/** guard_lifted - at the end of a turn: nobody needs the monitor of before any more */
+void guard_lifted(struct guard *g);
+
 /** guard_readopt - after guard_lift: protect again what the golden copies tell, judge what differs;
- *  or, if that is another kernel, disarm */
+ *  or, if that is another kernel or another boot of it, disarm */
 int guard_readopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/* guard_restore.c */
+
+/** guard_follow_rows - after a snapshot was loaded, without a monitor that guards: the golden
+ * copies have in the places of the journal's records what the guest's memory has there; a patch
+ * that is not there any more is said */
+int guard_follow_rows(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /* guard_reset.c */
 
@@ -161,10 +192,20 @@ int guard_pump(void *arg, struct xerr *err) XO_MUST_CHECK;
 /** guard_say_on - event: armed. @again: after a reset */
 void guard_say_on(struct guard *g, bool again);
 
+/* guard_attest.c */
+
+/** guard_attest - as op_attest, with what the guard knows. The journal is loaded */
+int guard_attest(struct guard *g, const char *nonce, json_t **ret, struct xerr *err) XO_MUST_CHECK;
+
 /* the others */
 
 /** guard_may_judge - a guard begins to judge; false if those before died of what it is about to */
 bool guard_may_judge(struct guard *g);
+
+/** guard_verdict - as mon_guard_verdict; that golden bytes could not be put back, for which QEMU
+ * was stopped, is an event. *@ret_held_ns stays as it is then */
+int guard_verdict(struct guard *g, bool keep, uint64_t *ret_held_ns,
+		  struct xerr *err) XO_MUST_CHECK;
 
 /** guard_handle_write - judge one write that is being held, and answer it */
 int guard_handle_write(struct guard *g, struct xerr *err) XO_MUST_CHECK;
@@ -192,7 +233,13 @@ const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, s
 /** guard_serve - one request from the control socket */
 int guard_serve(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
-/** guard_emit - make an event (events_emit) */
+/** guard_note - have an event recorded, if it is one of those (notes.h) */
+void guard_note(struct guard *g, const char *kind, const char *verdict, const json_t *details);
+
+/** guard_unrecorded_json - how much waits to be recorded, and why. NULL when out of memory */
+json_t *guard_unrecorded_json(struct guard *g);
+
+/** guard_emit - make an event (events_emit), and note it */
 void guard_emit(struct guard *g, const char *kind, const char *verdict, json_t *details);
 
 /** guard_status_json - what `exopatch guard status` shows. NULL when out of memory */

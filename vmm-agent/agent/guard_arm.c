@@ -10,7 +10,9 @@
 #include "vmm-agent/agent/guard.h"
 #include "vmm-agent/target/proc.h"
 
-#define DISARM_MS 1000
+#define DISARM_MS     1000
+#define RELEASE_TRIES 100
+#define RELEASE_NS    UINT64_C(10000000)
 
 const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa)
 {
@@ -95,6 +97,23 @@ static bool has_area(const struct lens_area *list, size_t nr, const struct lens_
 	const struct lens_area *found = guard_area_at(list, nr, a->gpa);
 
 	return found && found->gpa.v == a->gpa.v && found->len_bytes == a->len_bytes;
+}
+
+/* What is the kernel's own stays that, whatever is said of it later. */
+static void keep_kernel(const struct guard *g, struct lens_area *a, size_t *nr)
+{
+	for (size_t i = 0; i < g->nr_areas; i++) {
+		struct lens_area page = g->area[i];
+
+		if (page.kind > LENS_AREA_IDT || has_area(a, *nr, &page))
+			continue;
+		page.len_bytes = XO_PAGE_SIZE;
+		for (uint64_t off = 0; off < g->area[i].len_bytes; off += XO_PAGE_SIZE) {
+			page.gva.v = g->area[i].gva.v + off;
+			page.gpa.v = g->area[i].gpa.v + off;
+			insert(a, nr, &page);
+		}
+	}
 }
 
 static int add_page(struct xbuf *ranges, struct gpa gpa)
@@ -198,6 +217,8 @@ static int refresh(struct guard *g, bool all, struct xerr *err)
 	int rc = find_areas(g, &a, &nr, err);
 
 	if (!rc)
+		keep_kernel(g, a, &nr);
+	if (!rc)
 		rc = follow(g, a, nr, all || g->follow_all, err);
 	g->follow_all = rc != 0;
 	if (rc) {
@@ -217,10 +238,12 @@ int guard_refresh(struct guard *g, struct xerr *err)
 
 int guard_refresh_all(struct guard *g, struct xerr *err)
 {
-	int rc = refresh(g, true, err);
+	struct xerr why = {0};
+	int rc = refresh(g, true, &why);
 
-	/* A write waits for its verdict: that comes first, the rest with the audit. */
-	return rc == -EAGAIN ? 0 : rc;
+	/* A write may wait for its verdict, a vCPU may not stop just now, the guest's lists may
+	 * lead nowhere: what was protected is, and the rest comes with the audit, which says so. */
+	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
 }
 
 static int get_userfaultfd(struct guard *g, struct xerr *err)
@@ -273,7 +296,9 @@ void guard_keep(struct guard *g)
 	k->vm = *g->s.vm;
 	k->paging_levels = g->s.kernel.paging_levels;
 	k->base = g->s.kernel.base;
+	k->phys_base = g->s.kernel.phys_base;
 	k->boot_token = g->s.kernel.boot_token;
+	memcpy(k->build_id, g->s.kernel.build_id, sizeof(k->build_id));
 	k->monitor = guard_identify(mon_pid(g->s.mon));
 	k->count = g->count;
 	guard_keep_regs(g);
@@ -285,6 +310,27 @@ void guard_keep_regs(struct guard *g)
 
 	g->kept->regs[other] = g->regs;
 	__atomic_store_n(&g->kept->regs_current, other, __ATOMIC_RELEASE);
+}
+
+int guard_keep_probes(struct guard *g, struct xerr *err)
+{
+	uint32_t other = !(g->kept->probes_current & 1);
+	struct kept_probes *p = &g->kept->probes[other];
+	struct xerr why = {0};
+	int rc = lens_probes(g->s.lens, p->probe, &p->nr, &why);
+
+	if (!rc)
+		__atomic_store_n(&g->kept->probes_current, other, __ATOMIC_RELEASE);
+	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
+}
+
+int guard_tell_probes(struct guard *g, struct xerr *err)
+{
+	const struct kept_probes *p = &g->kept->probes[g->kept->probes_current & 1];
+
+	if (p->nr > LENS_MAX_PROBES)
+		return xerr_set(err, XO_EINTERNAL, "guard: its memory is damaged");
+	return lens_probes_set(g->s.lens, p->probe, p->nr, err);
 }
 
 /* Where the kernel's own page tables begin: what the next guard's lens starts from. */
@@ -311,6 +357,7 @@ static int arm(struct guard *g, struct xerr *err)
 		rc = get_userfaultfd(g, err);
 	if (rc)
 		return rc;
+	g->kept->lifted = false;
 	/* Before anything is protected: a copy that outlives this process. */
 	guard_keep(g);
 	guard_give(g);
@@ -324,6 +371,8 @@ static int arm(struct guard *g, struct xerr *err)
 	/* Once more: what the guest changed between finding and protecting. */
 	if (!rc)
 		rc = guard_refresh(g, err);
+	if (!rc)
+		rc = guard_keep_probes(g, err);
 	if (!rc)
 		rc = guard_pin_tables(g, err);
 	if (!rc)
@@ -362,7 +411,7 @@ static int let_write_go(struct guard *g, struct xerr *err)
 
 void guard_forget(struct guard *g)
 {
-	g->kept->armed = false;
+	g->kept->armed = g->kept->lifted = false;
 	g->kept->nr_areas = 0;
 	g->kept->tables[0].nr = g->kept->tables[1].nr = 0;
 	g->nr_areas = 0;
@@ -371,12 +420,52 @@ void guard_forget(struct guard *g)
 	forget_fds(g);
 }
 
+/* The filter is KVM's, and stays when the monitor goes; without one another is started for it. */
+static int release_regs(struct guard *g, struct xerr *err)
+{
+	int rc = 0;
+
+	if (g->regs.denied && g->s.mon && mon_handle(g->s.mon).fd < 0) {
+		mon_free(g->s.mon); /* it died */
+		g->s.mon = NULL;
+	}
+	if (g->regs.denied && !g->s.mon) {
+		rc = session_monitor(&g->s, err);
+		if (!rc)
+			rc = mon_guard_open(g->s.mon, -1, &g->fds, err);
+	}
+	return rc ? rc : guard_regs_release(g, err);
+}
+
+/* The kernel that starts next would have no system calls, so this is tried for a second. */
+static void let_msrs_go(struct guard *g)
+{
+	struct xerr failed = {0};
+	int rc = 0;
+
+	for (int i = 0; i < RELEASE_TRIES; i++) {
+		failed = (struct xerr){0};
+		rc = release_regs(g, &failed);
+		if (rc == -EAGAIN)
+			rc = let_write_go(g, &failed) ? -XO_EPEERDIED : rc;
+		else if (rc == -XO_EHOLD)
+			xo_sleep_ns(RELEASE_NS);
+		else
+			break;
+	}
+	if (rc)
+		guard_emit(g, "msrs-stay-denied", NULL, json_pack("{s:s}", "reason", failed.text));
+}
+
 int guard_disarm(struct guard *g, struct xerr *err)
 {
 	int rc = 0;
 
-	if (g->s.mon)
-		guard_regs_release(g);
+	if (g->state == GUARD_LIFTED) {
+		mon_free(g->s.mon); /* nothing is protected */
+		g->s.mon = NULL;
+	}
+	let_msrs_go(g);
 	while (g->s.mon) {
 		struct xerr busy = {0};
 
@@ -388,6 +477,7 @@ int guard_disarm(struct guard *g, struct xerr *err)
 		if (rc != -EINPROGRESS)
 			break;
 	}
+	mon_guard_thaw(&g->fds, g->s.vm->pid);
 	guard_forget(g);
 	return rc;
 }

@@ -41,8 +41,8 @@ static json_t *address(uint64_t v)
 
 static bool same(const struct lens_finding *a, const struct lens_finding *b)
 {
-	return a->kind == b->kind && a->gva.v == b->gva.v && a->is == b->is &&
-	       !strcmp(a->what, b->what);
+	return a->kind == b->kind && a->owner == b->owner && a->gva.v == b->gva.v &&
+	       a->is == b->is && !strcmp(a->what, b->what);
 }
 
 /* What the audit before saw too, or NULL. */
@@ -75,9 +75,22 @@ static bool is_approved(const struct guard *g, const struct lens_finding *f)
 		return !g->opts->forbid_kprobes;
 	case LENS_OWNER_FTRACE:
 		return !g->opts->forbid_ftrace;
+	case LENS_OWNER_BPF:
+	case LENS_OWNER_BPF_PACK:
+		return !g->opts->forbid_bpf;
 	default:
 		return true;
 	}
+}
+
+/* Code that the kernel makes while it runs: allowed, and never silent, since nobody can tell
+ * whether it is what it is said to be. */
+static void tell_approved(struct guard *g, const struct lens_finding *f)
+{
+	guard_emit(g, "runtime-code", "kept",
+		   json_pack("{s:s,s:s,s:o,s:o,s:I}", "reason", f->what, "owner",
+			     lens_owner_name(f->owner), "gva", address(f->gva.v), "gpa",
+			     address(f->gpa.v), "bytes", (json_int_t)f->len_bytes));
 }
 
 /* MODULES_VADDR to MODULES_END, with and without KASLR: Documentation/arch/x86/x86_64/mm.rst */
@@ -92,15 +105,29 @@ static bool is_in_modules(const struct guard *g, const struct lens_finding *f)
 	return f->kind == LENS_FOUND_EXEC && is_module_area(g, f);
 }
 
+/* What a guest has to get done takes it longer while its vCPUs are kept waiting. */
+static uint64_t guest_now_ns(struct guard *g)
+{
+	uint64_t most = 0;
+
+	for (size_t i = 0; i < g->s.vm->nr_vcpus; i++) {
+		uint64_t waited = guest_clock_waited(g->s.vm->pid, g->s.vm->vcpu[i].tid);
+
+		if (waited > most)
+			most = waited;
+	}
+	return guest_clock_advance(&g->clock, xo_now_ns(), most);
+}
+
 /*
  * A module or tracer that is being set up or taken down has pages that nobody owns, for a moment:
- * what each look finds for a while is said, once, for as long as it stays. The next look follows
- * soon.
+ * what each look finds for a while (of the guest's time) is said, once, for as long as it stays.
+ * The next look follows soon.
  */
 static void report_lasting(struct guard *g, const struct lens_finding *f, size_t nr)
 {
 	struct guard_known now[LENS_MAX_FINDINGS];
-	uint64_t now_ns = xo_now_ns();
+	uint64_t now_ns = guest_now_ns(g);
 	size_t kept = 0;
 
 	for (size_t i = 0; i < nr; i++) {
@@ -108,15 +135,17 @@ static void report_lasting(struct guard *g, const struct lens_finding *f, size_t
 		uint64_t wait_ns = is_in_modules(g, &f[i]) ? GUARD_MODULES_NS : 0;
 		struct guard_known *k = &now[kept];
 
-		if (is_approved(g, &f[i]))
-			continue;
 		*k = before ? *before : (struct guard_known){.finding = f[i], .since_ns = now_ns};
-		if (before && !k->said && now_ns - k->since_ns >= wait_ns) {
+		if (is_approved(g, &f[i])) {
+			if (!k->said)
+				tell_approved(g, &f[i]);
+			k->said = true;
+		} else if (before && !k->said && now_ns - k->since_ns >= wait_ns) {
 			k->said = true;
 			report(g, &f[i]);
 		}
 		if (!k->said)
-			g->audit_due_ns = now_ns + GUARD_SECOND_LOOK_NS;
+			g->audit_due_ns = xo_now_ns() + GUARD_SECOND_LOOK_NS;
 		kept++;
 	}
 	memcpy(g->known, now, kept * sizeof(now[0]));
@@ -203,26 +232,6 @@ int guard_check_tables(struct guard *g, const struct lens_module *module, struct
 	return nr_of == nr ? 0 : guard_pin_tables(g, err);
 }
 
-/* The homes of the patches that the journal knows: where they may be executed. */
-static struct lens_approved *homes(const struct session *s, size_t *ret_nr)
-{
-	struct lens_approved *a = calloc(s->nr_rows + 1, sizeof(*a));
-
-	*ret_nr = 0;
-	for (size_t i = 0; a && i < s->nr_rows; i++) {
-		const struct jrow *r = &s->row[i];
-		uint64_t start = r->home.v & ~XO_PAGE_MASK;
-
-		if (session_row_here(s, r) && r->home_bytes)
-			a[(*ret_nr)++] = (struct lens_approved){
-				.gva = {start},
-				.len_bytes = xo_align_up(r->home.v + r->home_bytes - start,
-							 XO_PAGE_SIZE),
-			};
-	}
-	return a;
-}
-
 static int audit(struct guard *g, struct xerr *err)
 {
 	_cleanup_free_ struct lens_approved *home = NULL;
@@ -235,7 +244,7 @@ static int audit(struct guard *g, struct xerr *err)
 		rc = session_journal(&g->s, err);
 	if (rc)
 		return rc;
-	home = homes(&g->s, &nr_homes);
+	home = session_homes(&g->s, &nr_homes);
 	if (!home)
 		return xerr_set(err, ENOMEM, "out of memory");
 	rc = lens_audit(g->s.lens, home, nr_homes, f, &nr, &stats, err);
@@ -286,12 +295,39 @@ static void look_failed(struct guard *g, int rc, const struct xerr *why)
 	g->failed_look = rc;
 }
 
+/* Without a processor, or while it does something long, a guard sees nothing of what it only looks
+ * at. That is not its fault, but must not go unsaid. */
+static void say_if_late(struct guard *g, uint64_t now)
+{
+	struct guard_late *l = &g->late;
+	uint64_t gap_ns = l->checked_ns ? now - l->checked_ns : 0;
+
+	l->checked_ns = now;
+	if (gap_ns > l->longest_ns)
+		l->longest_ns = gap_ns;
+	if (gap_ns >= GUARD_LATE_NS) {
+		l->times++;
+		if (gap_ns > l->worst_ns)
+			l->worst_ns = gap_ns;
+	}
+	if (!l->times || (l->said_ns && now - l->said_ns < GUARD_LATE_SAY_NS))
+		return;
+	guard_emit(g, "looked-late", NULL,
+		   json_pack("{s:s,s:i,s:f}", "reason",
+			     "registers and page tables were not looked at for a while: the host "
+			     "is busy",
+			     "times", (int)l->times, "longest_ms", (double)l->worst_ns / 1e6));
+	l->said_ns = now;
+	l->worst_ns = l->times = 0;
+}
+
 int guard_check(struct guard *g, struct xerr *err)
 {
 	uint64_t now = xo_now_ns();
 	struct xerr why = {0};
 	int rc = 0;
 
+	say_if_late(g, now);
 	if (now >= g->tables_due_ns) {
 		rc = guard_check_tables(g, NULL, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;

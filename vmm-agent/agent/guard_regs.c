@@ -7,14 +7,15 @@
 #include "base/util.h"
 #include "vmm-agent/agent/guard.h"
 
-#define TCG_NS	UINT64_C(10000000)   /* nobody is held for it */
+#define TCG_NS	UINT64_C(6000000)    /* nobody is held for it: at each check of the tables */
 #define QEMU_NS UINT64_C(200000000)  /* TCG, where QEMU has to be asked */
 #define KVM_NS	UINT64_C(200000000)  /* a hold each */
-#define SOON_NS UINT64_C(10000000)   /* KVM: after a write, or when something differed */
+#define SOON_NS UINT64_C(10000000)   /* after a write, or when something differed */
 #define MSRS_NS UINT64_C(1000000000) /* KVM: a call in each thread */
 
 #define FIND_TRIES 3
 #define LATE_NS	   UINT64_C(1000000000)
+#define AGAIN_NS   UINT64_C(100000000)
 
 #define BY_QEMU                                                                                    \
 	(MON_REG_BIT(MON_REG_CR0) | MON_REG_BIT(MON_REG_CR4) | MON_REG_BIT(MON_REG_EFER) |         \
@@ -204,6 +205,17 @@ static bool is_gdt(void *arg, uint64_t base)
 	return false;
 }
 
+/* Where the kernel writes it, which is what is loaded before. */
+static bool is_boot_gdt(void *arg, uint64_t base)
+{
+	const struct guard *g = arg;
+
+	for (size_t i = 0; i < g->regs.nr_gdts; i++)
+		if (g->regs.gdt[i].gva.v == base)
+			return true;
+	return false;
+}
+
 static bool is_any(void *arg, uint64_t base)
 {
 	(void)arg;
@@ -236,6 +248,7 @@ static int find_gdts(struct guard *g, struct xerr *err)
 		r->gdt[r->nr_gdts++].gpa = a[i].gpa;
 	}
 	r->kernel.is_gdt = r->nr_gdts ? is_gdt : is_any;
+	r->kernel.is_boot_gdt = is_boot_gdt;
 	return rc;
 }
 
@@ -249,6 +262,18 @@ static int read_now(struct guard *g, bool msrs, struct mon_sysregs *ret, struct 
 	for (size_t i = 0; !rc && i < g->s.vm->nr_vcpus; i++)
 		from_qemu(&g->s.vm->vcpu[i], &ret[i]);
 	return rc;
+}
+
+/* They are not read all at once where the guest runs on, so what would count at once is read
+ * twice. */
+static int read_certain(struct guard *g, bool msrs, struct mon_sysregs *ret, struct xerr *err)
+{
+	bool certain = false;
+	int rc = read_now(g, msrs, ret, err);
+
+	for (size_t i = 0; !rc && is_tcg(g) && i < g->s.vm->nr_vcpus; i++)
+		certain = certain || pins_is_certain(&g->regs.pins, i, &ret[i]);
+	return certain ? read_now(g, msrs, ret, err) : rc;
 }
 
 /* QEMU filters MSRs of its own, and only up to here is it known which. */
@@ -274,14 +299,12 @@ static int deny_msrs(struct guard *g, struct xerr *err)
 	return rc;
 }
 
-void guard_regs_release(struct guard *g)
+int guard_regs_release(struct guard *g, struct xerr *err)
 {
-	struct xerr failed = {0};
-	int rc = g->regs.denied ? mon_deny_msrs(g->s.mon, false, &failed) : 0;
+	int rc = g->regs.denied ? mon_deny_msrs(g->s.mon, false, err) : 0;
 
 	g->regs.denied = g->regs.denied && rc && rc != -XO_ETARGETGONE;
-	if (g->regs.denied)
-		guard_emit(g, "msrs-stay-denied", NULL, json_pack("{s:s}", "reason", failed.text));
+	return g->regs.denied ? rc : 0;
 }
 
 /* What the kernel's own tables say, looked up by this process. */
@@ -300,7 +323,8 @@ int guard_regs_resume(struct guard *g, const struct guard_regs *before, bool fou
 
 	g->regs = *before;
 	g->regs.broken = 0;
-	g->regs.lost = before->have && !found;
+	g->regs.lost = !found;
+	g->regs.again_ns = 0;
 	if (!found)
 		g->regs.have = 0;
 	rc = find_tables(g, err);
@@ -321,18 +345,34 @@ int guard_regs_pin(struct guard *g, struct xerr *err)
 	return !rc && g->opts->deny_msrs ? deny_msrs(g, err) : rc;
 }
 
-int guard_regs_again(struct guard *g, struct xerr *err)
+/* What the guard before had found and pinned. It may not have got so far. */
+static int find_again(struct guard *g, struct xerr *err)
 {
-	int rc;
+	int rc = guard_regs_find(g, err);
 
-	if (!g->regs.lost)
-		return 0;
-	rc = guard_regs_find(g, err);
+	if (!rc && !g->regs.pins.nr) {
+		rc = guard_regs_pin(g, err);
+		if (!g->regs.pins.nr)
+			g->regs.have = 0;
+		return rc;
+	}
 	if (!rc)
 		rc = find_tables(g, err);
 	g->regs.pins.kernel = g->regs.kernel;
-	if (!rc && g->opts->deny_msrs && !g->regs.denied)
-		rc = deny_msrs(g, err);
+	return !rc && g->opts->deny_msrs && !g->regs.denied ? deny_msrs(g, err) : rc;
+}
+
+/* A vCPU that does not stop just now, a write that waits, a QEMU that does not answer: until it
+ * goes well it is tried again. */
+static int find_lost(struct guard *g, struct xerr *err)
+{
+	uint64_t now_ns = xo_now_ns();
+	int rc;
+
+	if (!g->regs.lost || now_ns < g->regs.again_ns || (is_tcg(g) && !tgt_connected(g->s.tgt)))
+		return 0;
+	g->regs.again_ns = now_ns + AGAIN_NS;
+	rc = find_again(g, err);
 	g->regs.lost = rc != 0;
 	return rc;
 }
@@ -370,7 +410,7 @@ static bool is_due(struct guard *g, uint64_t now_ns, bool *ret_msrs)
 	uint64_t every_ns = r->by_qemu ? QEMU_NS : is_tcg(g) ? TCG_NS : KVM_NS;
 	uint32_t suspects = pins_suspects(&r->pins);
 
-	if (suspects || r->events_seen != g->count.events)
+	if (every_ns > SOON_NS && (suspects || r->events_seen != g->count.events))
 		every_ns = SOON_NS;
 	*ret_msrs = suspects & MON_REG_SYSCALL || now_ns - r->msrs_ns >= MSRS_NS;
 	return r->have && now_ns - r->looked_ns >= every_ns;
@@ -436,17 +476,18 @@ int guard_regs_check(struct guard *g, struct xerr *err)
 	struct mon_sysregs r[MON_MAX_VCPUS];
 	uint64_t now_ns = xo_now_ns();
 	bool msrs;
-	int rc;
+	int rc = find_lost(g, err);
 
-	if (!is_due(g, now_ns, &msrs) || (g->regs.by_qemu && !tgt_connected(g->s.tgt)))
-		return 0;
+	if (rc || !is_due(g, now_ns, &msrs) || (g->regs.by_qemu && !tgt_connected(g->s.tgt)))
+		return rc;
 	rc = find_late(g, now_ns, err);
+	/* One that fails is not made again at once: there is more to look at. */
+	g->regs.looked_ns = now_ns;
 	if (!rc)
-		rc = read_now(g, msrs, r, err);
+		rc = read_certain(g, msrs, r, err);
 	if (rc)
 		return rc;
 	g->regs.events_seen = g->count.events;
-	g->regs.looked_ns = now_ns;
 	if (msrs)
 		g->regs.msrs_ns = now_ns;
 	rc = look(g, r, err);

@@ -18,7 +18,7 @@ struct guard_regs {
 	bool denied;   /* MSRs, to the guest */
 	bool by_qemu;  /* TCG, and QEMU has to be asked */
 	bool vcpu_missed[MON_MAX_VCPUS];
-	uint64_t looked_ns, msrs_ns, found_ns, events_seen;
+	uint64_t looked_ns, msrs_ns, found_ns, again_ns, events_seen;
 	struct pins_kernel kernel;
 	struct pins pins;
 	struct gpa idt;
@@ -41,16 +41,15 @@ int guard_regs_pin(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /**
  * guard_regs_resume - go on with what the guard @before pinned; QEMU is not asked
- * @found: the monitor knows where they are; otherwise they are not looked at before
- *	   guard_regs_again, which asks QEMU
+ * @found: the monitor knows where they are; otherwise they are looked at again when
+ *	   guard_regs_check has found them, which asks QEMU
  */
 int guard_regs_resume(struct guard *g, const struct guard_regs *before, bool found,
 		      struct xerr *err) XO_MUST_CHECK;
-int guard_regs_again(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_regs_release - before the guard closes, and before another kernel starts: the guest may
- *  write all MSRs again */
-void guard_regs_release(struct guard *g);
+ *  write all MSRs again. Return: 0; -EAGAIN: a write waits for its verdict; -XO_EHOLD, ... */
+int guard_regs_release(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_regs_check - look at them if it is time, report what differs */
 int guard_regs_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;

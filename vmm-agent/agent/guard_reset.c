@@ -49,10 +49,8 @@ static void take_events(struct guard *g)
 		g->connect_due_ns = xo_now_ns();
 	}
 	g->qmp_events |= events;
-	if (events & TGT_EVENT_RESUME)
-		g->stopped = false;
-	else if (events & TGT_EVENT_STOP)
-		g->stopped = true;
+	if (events & (TGT_EVENT_STOP | TGT_EVENT_RESUME))
+		g->stopped = (events & TGT_EVENT_STANDS) != 0;
 	g->reset_due |= (events & TGT_EVENT_RESET) != 0;
 }
 
@@ -71,7 +69,7 @@ bool guard_was_reset(struct guard *g, bool wait)
 		return g->reset_due;
 	g->waited_ns = xo_now_ns();
 	end_ns = g->waited_ns + GUARD_LIBVIRT_NS;
-	while (!g->reset_due && xo_now_ns() < end_ns) {
+	while (!g->reset_due && !g->stopped && xo_now_ns() < end_ns) {
 		if (poll(&p, 1, (int)((end_ns - xo_now_ns()) / 1000000 + 1)) > 0)
 			take_events(g);
 	}
@@ -146,8 +144,7 @@ static int connect_qemu(struct guard *g, struct xerr *err)
 	if (!again || g->state != GUARD_ARMED || guard_was_reset(g, false))
 		return 0;
 	recover(g);
-	rc = guard_regs_again(g, &failed);
-	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", failed.text) : 0;
+	return 0;
 }
 
 /* ---- stopped, running, migrated ---- */

@@ -51,23 +51,45 @@ static int take_areas(struct guard *g, struct xerr *err)
 	return 0;
 }
 
-/*
- * The lens is another one: what the one before found is not lost by what the guest's tables say
- * meanwhile. Homes are not its own.
- */
-static int seed_areas(struct guard *g, struct xerr *err)
+/* Is the kernel that the lens has found the one that is guarded, in the same boot? */
+static bool is_same_kernel(const struct guard *g)
+{
+	const struct lens_kernel *now = &g->s.kernel;
+	const struct guard_kept *k = g->kept;
+
+	return k->base.v == now->base.v && k->phys_base.v == now->phys_base.v &&
+	       (!k->boot_token || !now->boot_token || k->boot_token == now->boot_token) &&
+	       !memcmp(k->build_id, now->build_id, sizeof(k->build_id));
+}
+
+/* The new lens must not take what a page is by now for what it was: a right to write, given while
+ * there was no guard, would take the protection off. */
+static int tell_areas(struct guard *g, struct xerr *err)
 {
 	_cleanup_free_ struct lens_area *a = calloc(g->nr_areas + 1, sizeof(*a));
 	size_t nr = 0;
-	int rc;
 
 	if (!a)
 		return xerr_set(err, ENOMEM, "out of memory");
 	for (size_t i = 0; i < g->nr_areas; i++)
 		if (g->area[i].kind != LENS_AREA_HOME)
 			a[nr++] = g->area[i];
-	rc = lens_areas_seed(g->s.lens, a, nr, err);
-	return rc ? rc : lens_guard_prepare(g->s.lens, err);
+	return lens_areas_seed(g->s.lens, a, nr, err);
+}
+
+/* Lists that lead nowhere just now: what is written until they do is put back, and the audit says
+ * so. */
+static int prepare(struct guard *g, struct xerr *err)
+{
+	struct xerr why = {0};
+	int rc = tell_areas(g, err);
+
+	if (!rc)
+		rc = guard_tell_probes(g, err);
+	if (rc)
+		return rc;
+	rc = lens_guard_prepare(g->s.lens, &why);
+	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
 }
 
 /*
@@ -81,12 +103,17 @@ static int recall(struct guard *g, struct xerr *err)
 	int rc = session_recall(&g->s, &g->opts->agent, &k->vm, g->link->fd[LINK_LOCK],
 				g->link->fd[LINK_QMP], k->root, k->paging_levels, &why, err);
 
-	if (rc || guard_was_reset(g, false))
+	if (rc || guard_was_reset(g, false) || k->lifted)
 		return rc;
 	if (why.nr)
 		return xerr_set(err, why.reason[0].code, "%s", why.reason[0].detail);
+	if (!is_same_kernel(g))
+		return xerr_set(
+			err, XO_ENOKERNEL,
+			"another kernel is where one was guarded, and QEMU did not say that "
+			"the guest was reset; exopatch guard stop lets it go on");
 	rc = session_journal(&g->s, err); /* it knows the homes of patches */
-	return rc ? rc : seed_areas(g, err);
+	return rc ? rc : prepare(g, err);
 }
 
 /* It holds whom the guard before held, and tells again what that one was judging. */
@@ -148,6 +175,11 @@ int guard_resume(struct guard *g, struct xerr *err)
 		rc = take_areas(g, err);
 	if (!rc)
 		rc = recall(g, err);
+	if (!rc && g->kept->lifted) {
+		g->regs = *regs;
+		g->state = GUARD_LIFTED;
+		return 0;
+	}
 	if (!rc)
 		taken = !take_monitor(g);
 	if (!rc && !taken)
@@ -155,54 +187,58 @@ int guard_resume(struct guard *g, struct xerr *err)
 	if (rc)
 		return rc;
 	g->state = GUARD_ARMED;
+	g->regs.denied = regs->denied;
 	return g->reset_due ? 0 : pin_again(g, regs, taken, err);
 }
 
 void guard_lift(struct guard *g)
 {
 	g->state = GUARD_LIFTED;
+	g->kept->lifted = true;
+	g->lift_due = true;
 	g->writes_at_stop = GUARD_NO_WRITES;
-	guard_regs_release(g); /* the next kernel may be another */
 	mon_guard_lift(&g->fds);
 	/* It may be about to ask for the next verdict, and holds everybody for it. */
+	mon_end(g->s.mon);
 	link_give(g->link, LINK_MONITOR, -1);
 	link_give(g->link, LINK_MONITOR_EVENTS, -1);
+	guard_emit(
+		g, "guard-lifted", NULL,
+		json_pack("{s:s}", "reason",
+			  "QEMU rewrites the memory of the stopped guest; what differs is judged "
+			  "after that"));
+}
+
+void guard_lifted(struct guard *g)
+{
+	if (!g->lift_due)
+		return;
+	g->lift_due = false;
+	if (g->state != GUARD_LIFTED)
+		return; /* that is over already */
 	mon_free(g->s.mon);
 	g->s.mon = NULL;
 }
 
-/* Nothing was protected since, but for the copies. */
-static int is_same_kernel(struct guard *g, bool *ret, struct xerr *err)
-{
-	_cleanup_refusal_ struct refusal why = {0};
-	struct lens_kernel before = g->s.kernel;
-	int rc;
-
-	rc = session_look(&g->s, &why, err);
-	*ret = !rc && !why.nr && before.base.v == g->s.kernel.base.v &&
-	       before.phys_base.v == g->s.kernel.phys_base.v &&
-	       !memcmp(before.build_id, g->s.kernel.build_id, sizeof(before.build_id));
-	return rc;
-}
-
 int guard_readopt(struct guard *g, struct xerr *err)
 {
+	_cleanup_refusal_ struct refusal why = {0};
 	struct guard_regs regs = g->regs;
-	bool same = false;
-	int rc = is_same_kernel(g, &same, err);
+	int rc = session_look(&g->s, &why, err);
 
 	if (rc)
 		return rc;
-	if (!same) {
-		guard_forget(g);
-		return 0;
-	}
-	rc = seed_areas(g, err);
+	if (why.nr || !is_same_kernel(g))
+		return guard_disarm(g, err);
+	rc = guard_follow_rows(g, err);
+	if (!rc)
+		rc = prepare(g, err);
 	if (!rc)
 		rc = start_monitor(g, err);
 	if (rc)
 		return rc;
 	g->state = GUARD_ARMED;
-	rc = pin_again(g, &regs, false, err);
-	return rc ? rc : guard_regs_again(g, err);
+	g->kept->lifted = false;
+	gate_restored(g);
+	return pin_again(g, &regs, false, err);
 }

@@ -36,11 +36,12 @@ static int add_state(const struct guard *g, const struct events_stats *e, json_t
 
 	if (g->state == GUARD_ARMED && gmtime_r(&k->armed_since, &tm))
 		strftime(since, sizeof(since), "%Y-%m-%dT%H:%M:%SZ", &tm);
-	o = json_pack("{s:s,s:s*,s:b,s:I,s:I,s:I}", "state",
+	o = json_pack("{s:s,s:s*,s:b,s:f,s:I,s:I,s:I}", "state",
 		      g->state == GUARD_ARMED ? "armed" : "waiting", "armed_since",
-		      since[0] ? since : NULL, "connected", tgt_connected(g->s.tgt), "event_seq",
-		      (json_int_t)e->seq, "folded_events", (json_int_t)e->folded,
-		      "events_waiting_bytes", (json_int_t)e->waiting_bytes);
+		      since[0] ? since : NULL, "connected", tgt_connected(g->s.tgt), "late_max_ms",
+		      (double)g->late.longest_ns / 1e6, "event_seq", (json_int_t)e->seq,
+		      "folded_events", (json_int_t)e->folded, "events_waiting_bytes",
+		      (json_int_t)e->waiting_bytes);
 	rc = o ? json_object_update(status, o) : -1;
 	json_decref(o);
 	return rc;
@@ -91,6 +92,7 @@ json_t *guard_status_json(struct guard *g)
 		return NULL;
 	}
 	if (json_object_set_new(doc, "module_gate", gate_status_json(g)) ||
+	    json_object_set_new(doc, "unrecorded", guard_unrecorded_json(g)) ||
 	    add_processes(g, json_object_get(doc, "guard")) ||
 	    add_state(g, &events, json_object_get(doc, "guard"))) {
 		json_decref(doc);
@@ -130,7 +132,9 @@ static int dispatch(struct guard *g, struct control_request *r, json_t **ret, st
 	g->s.opened_ns = xo_now_ns();
 	rc = session_journal(&g->s, err);
 	if (!rc)
-		rc = op_dispatch(&g->s, r->op, r->argument, ret, why, err);
+		rc = r->op == CONTROL_ATTEST
+			     ? guard_attest(g, r->argument, ret, err)
+			     : op_dispatch(&g->s, r->op, r->argument, ret, why, err);
 	g->s.opts = &g->opts->agent;
 	return rc;
 }

@@ -9,8 +9,12 @@
 #define MAX_JUDGES    2	 /* guards that may die of judging one write; then it is put back */
 
 /* Does policy forbid what the kernel itself allows? */
-static const char *forbidden(const struct guard *g, enum lens_write_kind k)
+static const char *forbidden(const struct guard *g, const struct lens_judgement *j)
 {
+	enum lens_write_kind k = j->kind;
+
+	if (j->leads_to == LENS_OWNER_BPF && g->opts->forbid_bpf)
+		return "policy forbids BPF";
 	if (k == LENS_WRITE_KPROBE && g->opts->forbid_kprobes)
 		return "policy forbids kprobes";
 	if (k == LENS_WRITE_FTRACE && g->opts->forbid_ftrace)
@@ -113,9 +117,9 @@ static int judge(struct guard *g, const struct mon_write_event *e, struct lens_j
 		return rc;
 	*ret_legal = j->legal;
 	*ret_reason = j->reason;
-	if (j->legal && forbidden(g, j->kind)) {
+	if (j->legal && forbidden(g, j)) {
 		*ret_legal = false;
-		*ret_reason = forbidden(g, j->kind);
+		*ret_reason = forbidden(g, j);
 	} else if (!j->legal) {
 		const struct lens_area *a = area_of(g, e->gpa);
 
@@ -155,6 +159,32 @@ static int follow_modules(struct guard *g, struct gpa gpa, struct xerr *err)
 	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
 }
 
+/* A vCPU that does not stop just now, or somebody who debugs QEMU: both pass. */
+static bool cannot_hold(int rc)
+{
+	return rc == -XO_EHOLD || rc == -XO_EDEBUGGER || rc == -XO_EPRIVILEGE;
+}
+
+int guard_verdict(struct guard *g, bool keep, uint64_t *ret_held_ns, struct xerr *err)
+{
+	struct xerr why = {0};
+	int rc = mon_guard_verdict(g->s.mon, keep, ret_held_ns, &why);
+
+	if (rc != -XO_EREADBACK)
+		return rc ? xerr_set(err, rc, "%s", why.text) : 0;
+	guard_emit(g, "put-back-failed", "reported", json_pack("{s:s}", "reason", why.text));
+	g->react_due = !g->opts->audit_only;
+	return 0;
+}
+
+/* QEMU writes what does not belong into a guest that stands still: the first page of a snapshot, or
+ * the last of a device. Nobody runs it, and it is judged with all that differs when QEMU is done.
+ */
+static bool is_restored(const struct guard *g, const struct mon_write_event *e)
+{
+	return g->stopped && !g->reset_due && e->vcpu < 0 && !e->adopted;
+}
+
 int guard_handle_write(struct guard *g, struct xerr *err)
 {
 	_cleanup_free_ struct mon_write_event *e = malloc(sizeof(*e));
@@ -168,23 +198,28 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 	if (!e)
 		return xerr_set(err, ENOMEM, "out of memory");
 	rc = mon_guard_next(g->s.mon, 0, e, err);
-	if (rc == -XO_EHOLD) /* the writer waits on, and the monitor tries again */
+	if (cannot_hold(rc)) /* the writer waits on, and the monitor tries again */
 		guard_emit(g, "hold-failed", NULL, json_pack("{s:s}", "reason", err->text));
-	if (rc == -XO_ETIMEOUT || rc == -XO_EHOLD) {
+	if (rc == -XO_ETIMEOUT || cannot_hold(rc)) {
 		*err = (struct xerr){0};
 		return 0;
 	}
 	if (rc)
 		return rc;
 	if (guard_was_reset(g, false))
-		return mon_guard_verdict(g->s.mon, true, NULL, err);
+		return guard_verdict(g, true, NULL, err);
 	if (gate_rings(g, e))
 		return gate_answer(g, e, err);
 	rc_judge = judge(g, e, &j, &legal, &reason, &failed);
 	if (rc_judge == -XO_EPEERDIED || rc_judge == -XO_ETIMEOUT)
 		return xerr_set(err, rc_judge, "%s", failed.text);
 	keep = legal || g->opts->audit_only || guard_was_reset(g, true);
-	rc = mon_guard_verdict(g->s.mon, keep, &held_ns, err);
+	if (!legal && is_restored(g, e)) {
+		g->kept->judging = 0;
+		guard_lift(g);
+		return 0;
+	}
+	rc = guard_verdict(g, keep, &held_ns, err);
 	g->kept->judging = 0;
 	if (rc || g->reset_due)
 		return rc;
@@ -197,6 +232,8 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 	if (guard_is_fatal(rc_judge))
 		return xerr_set(err, rc_judge,
 				"a write was put back because it could not be judged");
+	if (legal && j.kind == LENS_WRITE_KPROBE)
+		return guard_keep_probes(g, err);
 	if (legal)
 		return j.kind == LENS_WRITE_MODULE ? follow_modules(g, e->gpa, err) : 0;
 	return g->opts->audit_only ? 0 : guard_react(g, err);

@@ -53,7 +53,8 @@ static int read_journal(struct session *s, struct xerr *err)
 
 int op_inspect(struct session *s, json_t **ret, struct refusal *why, struct xerr *err)
 {
-	_cleanup_json_ json_t *doc = NULL, *list = json_array();
+	_cleanup_json_ json_t *doc = NULL, *facts = NULL, *list = json_array();
+	struct xerr unknown = {0};
 	int rc = 0;
 
 	if (s->discovered)
@@ -61,11 +62,13 @@ int op_inspect(struct session *s, json_t **ret, struct refusal *why, struct xerr
 	rc = rc ? rc : read_journal(s, err);
 	if (rc)
 		return rc;
+	/* What cannot be found out of them is in the way of a policy, not of a look. */
+	if (s->discovered)
+		facts = decide_vm_facts(s, json_array_size(list) != 0, &unknown);
 	doc = op_doc(s, "inspect");
 	if (!doc || json_object_set(doc, "homes", list) ||
 	    json_object_set_new(doc, "eligible", json_boolean(!why->nr)) ||
-	    (s->discovered &&
-	     json_object_set_new(doc, "facts", decide_vm_facts(s, json_array_size(list) != 0))) ||
+	    (facts && json_object_set(doc, "facts", facts)) ||
 	    json_object_set_new(doc, "time_ms",
 				json_real((double)(xo_now_ns() - s->opened_ns) / 1e6)))
 		return xerr_set(err, ENOMEM, "out of memory");

@@ -2,45 +2,14 @@
 #include "vmm-agent/agent/journal.h"
 
 #include <errno.h>
-#include <sqlite3.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
 
-#define SCHEMA_VERSION 2
-#define BUSY_MS	       5000
+#include "vmm-agent/agent/journal_db.h"
+
 #define MAX_ROWS       100000
 #define MAX_RECORDS    65536
 #define MAX_RECORD_LEN 4096
-
-struct journal {
-	sqlite3 *db;
-	char path[4096];
-};
-
-static const char schema[] =
-	"CREATE TABLE patch ("
-	" id INTEGER PRIMARY KEY, state TEXT NOT NULL, vm TEXT NOT NULL, patch_id TEXT NOT NULL,"
-	" version TEXT NOT NULL, manifest_sha256 TEXT NOT NULL, payload_sha256 TEXT NOT NULL,"
-	" build_id TEXT NOT NULL, serial INTEGER NOT NULL, security_epoch INTEGER NOT NULL,"
-	" requires_ids TEXT NOT NULL, kernel_base INTEGER NOT NULL, home_kind TEXT NOT NULL,"
-	" home INTEGER NOT NULL, home_bytes INTEGER NOT NULL, was_running INTEGER NOT NULL,"
-	" created TEXT NOT NULL, updated TEXT NOT NULL, blackout_ns INTEGER NOT NULL,"
-	" boot_token INTEGER NOT NULL) STRICT;"
-	"CREATE INDEX patch_vm ON patch (vm, id);"
-	"CREATE TABLE target ("
-	" patch INTEGER NOT NULL REFERENCES patch (id), seq INTEGER NOT NULL, symbol TEXT NOT NULL,"
-	" addr INTEGER NOT NULL, size_bytes INTEGER NOT NULL, detour_off INTEGER NOT NULL,"
-	" replacement INTEGER NOT NULL, PRIMARY KEY (patch, seq)) STRICT;"
-	"CREATE TABLE record ("
-	" patch INTEGER NOT NULL REFERENCES patch (id), seq INTEGER NOT NULL, kind INTEGER NOT "
-	"NULL,"
-	" gpa INTEGER NOT NULL, gva INTEGER NOT NULL, before BLOB NOT NULL, after BLOB NOT NULL,"
-	" PRIMARY KEY (patch, seq)) STRICT;"
-	"CREATE TABLE seen ("
-	" build_id TEXT NOT NULL, subject TEXT NOT NULL, serial INTEGER NOT NULL,"
-	" security_epoch INTEGER NOT NULL, PRIMARY KEY (build_id, subject)) STRICT;"
-	"PRAGMA user_version = 2;";
 
 static const char *const state_names[] = {
 	[J_APPLYING] = "applying", [J_ACTIVE] = "active",   [J_REVERTING] = "reverting",
@@ -63,158 +32,6 @@ const char *jkind_name(enum jkind k)
 	return k > 0 && k < XO_ARRAY_SIZE(kind_names) ? kind_names[k] : "unknown";
 }
 
-static int db_error(const struct journal *j, struct xerr *err)
-{
-	return xerr_set(err, XO_ESTATE, "journal %s: %s; check the disk and its permissions",
-			j->path, sqlite3_errmsg(j->db));
-}
-
-static void finalize_ptr(sqlite3_stmt **st)
-{
-	sqlite3_finalize(*st);
-}
-#define _cleanup_stmt_ XO_CLEANUP(finalize_ptr)
-
-/* A statement with its parameters bound: i = int64, t = text, b = blob and length. */
-static int prepare(struct journal *j, sqlite3_stmt **ret, struct xerr *err, const char *sql,
-		   const char *types, ...)
-{
-	va_list ap;
-	int rc, n = 0;
-
-	if (sqlite3_prepare_v2(j->db, sql, -1, ret, NULL) != SQLITE_OK)
-		return db_error(j, err);
-	rc = SQLITE_OK;
-	va_start(ap, types);
-	for (const char *t = types; *t && rc == SQLITE_OK; t++) {
-		n++;
-		if (*t == 'i') {
-			rc = sqlite3_bind_int64(*ret, n, va_arg(ap, int64_t));
-		} else if (*t == 't') {
-			rc = sqlite3_bind_text(*ret, n, va_arg(ap, const char *), -1,
-					       SQLITE_TRANSIENT);
-		} else {
-			const void *p = va_arg(ap, const void *);
-
-			rc = sqlite3_bind_blob64(*ret, n, p, va_arg(ap, uint64_t),
-						 SQLITE_TRANSIENT);
-		}
-	}
-	va_end(ap);
-	return rc == SQLITE_OK ? 0 : db_error(j, err);
-}
-
-/* Run a statement that gives no rows. */
-static int finish(struct journal *j, sqlite3_stmt *st, struct xerr *err)
-{
-	return sqlite3_step(st) == SQLITE_DONE ? 0 : db_error(j, err);
-}
-
-static int exec(struct journal *j, const char *sql, struct xerr *err)
-{
-	return sqlite3_exec(j->db, sql, NULL, NULL, NULL) == SQLITE_OK ? 0 : db_error(j, err);
-}
-
-static int user_version(struct journal *j, int *ret, struct xerr *err)
-{
-	_cleanup_stmt_ sqlite3_stmt *st = NULL;
-	int rc = prepare(j, &st, err, "PRAGMA user_version", "");
-
-	if (rc)
-		return rc;
-	if (sqlite3_step(st) != SQLITE_ROW)
-		return db_error(j, err);
-	*ret = sqlite3_column_int(st, 0);
-	return 0;
-}
-
-static int create_schema(struct journal *j, struct xerr *err)
-{
-	int version = 0, rc;
-
-	rc = exec(j, "BEGIN IMMEDIATE", err);
-	if (rc)
-		return rc;
-	rc = user_version(j, &version, err);
-	if (!rc && version == 0)
-		rc = exec(j, schema, err);
-	else if (!rc && version != SCHEMA_VERSION)
-		rc = xerr_set(err, XO_ESTATE,
-			      "journal %s: has version %d, this exopatch knows %d; use the "
-			      "exopatch that wrote it",
-			      j->path, version, SCHEMA_VERSION);
-	if (rc) {
-		sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
-		return rc;
-	}
-	return exec(j, "COMMIT", err);
-}
-
-static int make_dir(const char *dir, struct xerr *err)
-{
-	struct stat st;
-
-	if (mkdir(dir, 0700) && errno != EEXIST)
-		return xerr_set(err, XO_ESTATE,
-				"state directory %s: %s; make it, or name another "
-				"with --state",
-				dir, strerror(errno));
-	if (stat(dir, &st) || !S_ISDIR(st.st_mode))
-		return xerr_set(err, XO_ESTATE, "state directory %s: not a directory", dir);
-	if (st.st_uid != geteuid() || (st.st_mode & 022))
-		return xerr_set(err, XO_ESTATE,
-				"state directory %s: must belong to the caller and be writable by "
-				"nobody else; fix its owner or mode",
-				dir);
-	return 0;
-}
-
-int journal_open(struct journal **ret, const char *state_dir, struct xerr *err)
-{
-	struct journal *j;
-	int rc, n;
-
-	rc = make_dir(state_dir, err);
-	if (rc)
-		return rc;
-	j = calloc(1, sizeof(*j));
-	if (!j)
-		return xerr_set(err, ENOMEM, "journal: out of memory");
-	n = snprintf(j->path, sizeof(j->path), "%s/journal.db", state_dir);
-	if (n < 0 || (size_t)n >= sizeof(j->path)) {
-		free(j);
-		return xerr_set(err, XO_ESTATE, "state directory %s: path too long", state_dir);
-	}
-	if (sqlite3_open_v2(j->path, &j->db,
-			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_EXRESCODE,
-			    NULL) != SQLITE_OK) {
-		rc = db_error(j, err);
-		goto fail;
-	}
-	sqlite3_busy_timeout(j->db, BUSY_MS);
-	rc = exec(j,
-		  "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-		  "PRAGMA trusted_schema = OFF;",
-		  err);
-	if (!rc)
-		rc = create_schema(j, err);
-	if (rc)
-		goto fail;
-	*ret = j;
-	return 0;
-fail:
-	journal_close(j);
-	return rc;
-}
-
-void journal_close(struct journal *j)
-{
-	if (!j)
-		return;
-	sqlite3_close_v2(j->db);
-	free(j);
-}
-
 static void now_rfc3339(char out[32])
 {
 	time_t now = time(NULL);
@@ -229,45 +46,47 @@ static int insert_details(struct journal *j, const struct jrow *row, struct xerr
 	int rc = 0;
 
 	for (size_t i = 0; i < row->nr_targets && !rc; i++) {
-		_cleanup_stmt_ sqlite3_stmt *st = NULL;
+		_cleanup_jdb_stmt_ sqlite3_stmt *st = NULL;
 		const struct jtarget *t = &row->target[i];
 
-		rc = prepare(j, &st, err, "INSERT INTO target VALUES (?,?,?,?,?,?,?)", "iitiiii",
-			     row->id, (int64_t)i, t->symbol, (int64_t)t->addr.v,
-			     (int64_t)t->size_bytes, (int64_t)t->detour_off,
-			     (int64_t)t->replacement.v);
+		rc = jdb_prepare(j, &st, err, "INSERT INTO target VALUES (?,?,?,?,?,?,?)",
+				 "iitiiii", row->id, (int64_t)i, t->symbol, (int64_t)t->addr.v,
+				 (int64_t)t->size_bytes, (int64_t)t->detour_off,
+				 (int64_t)t->replacement.v);
 		if (!rc)
-			rc = finish(j, st, err);
+			rc = jdb_finish(j, st, err);
 	}
 	for (size_t i = 0; i < row->nr_writes && !rc; i++) {
-		_cleanup_stmt_ sqlite3_stmt *st = NULL;
+		_cleanup_jdb_stmt_ sqlite3_stmt *st = NULL;
 		const struct jwrite *w = &row->write[i];
 
-		rc = prepare(j, &st, err, "INSERT INTO record VALUES (?,?,?,?,?,?,?)", "iiiiibb",
-			     row->id, (int64_t)i, (int64_t)w->kind, (int64_t)w->gpa.v,
-			     (int64_t)w->gva.v, w->before, (uint64_t)w->len_bytes, w->after,
-			     (uint64_t)w->len_bytes);
+		rc = jdb_prepare(j, &st, err, "INSERT INTO record VALUES (?,?,?,?,?,?,?)",
+				 "iiiiibb", row->id, (int64_t)i, (int64_t)w->kind,
+				 (int64_t)w->gpa.v, (int64_t)w->gva.v, w->before,
+				 (uint64_t)w->len_bytes, w->after, (uint64_t)w->len_bytes);
 		if (!rc)
-			rc = finish(j, st, err);
+			rc = jdb_finish(j, st, err);
 	}
 	return rc;
 }
 
 static int insert_row(struct journal *j, struct jrow *row, struct xerr *err)
 {
-	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+	_cleanup_jdb_stmt_ sqlite3_stmt *st = NULL;
 	int rc;
 
-	rc = prepare(j, &st, err,
-		     "INSERT INTO patch VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-		     "tttttttiititiiittii", jstate_name(row->state), row->vm, row->patch_id,
-		     row->version, row->manifest_sha256, row->payload_sha256, row->build_id,
-		     (int64_t)row->serial, (int64_t)row->security_epoch, row->requires_ids,
-		     (int64_t)row->kernel_base.v, row->home_kind, (int64_t)row->home.v,
-		     (int64_t)row->home_bytes, (int64_t)row->was_running, row->created,
-		     row->updated, (int64_t)row->blackout_ns, (int64_t)row->boot_token);
+	rc = jdb_prepare(
+		j, &st, err,
+		"INSERT INTO patch VALUES (NULL,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+		"tttttttiititiiittiittt", jstate_name(row->state), row->vm, row->patch_id,
+		row->version, row->manifest_sha256, row->payload_sha256, row->build_id,
+		(int64_t)row->serial, (int64_t)row->security_epoch, row->requires_ids,
+		(int64_t)row->kernel_base.v, row->home_kind, (int64_t)row->home.v,
+		(int64_t)row->home_bytes, (int64_t)row->was_running, row->created, row->updated,
+		(int64_t)row->blackout_ns, (int64_t)row->boot_token, row->advisories,
+		row->policy_sha256, row->decision_sha256);
 	if (!rc)
-		rc = finish(j, st, err);
+		rc = jdb_finish(j, st, err);
 	if (!rc)
 		row->id = sqlite3_last_insert_rowid(j->db);
 	return rc;
@@ -279,14 +98,14 @@ int journal_insert(struct journal *j, struct jrow *row, struct xerr *err)
 
 	now_rfc3339(row->created);
 	memcpy(row->updated, row->created, sizeof(row->updated));
-	rc = exec(j, "BEGIN IMMEDIATE", err);
+	rc = jdb_exec(j, "BEGIN IMMEDIATE", err);
 	if (rc)
 		return rc;
 	rc = insert_row(j, row, err);
 	if (!rc)
 		rc = insert_details(j, row, err);
 	if (!rc)
-		rc = exec(j, "COMMIT", err);
+		rc = jdb_exec(j, "COMMIT", err);
 	if (rc) {
 		sqlite3_exec(j->db, "ROLLBACK", NULL, NULL, NULL);
 		row->id = 0;
@@ -297,20 +116,20 @@ int journal_insert(struct journal *j, struct jrow *row, struct xerr *err)
 int journal_set_state(struct journal *j, struct jrow *row, enum jstate state, uint64_t blackout_ns,
 		      struct xerr *err)
 {
-	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+	_cleanup_jdb_stmt_ sqlite3_stmt *st = NULL;
 	char updated[32];
 	int rc;
 
 	if (!blackout_ns)
 		blackout_ns = row->blackout_ns;
 	now_rfc3339(updated);
-	rc = prepare(j, &st, err,
-		     "UPDATE patch SET state = ?, updated = ?, blackout_ns = ?, was_running = ?"
-		     " WHERE id = ?",
-		     "ttiii", jstate_name(state), updated, (int64_t)blackout_ns,
-		     (int64_t)row->was_running, row->id);
+	rc = jdb_prepare(j, &st, err,
+			 "UPDATE patch SET state = ?, updated = ?, blackout_ns = ?, was_running = ?"
+			 " WHERE id = ?",
+			 "ttiii", jstate_name(state), updated, (int64_t)blackout_ns,
+			 (int64_t)row->was_running, row->id);
 	if (!rc)
-		rc = finish(j, st, err);
+		rc = jdb_finish(j, st, err);
 	if (rc)
 		return rc;
 	if (sqlite3_changes(j->db) != 1)
@@ -376,7 +195,10 @@ static int load_row(sqlite3_stmt *st, struct jrow *row)
 	    column_text(st, 10, row->requires_ids, sizeof(row->requires_ids)) ||
 	    column_text(st, 12, row->home_kind, sizeof(row->home_kind)) ||
 	    column_text(st, 16, row->created, sizeof(row->created)) ||
-	    column_text(st, 17, row->updated, sizeof(row->updated)))
+	    column_text(st, 17, row->updated, sizeof(row->updated)) ||
+	    column_text(st, 20, row->advisories, sizeof(row->advisories)) ||
+	    column_text(st, 21, row->policy_sha256, sizeof(row->policy_sha256)) ||
+	    column_text(st, 22, row->decision_sha256, sizeof(row->decision_sha256)))
 		return -XO_ESTATE;
 	return 0;
 }
@@ -425,13 +247,13 @@ struct jwrite *jrow_add_write(struct jrow *row, enum jkind kind, struct gpa gpa,
 
 static int load_targets(struct journal *j, struct jrow *row, struct xerr *err)
 {
-	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+	_cleanup_jdb_stmt_ sqlite3_stmt *st = NULL;
 	int rc, step;
 
-	rc = prepare(j, &st, err,
-		     "SELECT symbol, addr, size_bytes, detour_off, replacement FROM target"
-		     " WHERE patch = ? ORDER BY seq",
-		     "i", row->id);
+	rc = jdb_prepare(j, &st, err,
+			 "SELECT symbol, addr, size_bytes, detour_off, replacement FROM target"
+			 " WHERE patch = ? ORDER BY seq",
+			 "i", row->id);
 	if (rc)
 		return rc;
 	while ((step = sqlite3_step(st)) == SQLITE_ROW) {
@@ -449,7 +271,7 @@ static int load_targets(struct journal *j, struct jrow *row, struct xerr *err)
 		t->detour_off = (uint32_t)sqlite3_column_int64(st, 3);
 		t->replacement.v = (uint64_t)sqlite3_column_int64(st, 4);
 	}
-	return step == SQLITE_DONE ? 0 : db_error(j, err);
+	return step == SQLITE_DONE ? 0 : jdb_error(j, err);
 }
 
 static int load_record(struct journal *j, sqlite3_stmt *st, struct jrow *row, struct xerr *err)
@@ -473,10 +295,10 @@ static int load_record(struct journal *j, sqlite3_stmt *st, struct jrow *row, st
 
 static int load_records(struct journal *j, struct jrow *row, struct xerr *err)
 {
-	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+	_cleanup_jdb_stmt_ sqlite3_stmt *st = NULL;
 	int rc, step;
 
-	rc = prepare(
+	rc = jdb_prepare(
 		j, &st, err,
 		"SELECT kind, gpa, gva, before, after FROM record WHERE patch = ? ORDER BY seq",
 		"i", row->id);
@@ -487,18 +309,18 @@ static int load_records(struct journal *j, struct jrow *row, struct xerr *err)
 		if (rc)
 			return rc;
 	}
-	return step == SQLITE_DONE ? 0 : db_error(j, err);
+	return step == SQLITE_DONE ? 0 : jdb_error(j, err);
 }
 
 int journal_load(struct journal *j, const char *vm, struct jrow **ret, size_t *ret_nr,
 		 struct xerr *err)
 {
-	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+	_cleanup_jdb_stmt_ sqlite3_stmt *st = NULL;
 	struct jrow *rows = NULL;
 	size_t nr = 0;
 	int rc, step;
 
-	rc = prepare(j, &st, err, "SELECT * FROM patch WHERE vm = ? ORDER BY id", "t", vm);
+	rc = jdb_prepare(j, &st, err, "SELECT * FROM patch WHERE vm = ? ORDER BY id", "t", vm);
 	if (rc)
 		return rc;
 	while ((step = sqlite3_step(st)) == SQLITE_ROW) {
@@ -520,7 +342,7 @@ int journal_load(struct journal *j, const char *vm, struct jrow **ret, size_t *r
 			goto fail;
 	}
 	if (step != SQLITE_DONE) {
-		rc = db_error(j, err);
+		rc = jdb_error(j, err);
 		goto fail;
 	}
 	*ret = rows;
@@ -534,17 +356,18 @@ fail:
 int journal_newest(struct journal *j, const char *build_id, const char *subject,
 		   uint64_t *ret_serial, uint64_t *ret_epoch, struct xerr *err)
 {
-	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+	_cleanup_jdb_stmt_ sqlite3_stmt *st = NULL;
 	int rc, step;
 
-	rc = prepare(j, &st, err,
-		     "SELECT serial, security_epoch FROM seen WHERE build_id = ? AND subject = ?",
-		     "tt", build_id, subject);
+	rc = jdb_prepare(
+		j, &st, err,
+		"SELECT serial, security_epoch FROM seen WHERE build_id = ? AND subject = ?", "tt",
+		build_id, subject);
 	if (rc)
 		return rc;
 	step = sqlite3_step(st);
 	if (step != SQLITE_ROW && step != SQLITE_DONE)
-		return db_error(j, err);
+		return jdb_error(j, err);
 	*ret_serial = step == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(st, 0) : 0;
 	*ret_epoch = step == SQLITE_ROW ? (uint64_t)sqlite3_column_int64(st, 1) : 0;
 	return 0;
@@ -553,15 +376,15 @@ int journal_newest(struct journal *j, const char *build_id, const char *subject,
 int journal_saw(struct journal *j, const char *build_id, const char *subject, uint64_t serial,
 		uint64_t epoch, struct xerr *err)
 {
-	_cleanup_stmt_ sqlite3_stmt *st = NULL;
+	_cleanup_jdb_stmt_ sqlite3_stmt *st = NULL;
 	int rc;
 
-	rc = prepare(j, &st, err,
-		     "INSERT INTO seen VALUES (?1,?2,?3,?4) ON CONFLICT (build_id, subject) DO"
-		     " UPDATE SET serial = max(serial, ?3), security_epoch ="
-		     " max(security_epoch, ?4)",
-		     "ttii", build_id, subject, (int64_t)serial, (int64_t)epoch);
-	return rc ? rc : finish(j, st, err);
+	rc = jdb_prepare(j, &st, err,
+			 "INSERT INTO seen VALUES (?1,?2,?3,?4) ON CONFLICT (build_id, subject) DO"
+			 " UPDATE SET serial = max(serial, ?3), security_epoch ="
+			 " max(security_epoch, ?4)",
+			 "ttii", build_id, subject, (int64_t)serial, (int64_t)epoch);
+	return rc ? rc : jdb_finish(j, st, err);
 }
 
 void jrow_free(struct jrow *row)

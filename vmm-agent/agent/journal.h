@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/addr.h"
+#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/util.h"
@@ -73,6 +74,9 @@ struct jrow {
 	char created[32]; /* RFC 3339 UTC */
 	char updated[32];
 	uint64_t blackout_ns;
+	char advisories[2080];			  /* that it fixes, space-separated */
+	char policy_sha256[XO_SHA256_HEX_SIZE];	  /* of the policy that allowed it, or "" */
+	char decision_sha256[XO_SHA256_HEX_SIZE]; /* and of its decision */
 	size_t nr_targets;
 	struct jtarget *target;
 	size_t nr_writes;
@@ -121,6 +125,57 @@ int journal_newest(struct journal *j, const char *build_id, const char *subject,
 /** journal_saw - remember that serial and epoch were applied for @subject (id or advisory) */
 int journal_saw(struct journal *j, const char *build_id, const char *subject, uint64_t serial,
 		uint64_t epoch, struct xerr *err) XO_MUST_CHECK;
+
+/* ---- several changes as one ---- */
+
+/** journal_begin - what follows is done at journal_commit, all of it, or not at all (journal_undo).
+ *  Not around journal_insert */
+int journal_begin(struct journal *j, struct xerr *err) XO_MUST_CHECK;
+
+/** journal_commit - or, if that fails, undo */
+int journal_commit(struct journal *j, struct xerr *err) XO_MUST_CHECK;
+void journal_undo(struct journal *j);
+
+/* ---- statements on their way into the log: docs/attest.md ---- */
+
+/** struct jqueued - a statement that waits; journal_queued_free it */
+struct jqueued {
+	int64_t id; /* 0: none waits */
+	struct xbuf body;
+	bool begun;	   /* somebody has begun to record it, when its machine had... */
+	uint64_t sequence; /* ...so many statements */
+};
+
+/** journal_queue - @body, a statement without its place in a chain, is to be recorded */
+int journal_queue(struct journal *j, struct span body, struct xerr *err) XO_MUST_CHECK;
+
+/** journal_queued - the one that has waited longest; @ret->id is 0 if none does */
+int journal_queued(struct journal *j, struct jqueued *ret, struct xerr *err) XO_MUST_CHECK;
+void journal_queued_free(struct jqueued *q);
+
+/** journal_queue_length - how many wait */
+int journal_queue_length(struct journal *j, uint64_t *ret, struct xerr *err) XO_MUST_CHECK;
+
+/** journal_queue_begin - from here on it may stand in its machine's chain at @sequence or later */
+int journal_queue_begin(struct journal *j, struct jqueued *q, uint64_t sequence,
+			struct xerr *err) XO_MUST_CHECK;
+
+/** journal_queue_done - it stands in the log */
+int journal_queue_done(struct journal *j, const struct jqueued *q, struct xerr *err) XO_MUST_CHECK;
+
+/** journal_noted - how far ring @ring of a guard was made into statements; 0: nothing yet
+ *  journal_note - and say so */
+int journal_noted(struct journal *j, const char *ring, uint64_t *ret,
+		  struct xerr *err) XO_MUST_CHECK;
+int journal_note(struct journal *j, const char *ring, uint64_t taken,
+		 struct xerr *err) XO_MUST_CHECK;
+
+/** journal_signal - @signal, a sign of harm, was seen on @vm at @at (RFC 3339, UTC)
+ *  journal_first_signal - the first from @from to @to; *@ret is "" if there was none */
+int journal_signal(struct journal *j, const char *vm, const char *signal, const char *at,
+		   struct xerr *err) XO_MUST_CHECK;
+int journal_first_signal(struct journal *j, const char *vm, const char *signal, const char *from,
+			 const char *to, char ret[32], struct xerr *err) XO_MUST_CHECK;
 
 void jrow_free(struct jrow *row);
 void journal_rows_free(struct jrow *rows, size_t nr);

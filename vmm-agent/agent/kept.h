@@ -9,6 +9,7 @@
 
 #include "vmm-agent/agent/events.h"
 #include "vmm-agent/agent/guard_regs.h"
+#include "vmm-agent/agent/notes.h"
 #include "vmm-agent/lens/guard.h"
 #include "vmm-agent/target/target.h"
 
@@ -24,6 +25,14 @@ struct guard_count {
 	uint64_t table_checks, audits, table_check_ns, audit_ns, held_max_ns;
 };
 
+/** struct kept_probes - what stood where kprobes stand: the next lens cannot learn it from the
+ * guest
+ */
+struct kept_probes {
+	size_t nr;
+	struct lens_probe probe[LENS_MAX_PROBES];
+};
+
 #define GUARD_MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED) /* with the homes of patches */
 
 /** struct kept_tables - the shared page tables as they should be; none: not known */
@@ -35,14 +44,16 @@ struct kept_tables {
 struct guard_kept {
 	/* the supervisor's */
 	pid_t supervisor, guard;
+	pid_t owner;	      /* the supervisor that may start guards; negative: it is doing so */
 	uint32_t restarts;    /* guards that followed one that died */
 	uint32_t rapid;	      /* in a row, each of which lived but a short time */
 	uint32_t supervisors; /* supervisors that followed one that died */
 	uint64_t died_ns;     /* when the last guard did */
 
 	/* the guard's */
-	bool begun; /* it has guarded: what goes wrong now is for the next one to mend */
-	bool armed; /* pages are protected; @vm, @root and @area tell which and how */
+	bool begun;  /* it has guarded: what goes wrong now is for the next one to mend */
+	bool armed;  /* pages are protected; @vm, @root and @area tell which and how */
+	bool lifted; /* not now: QEMU loads a snapshot over them */
 	struct kept_process monitor;
 	uint32_t judging;    /* guards that have begun to judge the write that is held now */
 	uint64_t started_ns; /* the first guard */
@@ -50,13 +61,19 @@ struct guard_kept {
 	struct tgt_info vm;
 	struct gpa root; /* of the kernel's own page tables */
 	uint8_t paging_levels;
-	struct gva base; /* of the kernel that is guarded */
+	/* The kernel that is guarded; as in struct lens_kernel. */
+	struct gva base;
+	struct gpa phys_base;
 	uint64_t boot_token;
+	uint8_t build_id[20];
 	char last_error[512]; /* why the guard before gave up; "" if it was killed */
 	struct guard_count count;
 	struct events_kept events;
+	struct notes notes;    /* for its recorder */
 	uint32_t regs_current; /* of the two; so one is whole whenever the guard dies */
 	struct guard_regs regs[2];
+	uint32_t probes_current; /* likewise */
+	struct kept_probes probes[2];
 	size_t nr_areas;
 	struct lens_area area[GUARD_MAX_AREAS];
 	uint32_t tables_current; /* of the two, as above */

@@ -4,6 +4,18 @@
 #include <errno.h>
 #include <string.h>
 
+#include "vmm-agent/agent/appraise.h"
+#include "vmm-agent/agent/record.h"
+
+static int attest_once(struct session *s, const char *nonce, json_t **ret, struct xerr *err)
+{
+	struct appraiser *a = NULL;
+	int rc = op_attest(s, &a, NULL, nonce, ret, err);
+
+	appraiser_free(a);
+	return rc;
+}
+
 int op_dispatch(struct session *s, enum control_op op, const char *argument, json_t **ret,
 		struct refusal *why, struct xerr *err)
 {
@@ -18,6 +30,8 @@ int op_dispatch(struct session *s, enum control_op op, const char *argument, jso
 		return op_status(s, ret, err);
 	case CONTROL_RECOVER:
 		return op_recover(s, ret, why, err);
+	case CONTROL_ATTEST:
+		return attest_once(s, argument, ret, err);
 	case CONTROL_GUARD_STATUS:
 	case CONTROL_GUARD_STOP:
 		break;
@@ -25,14 +39,23 @@ int op_dispatch(struct session *s, enum control_op op, const char *argument, jso
 	return xerr_set(err, XO_EINTERNAL, "operation %d is not one on a session", (int)op);
 }
 
-int op_run(const struct agent_opts *o, enum control_op op, const char *argument, json_t **ret,
-	   struct refusal *why, struct xerr *err)
+static bool is_recorded(enum control_op op)
+{
+	return op == CONTROL_APPLY || op == CONTROL_REVERT || op == CONTROL_RECOVER;
+}
+
+static int run(const struct agent_opts *o, enum control_op op, const char *argument, json_t **ret,
+	       struct refusal *why, struct xerr *err)
 {
 	_cleanup_session_ struct session s = {0};
 	bool done = false;
-	int rc;
+	int rc = 0;
 
-	rc = control_ask(o, op, argument, &done, ret, why, err);
+	/* By us, not by the guard: while a TPM takes its time, it has writers to judge. */
+	if (is_recorded(op) && control_is_served(o))
+		rc = record_ready(o, err);
+	if (!rc)
+		rc = control_ask(o, op, argument, &done, ret, why, err);
 	if (rc || done)
 		return rc;
 	rc = session_open(&s, o, why, err);
@@ -40,9 +63,21 @@ int op_run(const struct agent_opts *o, enum control_op op, const char *argument,
 		return op_inspect(&s, ret, why, err);
 	if (!rc && !why->nr)
 		rc = session_journal(&s, err);
+	if (!rc && !why->nr && is_recorded(op))
+		rc = record_ready(o, err);
 	if (rc || why->nr)
 		return rc;
 	return op_dispatch(&s, op, argument, ret, why, err);
+}
+
+int op_run(const struct agent_opts *o, enum control_op op, const char *argument, json_t **ret,
+	   struct refusal *why, struct xerr *err)
+{
+	int rc = run(o, op, argument, ret, why, err);
+
+	if (is_recorded(op))
+		record_late(o, *ret);
+	return rc;
 }
 
 void op_pending(const struct session *s, struct refusal *why)

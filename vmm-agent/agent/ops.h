@@ -29,6 +29,16 @@ int op_status(struct session *s, json_t **ret, struct xerr *err) XO_MUST_CHECK;
 int op_recover(struct session *s, json_t **ret, struct refusal *why,
 	       struct xerr *err) XO_MUST_CHECK;
 
+struct appraiser;
+struct appraise_guard;
+
+/** op_attest - appraise the guest: the document has "statement", its text, and "detail"
+ *  @a: used again the next time; *@a may be NULL
+ *  @g: what the guard adds, or NULL
+ *  @nonce: hex */
+int op_attest(struct session *s, struct appraiser **a, const struct appraise_guard *g,
+	      const char *nonce, json_t **ret, struct xerr *err) XO_MUST_CHECK;
+
 /** op_pending - add XO_ENEEDSRECOVER for each row that a dead process left */
 void op_pending(const struct session *s, struct refusal *why);
 

@@ -183,10 +183,48 @@ static void learn(struct pins_vcpu *v, const struct mon_sysregs *r, uint32_t but
 	v->known |= fresh;
 }
 
+/* With its own tables it is the kernel that runs, and for no moment does it clear what is pinned by
+ * bits: once is enough, since who clears them need not leave it at that for long. */
+static uint32_t certain(const struct pins_vcpu *v, const struct mon_sysregs *r, uint32_t bad)
+{
+	const uint32_t tables = MON_REG_BIT(MON_REG_TR_BASE) | MON_REG_BIT(MON_REG_IDT_BASE) |
+				MON_REG_BIT(MON_REG_GDT_BASE);
+	const uint32_t by_bits =
+		MON_REG_BIT(MON_REG_CR0) | MON_REG_BIT(MON_REG_CR4) | MON_REG_BIT(MON_REG_EFER);
+
+	if (v->starting || (r->have & v->known & tables) != tables || bad & tables)
+		return 0;
+	return bad & by_bits;
+}
+
+/* What a processor has on its way up, some of it for as long as others let it wait: its GDT where
+ * the kernel writes it, and then perhaps MSRs as they are after a reset. */
+static uint32_t rising(const struct pins *p, const struct mon_sysregs *r)
+{
+	uint32_t some = MON_REG_BIT(MON_REG_GDT_BASE);
+
+	if (!p->kernel.is_boot_gdt || !has(r, MON_REG_GDT_BASE) ||
+	    !p->kernel.is_boot_gdt(p->kernel.arg, r->v[MON_REG_GDT_BASE]))
+		return 0;
+	for (int reg = 0; reg < MON_REG_END; reg++)
+		if (MON_REG_SYSCALL & MON_REG_BIT(reg) && !r->v[reg])
+			some |= MON_REG_BIT(reg);
+	return some;
+}
+
+bool pins_is_certain(const struct pins *p, size_t i, const struct mon_sysregs *r)
+{
+	const struct pins_vcpu *v = &p->vcpu[i];
+
+	return r->have && !r->state && is_up(r) &&
+	       certain(v, r, differing(p, v, r)) & ~(v->bad & v->said);
+}
+
 uint32_t pins_look(struct pins *p, size_t i, const struct mon_sysregs *r, uint64_t now_ns)
 {
 	struct pins_vcpu *v = &p->vcpu[i];
 	uint32_t before = v->bad, bad, found;
+	uint64_t since_ns;
 
 	if (!r->have || r->state)
 		return 0;
@@ -206,11 +244,16 @@ uint32_t pins_look(struct pins *p, size_t i, const struct mon_sysregs *r, uint64
 	}
 	if (!before)
 		v->bad_since_ns = now_ns;
-	if (now_ns - v->bad_since_ns < (v->starting ? PINS_STARTING_NS : PINS_SECOND_LOOK_NS))
-		return 0;
-	found = bad & before & ~v->said;
+	since_ns = now_ns - v->bad_since_ns;
+	found = certain(v, r, bad);
+	if (since_ns >= (v->starting ? PINS_STARTING_NS : PINS_SECOND_LOOK_NS)) {
+		found |= bad & before;
+		learn(v, r, bad);
+	}
+	if (since_ns < PINS_STARTING_NS)
+		found &= ~rising(p, r);
+	found &= ~v->said;
 	v->said |= found;
-	learn(v, r, bad);
 	return found;
 }
 

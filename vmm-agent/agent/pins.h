@@ -20,6 +20,7 @@ struct pins_kernel {
 	uint64_t cr4; /* bits that it never clears */
 	bool (*is_idt)(void *arg, uint64_t base);
 	bool (*is_gdt)(void *arg, uint64_t base);
+	bool (*is_boot_gdt)(void *arg, uint64_t base); /* while a processor comes up; may be NULL */
 	void *arg;
 };
 
@@ -50,6 +51,12 @@ void pins_start(struct pins *p, const struct pins_kernel *k, const struct mon_sy
  * Return: MON_REG_BIT of those that are to be reported now
  */
 uint32_t pins_look(struct pins *p, size_t i, const struct mon_sysregs *r, uint64_t now_ns);
+
+/**
+ * pins_is_certain - whether pins_look would report something of it without a second look: who reads
+ * the registers one after another reads them again first
+ */
+bool pins_is_certain(const struct pins *p, size_t i, const struct mon_sysregs *r);
 
 /** pins_suspects - what differed in any vCPU when last looked at, and has not been reported */
 uint32_t pins_suspects(const struct pins *p);

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "vmm-agent/agent/ops.h"
+#include "vmm-agent/agent/record.h"
 
 /* What to do with a row that a dead process left: docs/transaction.md, "Recover". */
 enum decision { KEEP_NEW, GO_NEW, KEEP_OLD, GO_OLD, MIXED };
@@ -33,6 +34,22 @@ static enum jstate outcome(const struct jrow *row, enum decision d)
 	return row->state == J_APPLYING ? J_ABORTED : J_REVERTED;
 }
 
+/* Whoever began it could not say how it ended. */
+static int record(struct session *s, struct jrow *row, enum jstate state, uint64_t blackout_ns,
+		  struct xerr *err)
+{
+	const bool applied = row->state == J_APPLYING;
+	const bool done = state == (applied ? J_ACTIVE : J_REVERTED);
+	_cleanup_refusal_ struct refusal why = {0};
+	const struct record_about about = {.act = applied ? ATT_APPLY : ATT_REVERT,
+					   .verdict = done ? ATT_DONE : ATT_FAILED,
+					   .why = &why};
+
+	refusal_add(&why, state == J_LOST ? XO_EREBOOTED : XO_ENEEDSRECOVER,
+		    "found interrupted, and settled later");
+	return record_outcome(s, row, state, blackout_ns, &about, err);
+}
+
 static int settle(struct session *s, struct jrow *row, const char **ret_text, struct refusal *why,
 		  struct xerr *err)
 {
@@ -44,7 +61,7 @@ static int settle(struct session *s, struct jrow *row, const char **ret_text, st
 
 	if (!session_same_kernel(s, row)) {
 		*ret_text = "guest rebooted since; nothing to do";
-		return journal_set_state(s->journal, row, J_LOST, 0, err);
+		return record(s, row, J_LOST, 0, err);
 	}
 	rc = change_survey(s, row, &sv, err);
 	if (rc)
@@ -60,7 +77,7 @@ static int settle(struct session *s, struct jrow *row, const char **ret_text, st
 		if (rc || why->nr > before)
 			return rc;
 	}
-	return journal_set_state(s->journal, row, outcome(row, d), result.blackout_ns, err);
+	return record(s, row, outcome(row, d), result.blackout_ns, err);
 }
 
 /* A dead exopatch's gdb stub holds a TCG guest stopped: take it out, let the guest go on. */

@@ -223,6 +223,25 @@ bool session_row_here(const struct session *s, const struct jrow *row)
 	return jrow_live(row) && session_same_kernel(s, row);
 }
 
+struct lens_approved *session_homes(const struct session *s, size_t *ret_nr)
+{
+	struct lens_approved *a = calloc(s->nr_rows + 1, sizeof(*a));
+
+	*ret_nr = 0;
+	for (size_t i = 0; a && i < s->nr_rows; i++) {
+		const struct jrow *r = &s->row[i];
+		uint64_t start = r->home.v & ~XO_PAGE_MASK;
+
+		if (session_row_here(s, r) && r->home_bytes)
+			a[(*ret_nr)++] = (struct lens_approved){
+				.gva = {start},
+				.len_bytes = xo_align_up(r->home.v + r->home_bytes - start,
+							 XO_PAGE_SIZE),
+			};
+	}
+	return a;
+}
+
 int session_monitor(struct session *s, struct xerr *err)
 {
 	const struct tgt_info *vm = s->vm;

@@ -5,7 +5,7 @@
 
 #include "vmm-agent/agent/agent.h"
 #include "vmm-agent/agent/journal.h"
-#include "vmm-agent/lens/lens.h"
+#include "vmm-agent/lens/guard.h"
 #include "vmm-agent/monitor/monitor.h"
 
 /** struct session - zero-initialise, session_close; members are NULL where not reached */
@@ -60,6 +60,10 @@ bool session_same_kernel(const struct session *s, const struct jrow *row);
 
 /** session_row_here - may the row's patch have bytes in this guest? Not if it rebooted since */
 bool session_row_here(const struct session *s, const struct jrow *row);
+
+/** session_homes - where the code of the journal's patches may be executed. *@ret_nr: how many.
+ * From malloc, NULL when out of memory */
+struct lens_approved *session_homes(const struct session *s, size_t *ret_nr);
 
 /** session_monitor - start the monitor unless it runs */
 int session_monitor(struct session *s, struct xerr *err) XO_MUST_CHECK;

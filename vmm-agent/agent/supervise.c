@@ -16,6 +16,8 @@
 #include "base/util.h"
 #include "vmm-agent/agent/control.h"
 #include "vmm-agent/agent/link.h"
+#include "vmm-agent/agent/prompt.h"
+#include "vmm-agent/agent/record_guard.h"
 #include "vmm-agent/monitor/guard.h"
 #include "vmm-agent/target/proc.h"
 
@@ -25,6 +27,7 @@
 #define ANSWER_AFTER_NS	 UINT64_C(500000000) /* who waits longer for a guard is told */
 #define STOP_MS		 15000
 #define TAKE_MS		 5000
+#define REPLACED_MS	 100
 
 typedef int (*guard_fn)(const struct agent_guard_opts *o, struct link *link, bool *ret_ended,
 			struct refusal *why, struct xerr *err);
@@ -35,8 +38,10 @@ struct supervisor {
 	struct link held; /* what is handed to the next guard; its sock is to the guard there is */
 	int pidfd;	  /* of the guard, or -1: there is none */
 	uint64_t born_ns, next_ns;
+	struct record_process recorder;
 	bool stopping, ended;
 	bool guard_ended; /* as against died: it has cleaned up behind itself */
+	bool replaced;	  /* another one is the guard's supervisor now */
 	uint64_t kill_ns; /* a guard that was told to stop has until then */
 	int rc;
 	struct refusal *why;
@@ -56,10 +61,15 @@ static int map_kept(struct link *l, struct xerr *err)
 
 static int make_kept(struct link *l, struct xerr *err)
 {
+	int rc;
+
 	l->kept_fd = memfd_create("exopatch-guard", MFD_CLOEXEC);
 	if (l->kept_fd < 0 || ftruncate(l->kept_fd, sizeof(struct guard_kept)))
 		return xerr_set(err, errno, "guard's memory: %s", strerrordesc_np(errno));
-	return map_kept(l, err);
+	rc = map_kept(l, err);
+	if (!rc && notes_init(&l->kept->notes))
+		rc = xerr_set(err, errno, "guard's memory: %s", strerrordesc_np(errno));
+	return rc;
 }
 
 /* ---- the guard's process ---- */
@@ -75,6 +85,7 @@ static _Noreturn void be_guard(struct supervisor *s, int sock)
 
 	xo_close_ptr(&s->held.sock);
 	xo_close_ptr(&s->pidfd);
+	xo_close_ptr(&s->recorder.pidfd);
 	l.sock = sock;
 	(void)prctl(PR_SET_NAME, "exopatch-guard");
 	l.kept->guard = getpid();
@@ -85,7 +96,17 @@ static _Noreturn void be_guard(struct supervisor *s, int sock)
 	_exit(ended ? 0 : 1);
 }
 
-static int start_guard(struct supervisor *s)
+/*
+ * There is one owner, who alone starts guards. A guard that got no answer in time has started
+ * another supervisor, and that one took over unless a guard was being started just then.
+ */
+static bool move_owner(struct guard_kept *k, pid_t from, pid_t to)
+{
+	return __atomic_compare_exchange_n(&k->owner, &from, to, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_SEQ_CST);
+}
+
+static int fork_guard(struct supervisor *s)
 {
 	pid_t pid;
 	int sv[2];
@@ -109,6 +130,20 @@ static int start_guard(struct supervisor *s)
 	s->born_ns = xo_now_ns();
 	s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	return 0;
+}
+
+static int start_guard(struct supervisor *s)
+{
+	pid_t me = getpid();
+	int rc;
+
+	if (!move_owner(s->held.kept, me, -me)) {
+		s->replaced = true;
+		return -XO_EPEERDIED;
+	}
+	rc = fork_guard(s);
+	(void)move_owner(s->held.kept, -me, me);
+	return rc;
 }
 
 /* ---- the supervisor's ---- */
@@ -162,16 +197,38 @@ static void listen_to(struct supervisor *s)
 	}
 }
 
+static bool is_there(pid_t pid, uint64_t started)
+{
+	uint64_t start_time = 0;
+
+	return pid > 0 && !proc_start_time(pid, &start_time, NULL) && start_time == started;
+}
+
+static struct mon_guard_fds guard_fds(const struct supervisor *s)
+{
+	return (struct mon_guard_fds){.uffd = s->held.fd[LINK_UFFD],
+				      .golden = s->held.fd[LINK_GOLDEN]};
+}
+
 /* Guard and monitor died together: nobody else is there to shut what the monitor had open. */
 static void shut(const struct supervisor *s)
 {
 	const struct guard_kept *k = s->held.kept;
-	uint64_t start_time = 0;
+	struct mon_guard_fds fds = guard_fds(s);
 
-	if (k->armed && (proc_start_time(k->monitor.pid, &start_time, NULL) ||
-			 start_time != k->monitor.start_time))
-		mon_guard_shut(&(struct mon_guard_fds){.uffd = s->held.fd[LINK_UFFD],
-						       .golden = s->held.fd[LINK_GOLDEN]});
+	if (k->armed && !k->lifted && !is_there(k->monitor.pid, k->monitor.start_time) &&
+	    is_there(k->vm.pid, k->vm.start_time))
+		mon_guard_shut(&fds, k->vm.pid);
+}
+
+/* Nobody will judge any more what QEMU was stopped for. */
+static void thaw(const struct supervisor *s)
+{
+	const struct guard_kept *k = s->held.kept;
+	struct mon_guard_fds fds = guard_fds(s);
+
+	if (is_there(k->vm.pid, k->vm.start_time))
+		mon_guard_thaw(&fds, k->vm.pid);
 }
 
 static void guard_died(struct supervisor *s)
@@ -241,8 +298,12 @@ static int timeout_ms(const struct supervisor *s)
 {
 	uint64_t now = xo_now_ns(), due = s->pidfd < 0 ? s->next_ns : s->kill_ns;
 
-	if (s->pidfd >= 0 && !due)
+	if (s->pidfd >= 0 && s->held.sock < 0)
+		return REPLACED_MS; /* the guard lives: it will have another one, or asks again */
+	if (s->pidfd >= 0 && !due && s->recorder.pidfd >= 0)
 		return -1;
+	if (s->recorder.pidfd < 0 && (!due || s->recorder.next_ns < due))
+		due = s->recorder.next_ns;
 	if (s->pidfd < 0 && now < answers_from_ns(s) && answers_from_ns(s) < due)
 		due = answers_from_ns(s);
 	return due > now ? (int)((due - now) / 1000000 + 1) : 0;
@@ -260,10 +321,15 @@ static int turn(struct supervisor *s)
 		{.fd = s->pidfd, .events = POLLIN},
 		{.fd = s->stopping ? -1 : s->opts->stop_fd, .events = POLLIN},
 		{.fd = answers(s) ? s->held.fd[LINK_CONTROL] : -1, .events = POLLIN},
+		{.fd = s->recorder.pidfd, .events = POLLIN},
 	};
 
 	if (poll(p, XO_ARRAY_SIZE(p), timeout_ms(s)) < 0 && errno != EINTR)
 		return -errno;
+	if (__atomic_load_n(&s->held.kept->owner, __ATOMIC_SEQ_CST) != getpid()) {
+		s->replaced = true;
+		return 0;
+	}
 	/* The guard, and what guards that died have left to their next parent. */
 	while (waitpid(-1, NULL, WNOHANG) > 0)
 		;
@@ -279,6 +345,7 @@ static int turn(struct supervisor *s)
 		(void)syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
 	if (s->pidfd < 0 && !s->ended && xo_now_ns() >= s->next_ns && start_guard(s))
 		s->next_ns = xo_now_ns() + BACKOFF_FIRST_NS;
+	record_process_tend(&s->recorder, &s->opts->agent, &s->held.kept->notes);
 	return 0;
 }
 
@@ -287,9 +354,11 @@ static void let_go(struct supervisor *s)
 {
 	struct control *c = NULL;
 
-	if (!s->guard_ended && s->held.fd[LINK_CONTROL] >= 0 &&
+	if (!s->guard_ended && !s->replaced && s->held.fd[LINK_CONTROL] >= 0 &&
 	    !control_adopt(&c, &s->opts->agent, s->held.fd[LINK_CONTROL], NULL))
 		control_close(c);
+	if (!s->replaced)
+		thaw(s);
 	for (size_t i = 0; i < LINK_NR; i++)
 		xo_close_ptr(&s->held.fd[i]);
 	xo_close_ptr(&s->held.sock);
@@ -306,9 +375,16 @@ static int run(struct supervisor *s)
 	(void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
 	(void)prctl(PR_SET_NAME, "exopatch-superv");
 	s->held.kept->supervisor = getpid();
-	while (!rc && (!s->ended || s->pidfd >= 0))
+	while (!rc && !s->replaced && (!s->ended || s->pidfd >= 0))
 		rc = turn(s);
+	if (!s->replaced) /* else its own leaves with it, and the other one's goes on */
+		record_process_end(&s->recorder, &s->held.kept->notes);
 	let_go(s);
+	if (s->replaced)
+		return xerr_set(
+			s->err, XO_EPEERDIED,
+			"this supervisor did not answer, and the guard goes on with another "
+			"one; exopatch guard status shows it");
 	if (rc)
 		return xerr_set(s->err, rc, "supervisor: %s", xo_code_text(rc));
 	return s->rc;
@@ -319,6 +395,7 @@ static int take_over(struct supervisor *s, int sock)
 {
 	_cleanup_msg_ struct msg m = {0};
 	int rc = msg_recv(sock, TAKE_MS, &m);
+	pid_t owner;
 
 	if (!rc && (m.head.op != LINK_OP_TAKE || m.head.nr_fds < 1))
 		rc = -XO_EPROTO;
@@ -328,15 +405,19 @@ static int take_over(struct supervisor *s, int sock)
 	rc = map_kept(&s->held, s->err);
 	if (rc)
 		return rc;
+	owner = __atomic_load_n(&s->held.kept->owner, __ATOMIC_SEQ_CST);
+	if (owner < 0 || !move_owner(s->held.kept, owner, getpid()))
+		return xerr_set(s->err, XO_EPEERDIED, "supervisor: the one before is at work");
 	link_take(&s->held, &m);
 	s->held.sock = sock;
 	s->held.kept->supervisors++;
 	s->born_ns = xo_now_ns();
 	s->pidfd = (int)syscall(SYS_pidfd_open, s->held.kept->guard, 0);
-	if (s->pidfd < 0)
-		return xerr_set(s->err, errno, "supervisor: the guard that started it is gone");
-	rc = msg_send(sock, LINK_OP_TAKE, 0, NULL, 0, NULL, 0);
-	return rc ? xerr_set(s->err, rc, "supervisor: the guard is gone") : 0;
+	rc = s->pidfd < 0 ? -errno : msg_send(sock, LINK_OP_TAKE, 0, NULL, 0, NULL, 0);
+	if (!rc)
+		return 0;
+	(void)move_owner(s->held.kept, getpid(), owner);
+	return xerr_set(s->err, rc, "supervisor: the guard that started it is gone");
 }
 
 int supervise(const struct agent_guard_opts *o, guard_fn guard, struct refusal *why,
@@ -347,15 +428,18 @@ int supervise(const struct agent_guard_opts *o, guard_fn guard, struct refusal *
 		.guard = guard,
 		.held = {.opts = o, .kept_fd = -1, .sock = -1, .child = -1},
 		.pidfd = -1,
+		.recorder = {.pidfd = -1},
 		.why = why,
 		.err = err,
 	};
 	int sock = link_inherited(), rc;
 
+	prompt_ask(); /* a guard that waits for a processor sees nothing */
 	for (size_t i = 0; i < LINK_NR; i++)
 		s.held.fd[i] = -1;
 	rc = sock >= 0 ? take_over(&s, sock) : make_kept(&s.held, err);
 	if (!rc && sock < 0) {
+		s.held.kept->owner = getpid();
 		rc = start_guard(&s);
 		if (rc)
 			return xerr_set(err, rc, "fork: %s", xo_code_text(rc));

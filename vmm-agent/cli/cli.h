@@ -3,6 +3,7 @@
 #ifndef EXOPATCH_CLI_H
 #define EXOPATCH_CLI_H
 
+#include <argp.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -17,7 +18,8 @@ struct cli_args {
 	struct agent_opts agent;
 	const char *operand; /* package file or patch id, or NULL */
 	bool json;
-	struct agent_guard_opts guard; /* of a command that guards; its .agent is not used */
+	struct agent_guard_opts guard;	 /* of a command that guards; its .agent is not used */
+	struct agent_attest_opts attest; /* of attest; likewise */
 };
 
 /** struct cli_command - one of inspect, apply, revert, status, recover, guard */
@@ -26,6 +28,7 @@ struct cli_command {
 	const char *operand; /* what its operand is called, or NULL if it takes none */
 	bool optional;	     /* the operand may be left out */
 	bool guards;	     /* it takes the guard's options too */
+	bool attests;	     /* it takes those of cli_attest_argp */
 	const char *summary;
 	int (*run)(const struct cli_args *a, json_t **ret, struct refusal *why, struct xerr *err);
 	void (*print)(FILE *out, const json_t *doc);
@@ -44,6 +47,9 @@ void cli_print_revert(FILE *out, const json_t *doc);
 void cli_print_status(FILE *out, const json_t *doc);
 void cli_print_recover(FILE *out, const json_t *doc);
 void cli_print_guard(FILE *out, const json_t *doc);
+void cli_print_attest(FILE *out, const json_t *doc);
+
+extern const struct argp cli_attest_argp;
 
 /** cli_policy - `exopatch policy`: its own options, no VM. Return: the exit code */
 int cli_policy(int argc, char **argv);

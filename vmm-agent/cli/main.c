@@ -70,21 +70,32 @@ static int run_guard(const struct cli_args *a, json_t **ret, struct refusal *why
 	return xerr_set(err, XO_EUSAGE, "guard: '%s' is neither status nor stop", a->operand);
 }
 
+static int run_attest(const struct cli_args *a, json_t **ret, struct refusal *why, struct xerr *err)
+{
+	struct agent_attest_opts o = a->attest;
+
+	o.agent = a->agent;
+	return agent_attest(&o, ret, why, err);
+}
+
 static const struct cli_command commands[] = {
-	{"inspect", NULL, false, false, "Show what a running VM is, and whether it can be patched.",
-	 run_inspect, cli_print_inspect},
-	{"apply", "PACKAGE", false, false,
+	{"inspect", NULL, false, false, false,
+	 "Show what a running VM is, and whether it can be patched.", run_inspect,
+	 cli_print_inspect},
+	{"apply", "PACKAGE", false, false, false,
 	 "Verify an .xpatch package and apply it to a running guest.", run_apply, cli_print_apply},
-	{"revert", "PATCH-ID", false, false, "Take an active patch out of a running guest.",
+	{"revert", "PATCH-ID", false, false, false, "Take an active patch out of a running guest.",
 	 run_revert, cli_print_revert},
-	{"status", NULL, false, false,
+	{"status", NULL, false, false, false,
 	 "List the patches of a VM and compare each with the guest's memory.", run_status,
 	 cli_print_status},
-	{"recover", NULL, false, false, "Finish what an interrupted apply or revert left behind.",
-	 run_recover, cli_print_recover},
-	{"guard", "status|stop", true, true,
+	{"recover", NULL, false, false, false,
+	 "Finish what an interrupted apply or revert left behind.", run_recover, cli_print_recover},
+	{"guard", "status|stop", true, true, false,
 	 "Keep a guest's code as it is, until told to stop; or ask the guard.", run_guard,
 	 cli_print_guard},
+	{"attest", NULL, false, false, true,
+	 "Appraise what runs in a guest, and write evidence of it.", run_attest, cli_print_attest},
 };
 
 /* Commands with a command line of their own: they are about files, not about a VM. */
@@ -93,6 +104,8 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } offline[] = {
 	{"verify", "EVIDENCE", "Judge an evidence directory, offline.", cli_verify},
+	{"reference", "PACKAGE", "What a vendor's kernel package holds, for verify.",
+	 cli_reference},
 	{"log", "show|...", "Read the transparency log.", cli_log},
 	{"modules", "allow", "List the modules that a guarded guest may load.", cli_modules},
 	{"policy", "check|...", "Who may be patched, when, in what order, and why not now.",
@@ -105,10 +118,10 @@ static void usage(FILE *out)
 	      "[OPTION...]\n\n",
 	      out);
 	for (size_t i = 0; i < XO_ARRAY_SIZE(commands); i++)
-		fprintf(out, "  %-8s %-11s %s\n", commands[i].name,
+		fprintf(out, "  %-9s %-11s %s\n", commands[i].name,
 			commands[i].operand ? commands[i].operand : "", commands[i].summary);
 	for (size_t i = 0; i < XO_ARRAY_SIZE(offline); i++)
-		fprintf(out, "  %-8s %-11s %s\n", offline[i].name, offline[i].operand,
+		fprintf(out, "  %-9s %-11s %s\n", offline[i].name, offline[i].operand,
 			offline[i].summary);
 	fputs("\nexopatch COMMAND --help lists the command's options.\n"
 	      "Exit codes: 0 done, 1 error, 2 usage, 3 refused.\n",

@@ -9,5 +9,6 @@ enum cli_verify_exit { CLI_UNTRUSTED = 3, CLI_STALE = 4, CLI_INCOMPLETE = 5 };
 /* @argc, @argv: from the command's name on */
 int cli_verify(int argc, char **argv);
 int cli_log(int argc, char **argv);
+int cli_reference(int argc, char **argv);
 
 #endif

@@ -6,6 +6,7 @@
 #include "vmm-agent/cli/cli.h"
 
 #define MAX_TIMEOUT_S  86400
+#define MAX_PCR	       15U
 #define MAX_EVENTS_MIB (1ULL << 20)
 
 enum {
@@ -16,6 +17,9 @@ enum {
 	OPT_TRUST,
 	OPT_POLICY,
 	OPT_FACTS,
+	OPT_LOG,
+	OPT_TPM,
+	OPT_PCR,
 	OPT_HOME,
 	OPT_TIMEOUT,
 	OPT_MODE,
@@ -35,28 +39,33 @@ static const struct argp_option options[] = {
 	{"trust", OPT_TRUST, "DIR", 0, "trust directory (default: " AGENT_TRUST_DIR ")", 2},
 	{"policy", OPT_POLICY, "FILE", 0, "apply only what this policy allows now", 2},
 	{"facts", OPT_FACTS, "FILE", 0, "facts for the policy, besides those of the VM itself", 2},
+	{"log", OPT_LOG, "DIR", 0,
+	 "the recorder's directory (default: attest in the state directory)", 3},
+	{"tpm", OPT_TPM, "TCTI", 0,
+	 "TPM that measures what is recorded, as device:/dev/tpmrm0 (default: none)", 3},
+	{"pcr", OPT_PCR, "NUMBER", 0, "PCR that it extends, 1 to 15 (default: 13)", 3},
 	{"home", OPT_HOME, "window|shim|auto", 0,
-	 "where new code goes (default: auto, the firmware window, else the shim)", 3},
+	 "where new code goes (default: auto, the firmware window, else the shim)", 4},
 	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "how long to retry while functions are busy (30)",
-	 3},
-	{"json", 'j', NULL, 0, "print one JSON document", 4},
+	 4},
+	{"json", 'j', NULL, 0, "print one JSON document", 5},
 	{0},
 };
 
 static const struct argp_option guard_options[] = {
 	{"mode", OPT_MODE, "enforce|audit", 0,
-	 "put illegal writes back (default), or only report them", 5},
+	 "put illegal writes back (default), or only report them", 6},
 	{"on-violation", OPT_VIOLATION, "discard|pause|kill|nmi", 0,
-	 "what follows an illegal write besides putting it back (default: discard, nothing)", 5},
-	{"events", OPT_EVENTS, "FILE", 0, "append events to FILE (default: standard output)", 5},
+	 "what follows an illegal write besides putting it back (default: discard, nothing)", 6},
+	{"events", OPT_EVENTS, "FILE", 0, "append events to FILE (default: standard output)", 6},
 	{"events-limit", OPT_EVENTS_LIMIT, "MIB", 0,
-	 "rename FILE to FILE.1 and begin it anew when it is that long (default: 64; 0: never)", 5},
-	{"forbid", OPT_FORBID, "kprobe|ftrace", 0,
-	 "treat what the kernel does for these as illegal. Repeatable", 5},
+	 "rename FILE to FILE.1 and begin it anew when it is that long (default: 64; 0: never)", 6},
+	{"forbid", OPT_FORBID, "kprobe|ftrace|bpf", 0,
+	 "treat what the kernel does for these as illegal. Repeatable", 6},
 	{"deny-msr", OPT_DENY_MSR, NULL, 0,
-	 "KVM: let the guest not write the MSRs of system calls; no CPU can come online then", 5},
+	 "KVM: let the guest not write the MSRs of system calls; no CPU can come online then", 6},
 	{"modules", OPT_MODULES, "FILE", 0,
-	 "only modules on this list load (exopatch modules allow); without it, any", 5},
+	 "only modules on this list load (exopatch modules allow); without it, any", 6},
 	{0},
 };
 
@@ -89,6 +98,20 @@ static void parse_timeout(struct argp_state *st, const char *arg, uint64_t *ret_
 			   MAX_TIMEOUT_S);
 	else
 		*ret_ns = (uint64_t)(s * 1e9);
+}
+
+/* One that cannot be reset, and not the firmware's own. */
+static void parse_pcr(struct argp_state *st, const char *arg, uint32_t *ret)
+{
+	char *end;
+	unsigned long pcr;
+
+	errno = 0;
+	pcr = strtoul(arg, &end, 10);
+	if (errno || end == arg || *end || pcr < 1 || pcr > MAX_PCR)
+		argp_error(st, "--pcr: '%s' is not a number from 1 to %u", arg, MAX_PCR);
+	else
+		*ret = (uint32_t)pcr;
 }
 
 static void parse_mode(struct argp_state *st, const char *arg, struct agent_guard_opts *g)
@@ -134,8 +157,10 @@ static void parse_forbid(struct argp_state *st, const char *arg, struct agent_gu
 		g->forbid_kprobes = true;
 	else if (!strcmp(arg, "ftrace"))
 		g->forbid_ftrace = true;
+	else if (!strcmp(arg, "bpf"))
+		g->forbid_bpf = true;
 	else
-		argp_error(st, "--forbid: '%s' is neither kprobe nor ftrace", arg);
+		argp_error(st, "--forbid: '%s' is none of kprobe, ftrace, bpf", arg);
 }
 
 static error_t parse_guard(int key, char *arg, struct argp_state *st)
@@ -215,6 +240,15 @@ static error_t parse_one(int key, char *arg, struct argp_state *st)
 	case OPT_FACTS:
 		o->facts = arg;
 		break;
+	case OPT_LOG:
+		o->log_dir = arg;
+		break;
+	case OPT_TPM:
+		o->tpm = arg;
+		break;
+	case OPT_PCR:
+		parse_pcr(st, arg, &o->pcr);
+		break;
 	case OPT_HOME:
 		parse_home(st, arg, &o->home);
 		break;
@@ -232,6 +266,8 @@ static error_t parse_one(int key, char *arg, struct argp_state *st)
 	case ARGP_KEY_INIT:
 		if (p->cmd->guards)
 			st->child_inputs[0] = &p->args->guard;
+		if (p->cmd->attests)
+			st->child_inputs[0] = &p->args->attest;
 		break;
 	case ARGP_KEY_END:
 		check_complete(st, p);
@@ -244,7 +280,8 @@ static error_t parse_one(int key, char *arg, struct argp_state *st)
 
 void cli_parse(const struct cli_command *cmd, int argc, char **argv, struct cli_args *ret)
 {
-	const struct argp_child children[] = {{&guard_argp, 0, "Guarding:", 0}, {0}};
+	const struct argp_child guarding[] = {{&guard_argp, 0, "Guarding:", 0}, {0}};
+	const struct argp_child attesting[] = {{&cli_attest_argp, 0, "Attesting:", 0}, {0}};
 	struct argp argp = {.options = options, .parser = parse_one};
 	struct parse p = {.cmd = cmd, .args = ret};
 	char name[64];
@@ -253,7 +290,7 @@ void cli_parse(const struct cli_command *cmd, int argc, char **argv, struct cli_
 	ret->guard.events_limit_bytes = AGENT_EVENTS_LIMIT_BYTES;
 	argp_err_exit_status = CLI_USAGE;
 	argp.args_doc = cmd->optional ? "[status|stop]" : cmd->operand;
-	argp.children = cmd->guards ? children : NULL;
+	argp.children = cmd->guards ? guarding : cmd->attests ? attesting : NULL;
 	argp.doc = cmd->summary;
 	snprintf(name, sizeof(name), "exopatch %s", cmd->name);
 	argv[0] = name;

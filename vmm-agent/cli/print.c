@@ -220,6 +220,10 @@ void cli_print_guard(FILE *out, const json_t *doc)
 		fputs("protected      NOTHING YET: waiting for the guest's kernel to be up\n", out);
 	fprintf(out, "writes         %lld: %lld kept, %lld put back; %lld violations\n",
 		num(g, "writes"), num(g, "kept"), num(g, "put_back"), num(g, "violations"));
+	if (num(json_object_get(doc, "unrecorded"), "waiting"))
+		fprintf(out, "unrecorded     %lld: %s\n",
+			num(json_object_get(doc, "unrecorded"), "waiting"),
+			str(json_object_get(doc, "unrecorded"), "error"));
 	print_gate(out, json_object_get(doc, "module_gate"));
 	fprintf(out, "audits         %lld, the last %.1f ms, with %lld findings in all\n",
 		num(g, "audits"), real(g, "audit_us") / 1e3, num(g, "findings"));

@@ -49,6 +49,19 @@ static void print_reasons(const struct cli_command *cmd, const struct refusal *w
 		fprintf(stderr, "  and %zu more\n", why->dropped);
 }
 
+/* It was done, and the journal has the statement about it. */
+static void print_unrecorded(const struct cli_command *cmd, const json_t *doc)
+{
+	const char *detail =
+		json_string_value(json_object_get(json_object_get(doc, "unrecorded"), "detail"));
+
+	if (detail)
+		fprintf(stderr,
+			"exopatch: this %s is not recorded yet: %s; the next apply, revert or "
+			"recover records it\n",
+			cmd->name, detail);
+}
+
 int cli_report(const struct cli_command *cmd, const struct cli_args *a, int rc, json_t *doc,
 	       const struct refusal *why, const struct xerr *err)
 {
@@ -73,5 +86,6 @@ int cli_report(const struct cli_command *cmd, const struct cli_args *a, int rc, 
 		for (size_t i = 0; i < why->nr; i++)
 			printf("  %-20s %s\n", xo_code_key(why->reason[i].code),
 			       why->reason[i].detail ? why->reason[i].detail : "");
+	print_unrecorded(cmd, doc);
 	return code;
 }

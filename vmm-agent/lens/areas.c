@@ -88,6 +88,17 @@ static bool is_fit(const struct list *l, const struct lens_area *a, bool writabl
 	       (!writable || was_there(l, a));
 }
 
+/* Tables that say otherwise now do not count. */
+static bool is_seeded(const struct list *l, uint64_t gva)
+{
+	const struct gareas *b = l->before;
+
+	for (size_t i = 0; l->of_kernel && i < b->nr; i++)
+		if (!b->area[i].module[0] && gva - b->area[i].gva.v < b->area[i].len_bytes)
+			return true;
+	return false;
+}
+
 /* Whole pages of [@start, @stop), those with other rights left out. */
 static int add(struct list *l, enum lens_area_kind kind, uint64_t start, uint64_t stop,
 	       const char *module)
@@ -104,13 +115,13 @@ static int add(struct list *l, enum lens_area_kind kind, uint64_t start, uint64_
 		bool mapped = !gspace_walk(l->k->space, (struct gva){at}, &page);
 		int rc;
 
+		if (is_seeded(l, at))
+			continue;
 		memset(&a, 0, sizeof(a));
 		a.kind = kind;
 		a.gva.v = at;
 		a.gpa = page.gpa;
 		a.len_bytes = XO_PAGE_SIZE;
-		if (l->of_kernel && mapped && gareas_at(l->before, page.gpa.v))
-			continue; /* seeded */
 		if (module)
 			xo_escape(SPAN(module, strlen(module)), a.module, sizeof(a.module));
 		rc = append(mapped && is_fit(l, &a, page.write) ? &l->area : &l->left_out, &a);

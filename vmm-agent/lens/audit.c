@@ -472,6 +472,8 @@ int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_appro
 	if (!rc)
 		rc = glisted_load(&a.listed, j->k, &j->t, err);
 	if (!rc)
+		gjudge_vet(j, &a.listed);
+	if (!rc)
 		rc = find_owners(&a, err);
 	if (!rc) {
 		gmoved_report(j, ret);

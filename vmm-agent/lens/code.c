@@ -42,6 +42,9 @@ static void classify(const csh cs, const cs_insn *in, struct ginsn *i)
 	bool call = cs_insn_group(cs, in, CS_GRP_CALL);
 
 	i->flow = GCODE_NEXT;
+	for (uint8_t op = 0; op < x->op_count; op++)
+		if (x->operands[op].type == X86_OP_MEM && x->operands[op].mem.base == X86_REG_RIP)
+			i->rip_off = x->encoding.disp_offset;
 	if (in->id == X86_INS_INT3) {
 		i->flow = GCODE_BREAKPOINT;
 	} else if (in->id == X86_INS_UD2 || cs_insn_group(cs, in, CS_GRP_RET) ||

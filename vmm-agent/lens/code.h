@@ -29,6 +29,7 @@ struct ginsn {
 	enum gcode_flow flow;
 	bool falls_through; /* GCODE_BRANCH: conditional, or a call */
 	uint64_t target;    /* GCODE_BRANCH */
+	uint8_t rip_off;    /* where in it 4 bytes say how far from its end its operand is; or 0 */
 };
 
 /** gcode_fn - called with each instruction in order. Return: whether to go on */

@@ -61,32 +61,63 @@ static inline void gforms_add_branch(struct gforms *f, uint8_t prefix, uint8_t o
 	gforms_add(f, byte, len);
 }
 
+static inline size_t gforms_longest(const struct gforms *f)
+{
+	size_t longest = 0;
+
+	for (size_t i = 0; i < f->nr; i++)
+		if (f->form[i].len_bytes > longest)
+			longest = f->form[i].len_bytes;
+	return longest;
+}
+
+/** gforms_whole - bytes of the form that @bytes are, or 0 */
+static inline size_t gforms_whole(const struct gforms *f, const uint8_t *bytes)
+{
+	for (size_t i = 0; i < f->nr; i++)
+		if (!memcmp(bytes, f->form[i].byte, f->form[i].len_bytes))
+			return f->form[i].len_bytes;
+	return 0;
+}
+
+static inline bool gforms_have(const struct gforms *f, size_t at, uint8_t byte)
+{
+	for (size_t i = 0; i < f->nr; i++)
+		if (f->form[i].len_bytes > at && f->form[i].byte[at] == byte)
+			return true;
+	return false;
+}
+
+/** gforms_hold - whether @bytes are one of them, or a step that has nothing but what they have */
+static inline bool gforms_hold(const struct gforms *f, const uint8_t *bytes)
+{
+	size_t longest = gforms_longest(f);
+
+	if (gforms_whole(f, bytes))
+		return true;
+	if (!longest || bytes[0] != GFORM_INT3)
+		return false;
+	for (size_t at = 1; at < longest; at++)
+		if (!gforms_have(f, at, bytes[at]))
+			return false;
+	return true;
+}
+
 /** gforms_fit - how @after fits, of which @before was found right. *@ret_len: bytes it covers */
 static inline enum gform_fit gforms_fit(const struct gforms *f, const uint8_t *before,
 					const uint8_t *after, size_t *ret_len)
 {
-	size_t longest = 0;
+	size_t longest = gforms_longest(f), whole = gforms_whole(f, after);
 
-	for (size_t i = 0; i < f->nr; i++) {
-		const struct gform *one = &f->form[i];
-
-		if (!memcmp(after, one->byte, one->len_bytes)) {
-			*ret_len = one->len_bytes;
-			return GFORM_WHOLE;
-		}
-		if (one->len_bytes > longest)
-			longest = one->len_bytes;
+	if (whole) {
+		*ret_len = whole;
+		return GFORM_WHOLE;
 	}
 	if (!longest || after[0] != GFORM_INT3)
 		return GFORM_NONE;
-	for (size_t at = 1; at < longest; at++) {
-		bool met = after[at] == before[at];
-
-		for (size_t i = 0; !met && i < f->nr; i++)
-			met = f->form[i].len_bytes > at && f->form[i].byte[at] == after[at];
-		if (!met)
+	for (size_t at = 1; at < longest; at++)
+		if (after[at] != before[at] && !gforms_have(f, at, after[at]))
 			return GFORM_NONE;
-	}
 	*ret_len = longest;
 	return GFORM_STEP;
 }

@@ -55,6 +55,21 @@ int lens_areas_seed(struct lens *l, const struct lens_area *area, size_t nr,
 int lens_areas_left_out(struct lens *l, struct lens_area *ret, size_t max, size_t *ret_nr,
 			struct xerr *err) XO_MUST_CHECK;
 
+/**
+ * enum lens_owner - who has code outside of the kernel image and modules, as the kernel's lists say
+ * The lists are writable data: they tell what an honest guest may do, they prove nothing.
+ */
+enum lens_owner {
+	LENS_OWNER_UNKNOWN = 0,
+	LENS_OWNER_BPF,	     /* a BPF program, trampoline or dispatcher */
+	LENS_OWNER_BPF_PACK, /* memory set aside for BPF programs, filled with int3 */
+	LENS_OWNER_FTRACE,   /* trampoline of a tracer */
+	LENS_OWNER_KPROBE,   /* out-of-line instructions of kprobes */
+	LENS_OWNER_EFI,	     /* the firmware's run-time code, in the address space made for it */
+};
+
+const char *lens_owner_name(enum lens_owner o);
+
 enum lens_write_kind {
 	LENS_WRITE_JUMP_LABEL = 1,
 	LENS_WRITE_STATIC_CALL,
@@ -72,7 +87,8 @@ struct lens_judgement {
 	enum lens_write_kind kind;
 	bool legal;
 	bool intermediate;	  /* a step of text_poke: int3 first, then the tail, then byte 0 */
-	char reason[160];	  /* for people, escaped */
+	enum lens_owner leads_to; /* what is called now, if it is neither kernel nor module */
+	char reason[160];	  /* for people, escaped; if it is legal, where it leads, or "" */
 	struct gva gva;		  /* of the first byte; 0 unknown */
 	struct lens_symbol where; /* the symbol that covers it; name "" if none */
 	uint64_t where_off;
@@ -94,20 +110,32 @@ int lens_guard_prepare(struct lens *l, struct xerr *err) XO_MUST_CHECK;
 int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
 	       size_t len_bytes, struct lens_judgement *ret, struct xerr *err) XO_MUST_CHECK;
 
-/**
- * enum lens_owner - who has code outside of the kernel image and modules, as the kernel's lists say
- * The lists are writable data: they tell what an honest guest may do, they prove nothing.
- */
-enum lens_owner {
-	LENS_OWNER_UNKNOWN = 0,
-	LENS_OWNER_BPF,	     /* a BPF program, trampoline or dispatcher */
-	LENS_OWNER_BPF_PACK, /* memory set aside for BPF programs, filled with int3 */
-	LENS_OWNER_FTRACE,   /* trampoline of a tracer */
-	LENS_OWNER_KPROBE,   /* out-of-line instructions of kprobes */
-	LENS_OWNER_EFI,	     /* the firmware's run-time code, in the address space made for it */
+/** lens_explain - as lens_judge, of what has stood there for a while: nothing is learnt from it */
+int lens_explain(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
+		 size_t len_bytes, struct lens_judgement *ret, struct xerr *err) XO_MUST_CHECK;
+
+/** struct lens_probe - a kprobe that stands, and what stood there before */
+struct lens_probe {
+	struct gva addr;
+	struct gpa gpa;
+	uint8_t byte[5];
+	uint8_t has_jumped; /* it was a jump once: all five are its */
+	uint8_t zero[2];
 };
 
-const char *lens_owner_name(enum lens_owner o);
+#define LENS_MAX_PROBES 4096
+
+/**
+ * lens_probes - those that stand now: what whoever starts the next lens must tell it, since the
+ * guest's own table can be written by the guest
+ * lens_probes_set - before anything else of the guard's; without it the guest's table is believed
+ * once, as of the first lens_guard_prepare
+ * @ret: room for LENS_MAX_PROBES
+ */
+int lens_probes(struct lens *l, struct lens_probe *ret, size_t *ret_nr,
+		struct xerr *err) XO_MUST_CHECK;
+int lens_probes_set(struct lens *l, const struct lens_probe *p, size_t nr,
+		    struct xerr *err) XO_MUST_CHECK;
 
 /** struct lens_finding - something that an audit found wrong */
 struct lens_finding {

@@ -106,8 +106,9 @@ int lens_guard_prepare(struct lens *l, struct xerr *err)
 	return order(l, WIRE_GUARD, err);
 }
 
-int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
-	       size_t len_bytes, struct lens_judgement *ret, struct xerr *err)
+static int ask_verdict(struct lens *l, uint32_t op, struct gpa gpa, const uint8_t *before,
+		       const uint8_t *after, size_t len_bytes, struct lens_judgement *ret,
+		       struct xerr *err)
 {
 	const struct wire_addr q = {.addr = gpa.v, .len_bytes = len_bytes};
 	uint8_t body[sizeof(q) + 2 * XO_PAGE_SIZE];
@@ -120,14 +121,14 @@ int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint
 	memcpy(body, &q, sizeof(q));
 	memcpy(body + sizeof(q), before, len_bytes);
 	memcpy(body + sizeof(q) + len_bytes, after, len_bytes);
-	rc = lclient_ask(l, WIRE_JUDGE, body, sizeof(q) + 2 * len_bytes, &m, err);
+	rc = lclient_ask(l, op, body, sizeof(q) + 2 * len_bytes, &m, err);
 	if (rc)
 		return rc;
 	if (m.head.len_bytes != sizeof(w))
 		return lclient_broken(l, err);
 	memcpy(&w, m.body, sizeof(w));
 	if (w.kind < LENS_WRITE_JUMP_LABEL || w.kind > LENS_WRITE_OTHER || w.legal > 1 ||
-	    w.intermediate > 1)
+	    w.intermediate > 1 || w.leads_to > LENS_OWNER_EFI)
 		return lclient_broken(l, err);
 	lclient_settle(w.reason, sizeof(w.reason));
 	lclient_settle(w.where.name, sizeof(w.where.name));
@@ -135,6 +136,7 @@ int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint
 	*ret = (struct lens_judgement){.kind = w.kind,
 				       .legal = w.legal,
 				       .intermediate = w.intermediate,
+				       .leads_to = w.leads_to,
 				       .gva = {w.gva},
 				       .where = {.addr = {w.where.addr},
 						 .size_bytes = w.where.size_bytes,
@@ -144,6 +146,45 @@ int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint
 	memcpy(ret->where.name, w.where.name, sizeof(ret->where.name));
 	memcpy(ret->where.module, w.where.module, sizeof(ret->where.module));
 	return 0;
+}
+
+int lens_probes(struct lens *l, struct lens_probe *ret, size_t *ret_nr, struct xerr *err)
+{
+	_cleanup_msg_ struct msg m = {0};
+	int rc = lclient_ask(l, WIRE_PROBES, NULL, 0, &m, err);
+	size_t nr = m.head.len_bytes / sizeof(*ret);
+
+	if (rc)
+		return rc;
+	if (m.head.len_bytes != nr * sizeof(*ret) || nr > LENS_MAX_PROBES)
+		return lclient_broken(l, err);
+	if (nr)
+		memcpy(ret, m.body, nr * sizeof(*ret));
+	*ret_nr = nr;
+	return 0;
+}
+
+int lens_probes_set(struct lens *l, const struct lens_probe *p, size_t nr, struct xerr *err)
+{
+	_cleanup_msg_ struct msg m = {0};
+	int rc;
+
+	if (nr > LENS_MAX_PROBES)
+		return xerr_set(err, XO_ELIMIT, "lens: more than %d probes", LENS_MAX_PROBES);
+	rc = lclient_ask(l, WIRE_PROBES_SET, p, nr * sizeof(*p), &m, err);
+	return !rc && m.head.len_bytes ? lclient_broken(l, err) : rc;
+}
+
+int lens_judge(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
+	       size_t len_bytes, struct lens_judgement *ret, struct xerr *err)
+{
+	return ask_verdict(l, WIRE_JUDGE, gpa, before, after, len_bytes, ret, err);
+}
+
+int lens_explain(struct lens *l, struct gpa gpa, const uint8_t *before, const uint8_t *after,
+		 size_t len_bytes, struct lens_judgement *ret, struct xerr *err)
+{
+	return ask_verdict(l, WIRE_EXPLAIN, gpa, before, after, len_bytes, ret, err);
 }
 
 int lens_tables_pin(struct lens *l, struct xerr *err)

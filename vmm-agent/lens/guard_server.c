@@ -3,6 +3,7 @@
 #include "vmm-agent/lens/modgate_server.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TRIES 5 /* a list that changes while it is walked may look broken */
@@ -81,7 +82,8 @@ static int do_seed(struct gguard *g, const struct gkernel *k, struct span body, 
 	return rc ? xerr_set(err, rc, "areas of before: %s", xo_code_text(rc)) : 0;
 }
 
-static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
+static int do_judge(struct gguard *g, struct span body, bool explains, struct xbuf *reply,
+		    struct xerr *err)
 {
 	struct wire_judgement w = {0};
 	struct lens_judgement v;
@@ -93,6 +95,7 @@ static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, stru
 		return bad(err, "judge: wrong length");
 	if (!g->prepared)
 		return xerr_set(err, XO_ENOKERNEL, "lens: the guard's lists were not read yet");
+	g->judge.explains = explains;
 	rc = gjudge(&g->judge, (struct gpa){q.addr}, body.p + sizeof(q),
 		    body.p + sizeof(q) + q.len_bytes, q.len_bytes, &v, err);
 	if (rc)
@@ -102,6 +105,7 @@ static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, stru
 	w.kind = v.kind;
 	w.legal = v.legal;
 	w.intermediate = v.intermediate;
+	w.leads_to = v.leads_to;
 	memcpy(w.reason, v.reason, sizeof(w.reason));
 	w.where.addr = v.where.addr.v;
 	w.where.size_bytes = v.where.size_bytes;
@@ -109,6 +113,24 @@ static int do_judge(struct gguard *g, struct span body, struct xbuf *reply, stru
 	memcpy(w.where.name, v.where.name, sizeof(w.where.name));
 	memcpy(w.where.module, v.where.module, sizeof(w.where.module));
 	return add(reply, &w, sizeof(w), err);
+}
+
+static int do_probes(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
+{
+	if (body.len_bytes)
+		return bad(err, "probes: wrong length");
+	return g->judge.nr_probes ? add(reply, g->judge.probe,
+					g->judge.nr_probes * sizeof(g->judge.probe[0]), err)
+				  : 0;
+}
+
+static int do_probes_set(struct gguard *g, struct span body, struct xerr *err)
+{
+	size_t nr = body.len_bytes / sizeof(struct lens_probe);
+
+	if (body.len_bytes % sizeof(struct lens_probe) || nr > LENS_MAX_PROBES)
+		return bad(err, "probes: wrong length");
+	return gprobes_set(&g->judge, (const struct lens_probe *)(const void *)body.p, nr, err);
 }
 
 static int do_pin(struct gguard *g, const struct gkernel *k, struct span body, struct xerr *err)
@@ -209,6 +231,8 @@ static int do_audit(struct gguard *g, const struct gkernel *k, struct span body,
 		rc = 0;
 	}
 	if (!rc)
+		rc = gprograms_tell(&g->programs, &g->judge, &found, err);
+	if (!rc)
 		rc = add(reply, &stats, sizeof(stats), err);
 	return rc ? rc : add(reply, found.f, found.nr * sizeof(found.f[0]), err);
 }
@@ -231,7 +255,8 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 	case WIRE_GUARD:
 		return body.len_bytes ? bad(err, "guard: wrong length") : prepare(g, k, err);
 	case WIRE_JUDGE:
-		return do_judge(g, body, reply, err);
+	case WIRE_EXPLAIN:
+		return do_judge(g, body, op == WIRE_EXPLAIN, reply, err);
 	case WIRE_TABLES_PIN:
 		return do_pin(g, k, body, err);
 	case WIRE_TABLES_CHECK:
@@ -249,6 +274,10 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 					err);
 	case WIRE_BELL:
 		return do_bell(g, k, body, reply, err);
+	case WIRE_PROBES:
+		return do_probes(g, body, reply, err);
+	case WIRE_PROBES_SET:
+		return do_probes_set(g, body, err);
 	default:
 		return bad(err, "no such operation");
 	}
@@ -259,6 +288,7 @@ void gguard_free(struct gguard *g)
 	gjudge_free(&g->judge);
 	gmodules_free(&g->listed);
 	gtables_free(&g->tables);
+	gprograms_free(&g->programs);
 	gtables_free(&g->more);
 	g->audit = (struct gaudit){0};
 	g->module_tables = (struct gmodtables){0};

@@ -27,6 +27,8 @@ int gguard_types_load(struct gguard_types *ret, const struct gkernel *k, struct 
 		{"bpf_ksym", "start", &t.bpf_start, false},
 		{"bpf_ksym", "end", &t.bpf_end, false},
 		{"bpf_ksym", "lnode", &t.bpf_list, false},
+		{"bpf_ksym", "prog", &t.bpf_program, false},
+		{"bpf_ksym", "name", &t.bpf_name, false},
 		{"bpf_prog_pack", "list", &t.pack_list, false},
 		{"bpf_prog_pack", "ptr", &t.pack_ptr, false},
 		{"kprobe_insn_cache", "pages", &t.slots_pages, false},

@@ -13,7 +13,7 @@ struct gguard_types {
 	struct gmember kprobe_opcode, kprobe_pre_handler, opt_insn, opt_copied;
 	struct gmember call_key_func;
 	struct gmember ops_list, ops_trampoline, ops_trampoline_bytes;
-	struct gmember bpf_start, bpf_end, bpf_list, pack_list, pack_ptr;
+	struct gmember bpf_start, bpf_end, bpf_list, bpf_program, bpf_name, pack_list, pack_ptr;
 	struct gmember slots_pages, slot_list, slot_insns;
 	struct gmember task_mm, task_active_mm, mm_pgd;
 	struct gmember real_text, real_ro_end;

@@ -2,7 +2,8 @@
 /*
  * A write is judged by its result: every byte that differs must belong to a
  * place that the kernel rewrites, and the whole place must hold a form that is
- * legal there (judge_forms.c), or a step between two (forms.h).
+ * legal there (judge_forms.c), or a step between two (forms.h). docs/guard.md says
+ * what each decision rests on.
  */
 #include "vmm-agent/lens/judge_core.h"
 
@@ -31,28 +32,58 @@ void gwrite_say(struct lens_judgement *r, const char *fmt, ...)
 
 /* ---- bytes around a place ---- */
 
-/* @len bytes at @addr as they were and are: outside the write what memory holds, 0 where it ends */
-static void around(const struct gwrite *w, uint64_t addr, size_t len, uint8_t *before,
+/* What memory holds at @addr, up to @len bytes of one area. Return: how many, 0 where there is none
+ */
+static size_t read_area(const struct gwrite *w, uint64_t addr, uint8_t *buf, size_t len)
+{
+	const struct lens_area *a = addr - w->area->gva.v < w->area->len_bytes
+					    ? w->area
+					    : gareas_at_gva(&w->j->areas, addr);
+	uint64_t off;
+
+	if (!a)
+		return 0;
+	off = addr - a->gva.v;
+	if (len > a->len_bytes - off)
+		len = (size_t)(a->len_bytes - off);
+	return gmem_read(w->j->k->space->mem, (struct gpa){a->gpa.v + off}, buf, len) ? 0 : len;
+}
+
+/* Over @buf, the bytes at @addr, what of the write is in there. */
+static void overlay(const struct gwrite *w, uint64_t addr, const uint8_t *bytes, uint8_t *buf,
+		    size_t len)
+{
+	for (size_t i = 0; i < w->len; i++)
+		if (w->gva + i - addr < len)
+			buf[w->gva + i - addr] = bytes[i];
+}
+
+bool gwrite_read(const struct gwrite *w, uint64_t addr, uint8_t *buf, size_t len)
+{
+	for (size_t at = 0, n; at < len; at += n) {
+		n = read_area(w, addr + at, buf + at, len - at);
+		if (!n)
+			return false;
+	}
+	overlay(w, addr, w->before, buf, len);
+	return true;
+}
+
+void gwrite_around(const struct gwrite *w, uint64_t addr, size_t len, uint8_t *before,
 		   uint8_t *after)
 {
-	for (size_t i = 0; i < len; i++) {
-		uint64_t off = addr + i - w->gva;
-		const struct lens_area *a;
-
-		if (off < w->len) {
-			before[i] = w->before[off];
-			after[i] = w->after[off];
-			continue;
-		}
-		a = addr + i - w->area->gva.v < w->area->len_bytes
-			    ? w->area
-			    : gareas_at_gva(&w->j->areas, addr + i);
-		if (!a || gmem_read(w->j->k->space->mem,
-				    (struct gpa){a->gpa.v + (addr + i - a->gva.v)}, &before[i], 1))
-			before[i] = 0;
-		after[i] = before[i];
+	for (size_t at = 0, n; at < len; at += n) {
+		n = read_area(w, addr + at, before + at, len - at);
+		if (!n)
+			before[at] = 0;
+		n = n ? n : 1;
 	}
+	memcpy(after, before, len);
+	overlay(w, addr, w->before, before, len);
+	overlay(w, addr, w->after, after, len);
 }
+
+/* ---- places ---- */
 
 static enum lens_write_kind kind_of(enum gsite_kind k)
 {
@@ -67,105 +98,45 @@ static enum lens_write_kind kind_of(enum gsite_kind k)
 	}
 }
 
+size_t gwrite_sites(const struct gwrite *w, uint64_t addr, struct gsite *ret, size_t max)
+{
+	if (w->text)
+		return gsites_in(w->text->site, w->text->nr_sites, addr, ret, max);
+	return w->module ? 0 : gsites_at(&w->j->sites, addr, ret, max);
+}
+
+/*
+ * Whatever a list says: is @before what stands at such a place? What was called may be gone by now,
+ * so of calls only the shape tells.
+ */
+static bool is_such_place(const struct gwrite *w, const struct gsite *s, const uint8_t *before)
+{
+	static const uint8_t nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
+	static const uint8_t xor5[] = {0x2e, 0x2e, 0x2e, 0x31, 0xc0};
+
+	if (s->kind == GSITE_JUMP_LABEL)
+		return gforms_hold(&w->forms, before);
+	if (before[0] == GFORM_CALL || before[0] == GFORM_INT3 || !memcmp(before, nop5, 5))
+		return true;
+	return s->kind != GSITE_FTRACE &&
+	       (before[0] == GFORM_JUMP || before[0] == 0xc3 || !memcmp(before, xor5, 5) ||
+		(before[0] == 0x0f && (before[1] & 0xf0) == 0x80));
+}
+
 static enum gform_fit fit_site(struct gwrite *w, const struct gsite *s, size_t *ret_len)
 {
 	uint8_t before[GFORM_MAX_BYTES], after[GFORM_MAX_BYTES];
 	enum gform_fit fit;
 
-	around(w, s->addr, sizeof(before), before, after);
+	gwrite_around(w, s->addr, sizeof(before), before, after);
 	gwrite_forms(w, s, before, false);
-	fit = gforms_fit(&w->forms, before, after, ret_len);
-	if (fit != GFORM_NONE || s->kind != GSITE_FTRACE)
-		return fit;
-	gwrite_forms(w, s, before, true);
-	return gforms_fit(&w->forms, before, after, ret_len);
-}
-
-/* ---- kprobes ---- */
-
-static struct gkept *kept_at(struct gjudge *j, uint64_t addr)
-{
-	for (size_t i = 0; i < j->nr_kept; i++)
-		if (j->kept[i].addr == addr)
-			return &j->kept[i];
-	return NULL;
-}
-
-static bool keep(struct gjudge *j, uint64_t addr, const uint8_t *bytes)
-{
-	struct gkept *k = kept_at(j, addr);
-
-	if (!j->kept)
-		j->kept = calloc(GJUDGE_MAX_KEPT, sizeof(*j->kept));
-	if (!k && j->kept && j->nr_kept < GJUDGE_MAX_KEPT)
-		k = &j->kept[j->nr_kept++];
-	if (!k)
-		return false;
-	k->addr = addr;
-	memcpy(k->byte, bytes, sizeof(k->byte));
-	return true;
-}
-
-/* The probe is gone: what stood there before it may come back. */
-static enum gform_fit fit_kept(struct gwrite *w, uint64_t addr, size_t *ret_at, size_t *ret_len)
-{
-	uint8_t before[GPROBE_BYTES], after[GPROBE_BYTES];
-
-	for (size_t i = 0; i < w->j->nr_kept; i++) {
-		const struct gkept *k = &w->j->kept[i];
-
-		if (addr - k->addr >= sizeof(k->byte))
-			continue;
-		around(w, k->addr, sizeof(before), before, after);
-		if (memcmp(after, k->byte, sizeof(after)) != 0)
-			continue;
-		*ret_at = k->addr;
-		*ret_len = sizeof(k->byte);
-		return GFORM_WHOLE;
-	}
-	return GFORM_NONE;
-}
-
-/*
- * What stood there is remembered when a probe is put there, so that what the
- * kernel's table says of it counts only for probes older than the guard.
- */
-static enum gform_fit fit_probe(struct gwrite *w, uint64_t addr, size_t *ret_at, size_t *ret_len)
-{
-	uint8_t before[GFORM_MAX_BYTES], after[GFORM_MAX_BYTES], was[GPROBE_BYTES];
-	const struct gkept *kept;
-	enum gform_fit fit;
-	struct gprobe p;
-	size_t len;
-
-	if (!gprobe_at(w->j->k, &w->j->t, addr, &p))
-		return fit_kept(w, addr, ret_at, ret_len);
-	around(w, p.addr, GPROBE_BYTES, before, after);
-	len = p.slot ? GPROBE_BYTES : 1;
-	kept = kept_at(w->j, p.addr);
-	memcpy(was, before, sizeof(was));
-	if (kept)
-		memcpy(was, kept->byte, sizeof(was));
-	else if (before[0] == GFORM_INT3 || before[0] == GFORM_JUMP)
-		was[0] = p.opcode;
-	if (!kept && before[0] == GFORM_JUMP && p.slot)
-		memcpy(was + 1, p.tail, sizeof(p.tail));
-	w->forms.nr = 0;
-	gforms_add(&w->forms, was, len);
-	if (p.slot)
-		gforms_add_branch(&w->forms, 0, GFORM_JUMP, p.addr, p.slot);
-	was[0] = GFORM_INT3;
-	gforms_add(&w->forms, was, len);
-	fit = gforms_fit(&w->forms, before, after, ret_len);
-	if (fit == GFORM_NONE || addr - p.addr >= *ret_len)
+	if (!is_such_place(w, s, before))
 		return GFORM_NONE;
-	if (!kept && before[0] != GFORM_INT3 && before[0] != GFORM_JUMP &&
-	    !keep(w->j, p.addr, before)) {
-		gwrite_say(w->ret, "kprobe: more than %d were put since the guard looks",
-			   GJUDGE_MAX_KEPT);
-		return GFORM_NONE;
+	fit = gforms_fit(&w->forms, before, after, ret_len);
+	if (fit == GFORM_NONE && s->kind == GSITE_FTRACE) {
+		gwrite_forms(w, s, before, true);
+		fit = gforms_fit(&w->forms, before, after, ret_len);
 	}
-	*ret_at = p.addr;
 	return fit;
 }
 
@@ -180,6 +151,14 @@ static bool refuse(struct gwrite *w, enum lens_write_kind kind, uint64_t addr)
 	return false;
 }
 
+static void tell_target(struct gwrite *w, uint64_t addr)
+{
+	uint8_t before[GFORM_MAX_BYTES], after[GFORM_MAX_BYTES];
+
+	gwrite_around(w, addr, sizeof(before), before, after);
+	gwrite_tell_target(w, addr, after);
+}
+
 /* The place that has the byte at @off. Return: whether it is right; *@ret_next: first byte behind
  */
 static bool judge_byte(struct gwrite *w, size_t off, size_t *ret_next)
@@ -190,8 +169,7 @@ static bool judge_byte(struct gwrite *w, size_t off, size_t *ret_next)
 	enum gform_fit fit = GFORM_NONE;
 	enum lens_write_kind kind = LENS_WRITE_OTHER;
 
-	nr = w->module ? gsites_module_at(w->j->k, &w->j->t, w->module, addr, site, MAX_CANDIDATES)
-		       : gsites_at(&w->j->sites, addr, site, MAX_CANDIDATES);
+	nr = gwrite_sites(w, addr, site, MAX_CANDIDATES);
 	for (size_t i = 0; i < nr; i++) {
 		fit = fit_site(w, &site[i], &len);
 		if (fit != GFORM_NONE && addr - site[i].addr < len) {
@@ -201,7 +179,7 @@ static bool judge_byte(struct gwrite *w, size_t off, size_t *ret_next)
 		}
 	}
 	if (!at) {
-		fit = fit_probe(w, addr, &at, &len);
+		fit = gwrite_fit_probe(w, addr, &at, &len);
 		kind = fit != GFORM_NONE ? LENS_WRITE_KPROBE : LENS_WRITE_OTHER;
 	}
 	if (!at) {
@@ -214,6 +192,8 @@ static bool judge_byte(struct gwrite *w, size_t off, size_t *ret_next)
 	if (!w->ret->kind)
 		w->ret->kind = kind;
 	w->ret->intermediate |= fit == GFORM_STEP;
+	if (fit == GFORM_WHOLE && (kind == LENS_WRITE_STATIC_CALL || kind == LENS_WRITE_FTRACE))
+		tell_target(w, at);
 	*ret_next = (size_t)(at + len - w->gva);
 	return true;
 }
@@ -289,6 +269,9 @@ static bool judge_module(struct gwrite *w)
 	if (found && gareas_is_of(w->area, found)) {
 		w->own = *found;
 		w->module = &w->own;
+		w->text = gmodtexts_at(&w->j->texts, w->gva);
+		if (w->text && strcmp(w->text->module, w->area->module) != 0)
+			w->text = NULL;
 	}
 	if (!in_place || (!w->module && now.write && !now.exec)) {
 		judge_left_page(w);
@@ -342,7 +325,7 @@ static const struct lens_area *find_area(struct gjudge *j, uint64_t gpa)
 	struct xerr err = {0};
 
 	/* A module may have come since. */
-	if (!a && gjudge_modules(j) && !gmoved_follow(j, &err))
+	if (!a && gjudge_modules(j) && !gjudge_follow(j, &err))
 		a = gareas_at(&j->areas, gpa);
 	return a;
 }

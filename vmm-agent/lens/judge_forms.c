@@ -2,7 +2,7 @@
 /*
  * What may stand at a place that the kernel rewrites. What a form leads to is
  * taken from the kernel's own variable at that moment, and it must be the start
- * of a function, or code that ftrace or BPF lists.
+ * of a function in protected text, or what judge_target.c takes for ftrace's or BPF's.
  */
 #include <stdarg.h>
 #include <stdio.h>
@@ -17,74 +17,6 @@ static const uint8_t nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00}; /* x86_nops, asm/n
 static const uint8_t nop2[] = {0x66, 0x90};
 static const uint8_t xor5[] = {0x2e, 0x2e, 0x2e, 0x31, 0xc0}; /* static_call.c: xor5rax */
 static const uint8_t ret5[] = {0xc3, 0xcc, 0xcc, 0xcc, 0xcc};
-
-/* ---- what may be called ---- */
-
-static bool is_text(char type)
-{
-	return type == 't' || type == 'T' || type == 'w' || type == 'W';
-}
-
-static bool starts_at(const struct ksyms *k, uint64_t addr)
-{
-	ssize_t i = ksyms_at(k, addr);
-
-	for (; i >= 0 && k->sym[i].addr == addr; i--)
-		if (is_text(k->sym[i].type))
-			return true;
-	return false;
-}
-
-bool gjudge_modules(struct gjudge *j)
-{
-	struct gmodules fresh;
-	struct xerr err = {0};
-
-	if (gmodules_load(&fresh, j->k, &err))
-		return false;
-	gmodules_free(&j->modules);
-	j->modules = fresh;
-	return true;
-}
-
-/* A module may be called as soon as it may run: KVM's own, while they start. */
-static bool is_module_function(struct gjudge *j, uint64_t addr)
-{
-	const struct gmodule *m = gjudge_modules(j) ? gmodules_at(&j->modules, addr) : NULL;
-	struct ksyms syms = {0};
-	struct xerr err = {0};
-	struct gpage page;
-	bool is;
-
-	if (!m || gspace_walk(j->k->space, (struct gva){addr}, &page) || !page.exec || page.write ||
-	    gmodule_syms(&syms, m, j->k, &err))
-		return false;
-	is = starts_at(&syms, addr);
-	ksyms_free(&syms);
-	return is;
-}
-
-static bool is_function(struct gjudge *j, uint64_t addr)
-{
-	return addr - j->k->base < j->k->text_end - j->k->base ? starts_at(&j->k->syms, addr)
-							       : is_module_function(j, addr);
-}
-
-/* Code that ftrace or BPF made and listed. */
-static bool is_listed(struct gjudge *j, uint64_t addr)
-{
-	struct glisted listed = {0};
-	const struct glisted_range *r;
-	struct xerr err = {0};
-	bool is;
-
-	if (glisted_load(&listed, j->k, &j->t, &err))
-		return false;
-	r = glisted_overlap(&listed, addr, addr + 1);
-	is = r && (r->owner == LENS_OWNER_BPF || r->owner == LENS_OWNER_FTRACE);
-	glisted_free(&listed);
-	return is;
-}
 
 /* ---- forms of each kind ---- */
 
@@ -115,23 +47,37 @@ static void return_forms(struct gwrite *w, uint64_t addr)
 	gforms_add(&w->forms, ret5, sizeof(ret5));
 	if (j->return_thunk)
 		gforms_add_branch(&w->forms, 0, GFORM_JUMP, addr, j->return_thunk);
-	if (j->return_thunk_now && starts_at(&j->k->syms, j->return_thunk_now))
+	if (j->return_thunk_now && gsites_starts(&j->k->syms, j->return_thunk_now))
 		gforms_add_branch(&w->forms, 0, GFORM_JUMP, addr, j->return_thunk_now);
+}
+
+/* Code that BPF made and listed: a dispatcher's, which a static call leads to. */
+static bool is_called(struct gjudge *j, uint64_t addr)
+{
+	struct glisted listed = {0};
+	const struct glisted_range *r;
+	struct xerr err = {0};
+	bool is;
+
+	if (glisted_load(&listed, j->k, &j->t, &err))
+		return false;
+	r = gjudge_called(j, &listed, addr);
+	is = r && r->owner == LENS_OWNER_BPF;
+	glisted_free(&listed);
+	return is;
 }
 
 /* __static_call_transform, arch/x86/kernel/static_call.c */
 static void static_call_forms(struct gwrite *w, const struct gsite *s, const uint8_t *before)
 {
 	struct gjudge *j = w->j;
-	uint64_t key = s->ref, func = 0;
-	bool tail = true;
+	bool tail = s->kind == GSITE_TRAMPOLINE || s->tail;
+	uint64_t func = 0;
 
-	if (s->kind == GSITE_STATIC_CALL && !gsite_key(j->k, s, &key, &tail))
+	if (!s->ref || !j->t.call_key_func.known ||
+	    gspace_u64(j->k->space, (struct gva){s->ref + j->t.call_key_func.off}, &func))
 		return;
-	if (!key || !j->t.call_key_func.known ||
-	    gspace_u64(j->k->space, (struct gva){key + j->t.call_key_func.off}, &func))
-		return;
-	if (func && !is_function(j, func) && !is_listed(j, func)) {
+	if (func && !gjudge_is_function(j, func) && !is_called(j, func)) {
 		gwrite_say(w->ret, "static call: its key leads to %#llx, which is no function",
 			   (unsigned long long)func);
 		return;
@@ -174,7 +120,7 @@ static void ftrace_forms(struct gwrite *w, const struct gsite *s, bool listed)
 	if (!listed || glisted_load(&l, j->k, &j->t, &err))
 		return;
 	for (size_t i = 0; i < l.nr; i++)
-		if (l.range[i].owner == LENS_OWNER_FTRACE || l.range[i].owner == LENS_OWNER_BPF)
+		if (gjudge_may_call(j, &l.range[i], l.range[i].start))
 			gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, l.range[i].start);
 	glisted_free(&l);
 }
@@ -192,7 +138,7 @@ static void ftrace_call_forms(struct gwrite *w, const struct gsite *s)
 			gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, j->ftrace_func[i]);
 	if (j->ftrace_func_now &&
 	    !gspace_u64(j->k->space, (struct gva){j->ftrace_func_now}, &func) &&
-	    is_function(j, func))
+	    gjudge_is_function(j, func))
 		gforms_add_branch(&w->forms, 0, GFORM_CALL, s->addr, func);
 }
 

@@ -2,7 +2,35 @@
 /* What a judge knows before the first write. */
 #include "vmm-agent/lens/judge.h"
 
+#include <errno.h>
 #include <stdlib.h>
+
+static void load_copied(struct gjudge *j)
+{
+	const struct gkernel *k = j->k;
+
+	j->tracer[0] = (struct gcopied){
+		.start = gkernel_symbol(k, "ftrace_caller"),
+		.end = gkernel_symbol(k, "ftrace_caller_end"),
+		.op = gkernel_symbol(k, "ftrace_caller_op_ptr"),
+		.call = gkernel_symbol(k, "ftrace_call"),
+	};
+	j->tracer[1] = (struct gcopied){
+		.start = gkernel_symbol(k, "ftrace_regs_caller"),
+		.end = gkernel_symbol(k, "ftrace_regs_caller_end"),
+		.op = gkernel_symbol(k, "ftrace_regs_caller_op_ptr"),
+		.call = gkernel_symbol(k, "ftrace_regs_call"),
+		.jump = gkernel_symbol(k, "ftrace_regs_caller_jmp"),
+	};
+	j->detour = (struct gdetour){
+		.start = gkernel_symbol(k, "optprobe_template_entry"),
+		.clac = gkernel_symbol(k, "optprobe_template_clac"),
+		.val = gkernel_symbol(k, "optprobe_template_val"),
+		.call = gkernel_symbol(k, "optprobe_template_call"),
+		.end = gkernel_symbol(k, "optprobe_template_end"),
+		.callback = gkernel_symbol(k, "optimized_callback"),
+	};
+}
 
 static void load_addresses(struct gjudge *j)
 {
@@ -38,6 +66,15 @@ static void load_addresses(struct gjudge *j)
 	}
 }
 
+int gjudge_follow(struct gjudge *j, struct xerr *err)
+{
+	int rc = gmoved_follow(j, err);
+
+	if (!rc && gmodtexts_follow(&j->texts, j->k, &j->t, &j->areas, &j->modules, &j->sites))
+		rc = xerr_set(err, ENOMEM, "out of memory");
+	return rc ? rc : gprobes_follow(j, err);
+}
+
 int gjudge_prepare(struct gjudge *j, const struct gkernel *k, struct xerr *err)
 {
 	struct gmodules fresh;
@@ -50,12 +87,12 @@ int gjudge_prepare(struct gjudge *j, const struct gkernel *k, struct xerr *err)
 	gmodules_free(&j->modules);
 	j->modules = fresh;
 	j->k = k;
-	rc = gmoved_follow(j, err);
-	if (!rc && !j->sites.nr)
+	if (!j->sites.nr) {
 		rc = gsites_load(&j->sites, k, err);
-	if (!rc)
 		load_addresses(j);
-	return rc;
+		load_copied(j);
+	}
+	return rc ? rc : gjudge_follow(j, err);
 }
 
 void gjudge_free(struct gjudge *j)
@@ -64,6 +101,7 @@ void gjudge_free(struct gjudge *j)
 	gsites_free(&j->sites);
 	gmodules_free(&j->modules);
 	gmoved_free(&j->moved);
-	free(j->kept);
+	gmodtexts_free(&j->texts);
+	free(j->probe);
 	*j = (struct gjudge){0};
 }

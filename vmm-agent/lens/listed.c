@@ -8,15 +8,8 @@
 
 #define KPROBE_TABLE_SIZE 64 /* kernel/kprobes.c */
 #define MAX_KPROBES	  (1u << 14)
-#define JUMP_BYTES	  5
-#define PACK_BYTES	  (UINT64_C(2) << 20) /* BPF_PROG_PACK_SIZE, kernel/bpf/core.c */
-
-static int add(struct xbuf *all, enum lens_owner owner, uint64_t start, uint64_t bytes)
-{
-	const struct glisted_range r = {.start = start, .end = start + bytes, .owner = owner};
-
-	return start && bytes <= UINT64_MAX - start ? xbuf_add(all, &r, sizeof(r)) : 0;
-}
+#define IMAGE		  UINT64_C(0xffffffff80000000) /* all of this code is within reach of it */
+#define PACK_BYTES	  (UINT64_C(2) << 20)	       /* BPF_PROG_PACK_SIZE, kernel/bpf/core.c */
 
 struct listing {
 	const char *head; /* a struct list_head, at @head_off of that symbol */
@@ -24,6 +17,8 @@ struct listing {
 	enum lens_owner owner;
 	const struct gmember *node, *start;
 	const struct gmember *size, *end; /* one of them, or neither: @bytes */
+	const struct gmember *program;	  /* a byte: whether it is one */
+	const struct gmember *name;
 	uint64_t bytes;
 };
 
@@ -38,9 +33,11 @@ static int walk(struct xbuf *all, const struct gkernel *k, const struct listing 
 		return 0;
 	head = w.at;
 	while (!rc && !glist_next(k->space, &w) && w.at != head) {
-		uint64_t obj = w.at - l->node->off, start, size = l->bytes;
+		struct glisted_range r = {.owner = l->owner};
+		uint64_t obj = w.at - l->node->off, size = l->bytes;
+		uint8_t program = 0;
 
-		if (gspace_u64(k->space, (struct gva){obj + l->start->off}, &start))
+		if (gspace_u64(k->space, (struct gva){obj + l->start->off}, &r.start))
 			break;
 		if (l->size && (!l->size->known ||
 				gspace_u64(k->space, (struct gva){obj + l->size->off}, &size)))
@@ -49,8 +46,15 @@ static int walk(struct xbuf *all, const struct gkernel *k, const struct listing 
 			       gspace_u64(k->space, (struct gva){obj + l->end->off}, &size)))
 			break;
 		if (l->end)
-			size = size > start ? size - start : 0;
-		rc = add(all, l->owner, start, size);
+			size = size > r.start ? size - r.start : 0;
+		if (l->program && l->program->known &&
+		    gspace_read(k->space, (struct gva){obj + l->program->off}, &program, 1))
+			break;
+		r.is_program = program;
+		r.name = l->name && l->name->known ? obj + l->name->off : 0;
+		r.end = r.start + size;
+		if (r.start >= IMAGE && r.end >= r.start)
+			rc = xbuf_add(all, &r, sizeof(r));
 	}
 	return rc;
 }
@@ -75,7 +79,9 @@ int glisted_load(struct glisted *ret, const struct gkernel *k, const struct ggua
 		 .owner = LENS_OWNER_BPF,
 		 .node = &t->bpf_list,
 		 .start = &t->bpf_start,
-		 .end = &t->bpf_end},
+		 .end = &t->bpf_end,
+		 .program = &t->bpf_program,
+		 .name = &t->bpf_name},
 		{.head = "pack_list",
 		 .owner = LENS_OWNER_BPF_PACK,
 		 .node = &t->pack_list,
@@ -124,9 +130,9 @@ void glisted_free(struct glisted *l)
 }
 
 /* Only an aggregate is ever optimised, and its handler says that it is one (kernel/kprobes.c). */
-static bool read_probe(const struct gkernel *k, const struct gguard_types *t, uint64_t probe,
-		       struct gprobe *ret)
+static bool read_probe(const struct gkernel *k, const struct gguard_types *t, struct gprobe *ret)
 {
+	uint64_t probe = ret->self;
 	uint64_t aggr = gkernel_symbol(k, "aggr_pre_handler"), handler = 0;
 
 	if (gspace_read(k->space, (struct gva){probe + t->kprobe_opcode.off}, &ret->opcode, 1))
@@ -142,27 +148,27 @@ static bool read_probe(const struct gkernel *k, const struct gguard_types *t, ui
 	return true;
 }
 
-bool gprobe_at(const struct gkernel *k, const struct gguard_types *t, uint64_t addr,
-	       struct gprobe *ret)
+void gprobes_walk(const struct gkernel *k, const struct gguard_types *t, uint64_t first,
+		  uint64_t last, bool (*fn)(void *ctx, const struct gprobe *p), void *ctx)
 {
 	const struct goffs *o = &k->off;
 	uint64_t table = gkernel_symbol(k, "kprobe_table");
 	uint32_t left = MAX_KPROBES;
 
 	if (!table || !o->kprobe_hlist.known || !o->kprobe_addr.known || !t->kprobe_opcode.known)
-		return false;
+		return;
 	for (uint64_t i = 0; i < KPROBE_TABLE_SIZE; i++) {
 		struct glist w = {.at = table + i * sizeof(uint64_t), .left = &left};
 
 		while (!glist_next(k->space, &w) && w.at) {
-			uint64_t probe = w.at - o->kprobe_hlist.off;
+			struct gprobe p = {.self = w.at - o->kprobe_hlist.off};
 
-			if (gspace_u64(k->space, (struct gva){probe + o->kprobe_addr.off},
-				       &ret->addr))
+			if (gspace_u64(k->space, (struct gva){p.self + o->kprobe_addr.off},
+				       &p.addr))
 				break;
-			if (addr - ret->addr < JUMP_BYTES)
-				return read_probe(k, t, probe, ret);
+			if (p.addr >= first && p.addr <= last && read_probe(k, t, &p) &&
+			    !fn(ctx, &p))
+				return;
 		}
 	}
-	return false;
 }

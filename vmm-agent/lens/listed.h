@@ -15,6 +15,8 @@
 struct glisted_range {
 	uint64_t start, end;
 	enum lens_owner owner;
+	bool is_program; /* BPF: nothing of the kernel's text calls it */
+	uint64_t name;	 /* where its name is; 0: it has none */
 };
 
 /** struct glisted - all such ranges; zero-initialise, glisted_free it */
@@ -33,16 +35,19 @@ const struct glisted_range *glisted_overlap(const struct glisted *l, uint64_t st
 
 void glisted_free(struct glisted *l);
 
+#define GPROBE_BYTES 5 /* a breakpoint, or the jump of an optimised kprobe */
+
 /** struct gprobe - a kprobe in the kernel's table */
 struct gprobe {
-	uint64_t addr;
-	uint64_t slot; /* where its jump leads once optimised; 0: it cannot be */
+	uint64_t self, addr; /* self: of its structure */
+	uint64_t slot;	     /* where its jump leads once optimised; 0: it cannot be */
 	uint8_t opcode;
-	uint8_t tail[4]; /* the bytes behind it that the jump replaces, if slot is not 0 */
+	uint8_t tail[GPROBE_BYTES - 1]; /* behind it, what the jump replaces, if slot is not 0 */
 };
 
-/** gprobe_at - the kprobe that stands on [@addr - 4, @addr]. Return: whether there is one */
-bool gprobe_at(const struct gkernel *k, const struct gguard_types *t, uint64_t addr,
-	       struct gprobe *ret);
+/** gprobes_walk - call @fn with each that stands in [@first, @last], until it says false. Lists
+ *  that break off just end */
+void gprobes_walk(const struct gkernel *k, const struct gguard_types *t, uint64_t first,
+		  uint64_t last, bool (*fn)(void *ctx, const struct gprobe *p), void *ctx);
 
 #endif

@@ -11,11 +11,10 @@
 #define MAX_FTRACE_PAGES (1u << 12)
 #define MAX_FTRACE_BYTES (16u << 20) /* records in all */
 #define MAX_SITES	 (1u << 19)
-#define TRAMPOLINE	 "__SCT__" /* STATIC_CALL_TRAMP_PREFIX, include/linux/static_call_types.h */
-#define KEY		 "__SCK__"
-#define CALL_TAIL	 1u /* STATIC_CALL_SITE_TAIL, likewise */
+#define CALL_TAIL	 1u /* STATIC_CALL_SITE_TAIL, include/linux/static_call_types.h */
 #define CALL_FLAGS	 3u
 #define SHORT_BYTES	 5
+#define ENDBR_BYTES	 4
 
 /* struct jump_entry, include/linux/jump_label.h: addresses relative to their own place */
 struct jump_entry {
@@ -33,38 +32,46 @@ static uint64_t relative(uint64_t at, int32_t off)
 	return at + (uint64_t)(int64_t)off;
 }
 
+size_t gsite_unit(enum gsite_kind kind)
+{
+	return kind == GSITE_JUMP_LABEL	   ? sizeof(struct jump_entry)
+	       : kind == GSITE_STATIC_CALL ? sizeof(struct call_site)
+					   : sizeof(uint64_t);
+}
+
+struct gsite gsite_parse(const struct gsite_table *t, uint32_t i)
+{
+	const uint8_t *p = t->bytes + i * gsite_unit(t->kind);
+	uint64_t at = t->at + i * gsite_unit(t->kind);
+	struct gsite s = {.kind = t->kind};
+	struct jump_entry jump;
+	struct call_site call;
+
+	switch (t->kind) {
+	case GSITE_JUMP_LABEL:
+		memcpy(&jump, p, sizeof(jump));
+		s.addr = relative(at, jump.code);
+		s.ref = relative(at + offsetof(struct jump_entry, target), jump.target);
+		break;
+	case GSITE_STATIC_CALL:
+		memcpy(&call, p, sizeof(call));
+		s.addr = relative(at, call.addr);
+		/* The flags are the address's: a module's table may stand at an odd place. */
+		s.ref = relative(at + offsetof(struct call_site, key), call.key);
+		s.tail = s.ref & CALL_TAIL;
+		s.ref &= ~(uint64_t)CALL_FLAGS;
+		break;
+	default:
+		memcpy(&s.addr, p, sizeof(s.addr));
+	}
+	return s;
+}
+
 static int add(struct xbuf *all, enum gsite_kind kind, uint64_t addr, uint64_t ref)
 {
 	const struct gsite s = {.addr = addr, .ref = ref, .kind = kind};
 
 	return xbuf_add(all, &s, sizeof(s));
-}
-
-static struct gsite jump_label(const uint8_t *p, uint64_t at)
-{
-	struct jump_entry e;
-
-	memcpy(&e, p, sizeof(e));
-	return (struct gsite){.kind = GSITE_JUMP_LABEL,
-			      .addr = relative(at, e.code),
-			      .ref = relative(at + offsetof(struct jump_entry, target), e.target)};
-}
-
-static struct gsite static_call(const uint8_t *p, uint64_t at)
-{
-	struct call_site e;
-
-	memcpy(&e, p, sizeof(e));
-	return (struct gsite){.kind = GSITE_STATIC_CALL, .addr = relative(at, e.addr), .ref = at};
-}
-
-static struct gsite entry(const uint8_t *p, uint64_t at)
-{
-	struct gsite s = {.kind = GSITE_FTRACE};
-
-	(void)at;
-	memcpy(&s.addr, p, sizeof(s.addr));
-	return s;
 }
 
 /* A static call may be a conditional jump of 6 bytes, all else has 5 at most. */
@@ -73,21 +80,23 @@ static bool covers(const struct gsite *s, uint64_t addr)
 	return addr - s->addr < (s->kind == GSITE_STATIC_CALL ? GSITE_MAX_BYTES : SHORT_BYTES);
 }
 
-typedef struct gsite (*parse_fn)(const uint8_t *p, uint64_t at);
-
 static int add_table(struct xbuf *all, const struct gkernel *k, const char *start, const char *stop,
-		     size_t unit, parse_fn parse, struct xerr *err)
+		     enum gsite_kind kind, struct xerr *err)
 {
-	_cleanup_free_ uint8_t *table = NULL;
-	uint64_t at = gkernel_symbol(k, start);
-	size_t bytes;
-	int rc = gkernel_table(k, start, stop, MAX_TABLE_BYTES, &table, &bytes, err);
+	_cleanup_free_ uint8_t *bytes = NULL;
+	struct gsite_table t = {.kind = kind, .at = gkernel_symbol(k, start)};
+	size_t len;
+	int rc = gkernel_table(k, start, stop, MAX_TABLE_BYTES, &bytes, &len, err);
 
-	for (size_t off = 0; !rc && bytes - off >= unit; off += unit) {
-		const struct gsite s = parse(table + off, at + off);
+	if (rc)
+		return rc;
+	t.bytes = bytes;
+	t.nr = (uint32_t)(len / gsite_unit(kind));
+	for (uint32_t i = 0; !rc && i < t.nr; i++) {
+		const struct gsite s = gsite_parse(&t, i);
 
 		if (s.addr - k->base < k->text_end - k->base)
-			rc = add(all, s.kind, s.addr, s.ref);
+			rc = xbuf_add(all, &s, sizeof(s));
 	}
 	return rc;
 }
@@ -102,13 +111,37 @@ static int add_trampolines(struct xbuf *all, const struct gkernel *k)
 		const char *name = ksyms_name(&k->syms, s);
 		char key[KSYM_MAX_NAME + 1];
 
-		if (strncmp(name, TRAMPOLINE, strlen(TRAMPOLINE)) != 0 ||
+		if (strncmp(name, GSITE_TRAMPOLINE_PREFIX, strlen(GSITE_TRAMPOLINE_PREFIX)) != 0 ||
 		    s->addr - k->base >= k->text_end - k->base)
 			continue;
-		snprintf(key, sizeof(key), KEY "%s", name + strlen(TRAMPOLINE));
+		snprintf(key, sizeof(key), GSITE_KEY_PREFIX "%s",
+			 name + strlen(GSITE_TRAMPOLINE_PREFIX));
 		rc = add(all, GSITE_TRAMPOLINE, s->addr, gkernel_symbol(k, key));
 	}
 	return rc;
+}
+
+static bool is_text(char type)
+{
+	return type == 't' || type == 'T' || type == 'w' || type == 'W';
+}
+
+bool gsites_starts(const struct ksyms *k, uint64_t addr)
+{
+	ssize_t i = ksyms_at(k, addr);
+
+	for (; i >= 0 && k->sym[i].addr == addr; i--)
+		if (is_text(k->sym[i].type))
+			return true;
+	return false;
+}
+
+/* The records are on the heap: one that is elsewhere than where a function begins, behind its
+ * endbr64 at most, is none. */
+static bool is_entry(const struct gkernel *k, uint64_t ip)
+{
+	return ip - k->base < k->text_end - k->base &&
+	       (gsites_starts(&k->syms, ip) || gsites_starts(&k->syms, ip - ENDBR_BYTES));
 }
 
 static int add_records(struct xbuf *all, const struct gkernel *k, uint64_t records, uint32_t nr,
@@ -129,7 +162,7 @@ static int add_records(struct xbuf *all, const struct gkernel *k, uint64_t recor
 		if (!span_u64(SPAN(copy, (size_t)nr * unit),
 			      (uint64_t)i * unit + o->dyn_ftrace_ip.off, &ip))
 			return -XO_EBTF;
-		if (ip - k->base < k->text_end - k->base)
+		if (is_entry(k, ip))
 			rc = add(all, GSITE_FTRACE, ip, 0);
 	}
 	return rc;
@@ -181,7 +214,7 @@ static int add_ftrace_calls(struct xbuf *all, const struct gkernel *k)
 	return rc;
 }
 
-static int by_addr(const void *a, const void *b)
+int gsite_by_addr(const void *a, const void *b)
 {
 	const struct gsite *x = a, *y = b;
 
@@ -191,12 +224,12 @@ static int by_addr(const void *a, const void *b)
 int gsites_load(struct gsites *ret, const struct gkernel *k, struct xerr *err)
 {
 	_cleanup_xbuf_ struct xbuf all = XBUF(MAX_SITES * sizeof(struct gsite));
-	int rc = add_table(&all, k, "__start___jump_table", "__stop___jump_table",
-			   sizeof(struct jump_entry), jump_label, err);
+	int rc = add_table(&all, k, "__start___jump_table", "__stop___jump_table", GSITE_JUMP_LABEL,
+			   err);
 
 	if (!rc)
 		rc = add_table(&all, k, "__start_static_call_sites", "__stop_static_call_sites",
-			       sizeof(struct call_site), static_call, err);
+			       GSITE_STATIC_CALL, err);
 	if (!rc)
 		rc = add_trampolines(&all, k);
 	if (!rc)
@@ -209,119 +242,43 @@ int gsites_load(struct gsites *ret, const struct gkernel *k, struct xerr *err)
 	ret->nr = all.len_bytes / sizeof(struct gsite);
 	ret->site = (struct gsite *)(void *)XO_TAKE_PTR(all.data);
 	if (ret->nr)
-		qsort(ret->site, ret->nr, sizeof(struct gsite), by_addr);
+		qsort(ret->site, ret->nr, sizeof(struct gsite), gsite_by_addr);
 	return 0;
 }
 
-size_t gsites_at(const struct gsites *s, uint64_t addr, struct gsite *ret, size_t max)
+size_t gsites_in(const struct gsite *sites, size_t nr_sites, uint64_t addr, struct gsite *ret,
+		 size_t max)
 {
-	size_t lo = 0, hi = s->nr, nr = 0;
+	size_t lo = 0, hi = nr_sites, nr = 0;
 
 	while (lo < hi) {
 		size_t mid = lo + (hi - lo) / 2;
 
-		if (s->site[mid].addr <= addr)
+		if (sites[mid].addr <= addr)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	for (; lo && nr < max && addr - s->site[lo - 1].addr < GSITE_MAX_BYTES; lo--)
-		if (covers(&s->site[lo - 1], addr))
-			ret[nr++] = s->site[lo - 1];
+	for (; lo && nr < max && addr - sites[lo - 1].addr < GSITE_MAX_BYTES; lo--)
+		if (covers(&sites[lo - 1], addr))
+			ret[nr++] = sites[lo - 1];
 	return nr;
 }
 
-/* A module's table: pointer and count in its struct module. */
-static size_t scan(const struct gkernel *k, const struct gmodule *m, const struct gmember *table,
-		   const struct gmember *count, size_t unit, parse_fn parse, uint64_t addr,
-		   struct gsite *ret, size_t max)
+size_t gsites_at(const struct gsites *s, uint64_t addr, struct gsite *ret, size_t max)
 {
-	_cleanup_free_ uint8_t *copy = NULL;
-	struct xerr err = {0};
-	size_t found = 0;
-	uint64_t at;
-	uint32_t nr;
-
-	if (!table->known || !count->known ||
-	    gspace_u64(k->space, (struct gva){m->addr + table->off}, &at) ||
-	    gspace_u32(k->space, (struct gva){m->addr + count->off}, &nr) || !nr ||
-	    gkernel_copy(k, at, at + (uint64_t)nr * unit, MAX_TABLE_BYTES, &copy, &err))
-		return 0;
-	for (uint32_t i = 0; i < nr && found < max; i++) {
-		const struct gsite s = parse(copy + (size_t)i * unit, at + (uint64_t)i * unit);
-
-		if (covers(&s, addr))
-			ret[found++] = s;
-	}
-	return found;
+	return gsites_in(s->site, s->nr, addr, ret, max);
 }
 
-/* Its own trampolines are in no table: their names tell. */
-static size_t module_trampoline(const struct gkernel *k, const struct gmodule *m, uint64_t addr,
-				struct gsite *ret)
+uint64_t gsites_trampoline(const struct gsite *sites, size_t nr, uint64_t addr)
 {
-	struct ksyms syms = {0};
-	struct xerr err = {0};
-	size_t nr = 0, key;
-	ssize_t i;
+	struct gsite near[GSITE_MAX_BYTES];
+	size_t found = gsites_in(sites, nr, addr, near, XO_ARRAY_SIZE(near));
 
-	if (gmodule_syms(&syms, m, k, &err))
-		return 0;
-	i = ksyms_at(&syms, addr);
-	for (uint64_t at = i < 0 ? 0 : syms.sym[i].addr; i >= 0 && syms.sym[i].addr == at; i--) {
-		const char *name = ksyms_name(&syms, &syms.sym[i]);
-		char key_name[KSYM_MAX_NAME + 1];
-
-		if (strncmp(name, TRAMPOLINE, strlen(TRAMPOLINE)) != 0 || addr - at >= SHORT_BYTES)
-			continue;
-		snprintf(key_name, sizeof(key_name), KEY "%s", name + strlen(TRAMPOLINE));
-		if (ksyms_lookup(&syms, key_name, &key, 1) != 1)
-			continue;
-		*ret = (struct gsite){
-			.addr = at, .ref = syms.sym[key].addr, .kind = GSITE_TRAMPOLINE};
-		nr = 1;
-		break;
-	}
-	ksyms_free(&syms);
-	return nr;
-}
-
-size_t gsites_module_at(const struct gkernel *k, const struct gguard_types *t,
-			const struct gmodule *m, uint64_t addr, struct gsite *ret, size_t max)
-{
-	size_t nr = scan(k, m, &t->mod_jumps, &t->mod_nr_jumps, sizeof(struct jump_entry),
-			 jump_label, addr, ret, max);
-
-	nr += scan(k, m, &t->mod_calls, &t->mod_nr_calls, sizeof(struct call_site), static_call,
-		   addr, ret + nr, max - nr);
-	nr += scan(k, m, &t->mod_entries, &t->mod_nr_entries, sizeof(uint64_t), entry, addr,
-		   ret + nr, max - nr);
-	if (!nr && max)
-		nr = module_trampoline(k, m, addr, ret);
-	if (nr)
-		qsort(ret, nr, sizeof(*ret), by_addr);
-	/* Nearest first. */
-	for (size_t i = 0; i < nr / 2; i++) {
-		struct gsite swap = ret[i];
-
-		ret[i] = ret[nr - 1 - i];
-		ret[nr - 1 - i] = swap;
-	}
-	return nr;
-}
-
-bool gsite_key(const struct gkernel *k, const struct gsite *s, uint64_t *ret_key, bool *ret_tail)
-{
-	uint64_t at = s->ref + offsetof(struct call_site, key);
-	uint32_t raw;
-
-	if (gspace_u32(k->space, (struct gva){at}, &raw))
-		return false;
-	/* The flags are the address's: a module's table may stand at an odd place. */
-	*ret_key = relative(at, (int32_t)raw);
-	*ret_tail = *ret_key & CALL_TAIL;
-	*ret_key &= ~(uint64_t)CALL_FLAGS;
-	return true;
+	for (size_t i = 0; i < found; i++)
+		if (near[i].addr == addr && near[i].kind == GSITE_TRAMPOLINE)
+			return near[i].ref;
+	return 0;
 }
 
 void gsites_free(struct gsites *s)

@@ -35,6 +35,9 @@ enum wire_op {
 	WIRE_AUDIT,	   /* lens_approved[] -> lens_audit_stats, lens_finding[] */
 	WIRE_MODULES,	   /* wire_modules -> wire_count, wire_module[] */
 	WIRE_BELL,	   /* nothing -> lens_bell */
+	WIRE_EXPLAIN,	   /* as WIRE_JUDGE */
+	WIRE_PROBES,	   /* nothing -> lens_probe[] */
+	WIRE_PROBES_SET,   /* lens_probe[] -> nothing */
 	WIRE_TABLES_GET,   /* wire_areas -> wire_count, lens_table[] */
 	WIRE_TABLES_SET,   /* wire_count, lens_table[] -> nothing */
 	WIRE_AREAS_SEED,   /* lens_area[] -> nothing */
@@ -145,7 +148,7 @@ struct wire_count {
 
 struct wire_judgement {
 	uint64_t gva, where_off;
-	uint32_t kind, legal, intermediate, zero;
+	uint32_t kind, legal, intermediate, leads_to;
 	char reason[160];
 	struct wire_symbol where;
 };

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -315,6 +316,17 @@ static void reap(pid_t pid)
 		}
 		xo_sleep_ns(1000000);
 	}
+}
+
+void mon_end(struct mon *m)
+{
+	if (m->fd >= 0)
+		(void)shutdown(m->fd, SHUT_RDWR);
+	if (m->events >= 0)
+		(void)shutdown(m->events, SHUT_RDWR);
+	xo_close_ptr(&m->fd);
+	xo_close_ptr(&m->events);
+	m->fd = m->events = -1;
 }
 
 void mon_free(struct mon *m)

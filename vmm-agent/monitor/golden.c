@@ -22,7 +22,7 @@ struct golden_head {
 	uint32_t version;
 	uint32_t nr_slots; /* that were ever used; those after are free */
 	uint32_t keeping;  /* slot + 1 while a page is being made golden */
-	uint32_t zero;
+	uint32_t state;	   /* enum golden_state */
 	uint64_t last_version;
 	struct slot slot[MON_GUARD_MAX_PAGES];
 };
@@ -210,6 +210,34 @@ void golden_write(struct golden *g, uint32_t slot, uint64_t off, const uint8_t *
 int32_t golden_torn(const struct golden *g)
 {
 	return (int32_t)g->head->keeping - 1;
+}
+
+void golden_set(struct golden *g, enum golden_state s, bool on)
+{
+	if (on)
+		(void)__atomic_or_fetch(&g->head->state, s, __ATOMIC_SEQ_CST);
+	else
+		(void)__atomic_and_fetch(&g->head->state, ~(uint32_t)s, __ATOMIC_SEQ_CST);
+}
+
+bool golden_is(const struct golden *g, enum golden_state s)
+{
+	return __atomic_load_n(&g->head->state, __ATOMIC_SEQ_CST) & s;
+}
+
+bool golden_note(int fd, enum golden_state is, enum golden_state s, bool on)
+{
+	struct golden g = {
+		.head = mmap(NULL, sizeof(*g.head), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0)};
+	bool was;
+
+	if (g.head == MAP_FAILED)
+		return false;
+	was = g.head->magic == MAGIC && golden_is(&g, is);
+	if (was)
+		golden_set(&g, s, on);
+	(void)munmap(g.head, sizeof(*g.head));
+	return was;
 }
 
 bool golden_diff(const uint8_t *a, const uint8_t *b, uint32_t *ret_off, uint32_t *ret_len_bytes)

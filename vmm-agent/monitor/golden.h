@@ -60,6 +60,20 @@ void golden_write(struct golden *g, uint32_t slot, uint64_t off, const uint8_t *
 /** golden_torn - the slot that was being kept when the guard before died, or -1 */
 int32_t golden_torn(const struct golden *g);
 
+/** enum golden_state - bits that outlive this process too */
+enum golden_state {
+	GOLDEN_AT_WORK =
+		1, /* bytes that were not judged may be in a page, and nobody may run them */
+	GOLDEN_FROZEN = 2, /* QEMU was stopped for that (SIGSTOP), by us */
+};
+
+void golden_set(struct golden *g, enum golden_state s, bool on);
+bool golden_is(const struct golden *g, enum golden_state s);
+
+/** golden_note - without mapping all of it: where @is is set, set or clear @s too. Return: whether
+ *  it was */
+bool golden_note(int fd, enum golden_state is, enum golden_state s, bool on);
+
 /** golden_diff - where two pages differ. Return: whether they do; first byte, and length to the
  * last
  */

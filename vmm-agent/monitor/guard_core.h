@@ -55,6 +55,7 @@ struct guard {
 	uint64_t retry_ns;	 /* not before then */
 	uint64_t judging_since_ns;
 	struct mon_guard_stats stats;
+	bool stuck;		      /* in this hold: golden bytes could not be put back */
 	bool served;		      /* the write that this hold is for has been taken */
 	uint8_t judged[XO_PAGE_SIZE]; /* what the client has been shown */
 	uint8_t page[XO_PAGE_SIZE];   /* of memory that is not mapped here */
@@ -87,9 +88,12 @@ int guard_end(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 /** guard_bytes - what the page holds now: XO_PAGE_SIZE bytes, valid until the next call, or NULL */
 const uint8_t *guard_bytes(struct guard *g, uint32_t slot);
 
-/** guard_put_back - golden bytes over it. The page is protected, all vCPUs held. Return: 0 or code
- */
+/** guard_put_back - golden bytes over it. The page is protected, all vCPUs held. Return: 0 or code;
+ *  -XO_EREADBACK: somebody writes on, and QEMU is stopped (SIGSTOP) */
 int guard_put_back(struct guard *g, uint32_t slot) XO_MUST_CHECK;
+
+/** guard_thaw - let QEMU go on, if we stopped it */
+void guard_thaw(struct guard *g);
 
 /** guard_suspect - have the page judged, if it differs. Return: whether it does */
 bool guard_suspect(struct guard *g, uint32_t slot, pid_t tid);

@@ -194,6 +194,7 @@ static bool report(struct guard *g)
 	e.vcpu = f->tid ? guard_vcpu(g, f->tid) : -1;
 	e.writer_tid = f->tid;
 	e.adopted = f->tid == 0;
+	golden_set(&g->golden, GOLDEN_AT_WORK, true);
 	g->judging_since_ns = xo_now_ns();
 	e.held_ns = g->judging_since_ns - g->hold->asked_ns;
 	g->judging = true;
@@ -224,6 +225,10 @@ static void let_go(struct guard *g)
 {
 	forget_vcpus(g, false);
 	g->holding = false;
+	if (!g->stuck) {
+		golden_set(&g->golden, GOLDEN_AT_WORK, false);
+		guard_thaw(g);
+	}
 	/* If QEMU has ended, the server sees that by itself. */
 	(void)!hold_release(g->hold, NULL);
 }
@@ -269,7 +274,8 @@ int guard_pump(struct guard *g)
 	if (!g->nr_waiting && !g->nr_findings)
 		return 0;
 	fault_pass(FAULT_guard_event_read);
-	rc = hold_vcpus(g, g->nr_waiting ? g->waiting[0].tid : 0, &why);
+	/* A finding is judged first, and its page may be run: then nobody is left out. */
+	rc = hold_vcpus(g, g->nr_waiting && !g->nr_findings ? g->waiting[0].tid : 0, &why);
 	if (rc) {
 		g->retry_ns = xo_now_ns() + GUARD_RETRY_NS;
 		if (!g->failing)
@@ -280,7 +286,7 @@ int guard_pump(struct guard *g)
 	g->failing = false;
 	hold_seal(g->hold);
 	g->holding = true;
-	g->served = false;
+	g->served = g->stuck = false;
 	fault_pass(FAULT_guard_held);
 	go_on(g);
 	return 0;
@@ -307,6 +313,13 @@ int guard_judge(struct guard *g, bool keep, uint64_t *ret_held_ns, struct xerr *
 	g->judging = false;
 	go_on(g);
 	*ret_held_ns = xo_now_ns() - asked_ns;
+	if (rc == -XO_EREADBACK)
+		return xerr_set(
+			err, rc,
+			"golden bytes could not be put back: somebody writes there on and on "
+			"(hardware?); QEMU (pid %d) is stopped until that ends, and may be "
+			"let go by SIGCONT",
+			(int)g->vm->desc.pid);
 	return rc ? xerr_set(err, rc, "golden bytes could not be put back: %s", xo_code_text(rc))
 		  : 0;
 }

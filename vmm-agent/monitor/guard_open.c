@@ -37,7 +37,7 @@ static int create(struct guard *g, int dev_fd, int64_t *ret_theirs)
 {
 	const uint64_t args[6] = {(uint64_t)dev_fd, USERFAULTFD_IOC_NEW,
 				  (uint64_t)(O_CLOEXEC | O_NONBLOCK)};
-	struct inject in = {.hold = g->hold, .thread = &g->hold->thread[0], .insn = g->insn};
+	struct inject in = {.hold = g->hold, .thread = hold_any(g->hold), .insn = g->insn};
 	int undone;
 	int rc = inject_begin(&in);
 
@@ -50,7 +50,7 @@ static int create(struct guard *g, int dev_fd, int64_t *ret_theirs)
 static int close_theirs(struct guard *g, int64_t theirs)
 {
 	const uint64_t args[6] = {(uint64_t)theirs};
-	struct inject in = {.hold = g->hold, .thread = &g->hold->thread[0], .insn = g->insn};
+	struct inject in = {.hold = g->hold, .thread = hold_any(g->hold), .insn = g->insn};
 	int64_t result = 0;
 	int undone;
 	int rc = inject_begin(&in);
@@ -99,7 +99,7 @@ static int bring_stub(struct guard *g, struct xerr *err)
 
 	if (rc || there)
 		return rc;
-	*t = (struct thread){.tid = g->vm->desc.pid, .status_fd = -1};
+	*t = (struct thread){.tid = g->vm->desc.pid, .status_fd = -1, .where_fd = -1};
 	g->device.nr = 1;
 	rc = hold_all(&g->device, err);
 	if (rc)

@@ -2,10 +2,12 @@
 /* What is protected: arming and disarming, comparing with the golden copies, putting them back. */
 #include <errno.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "base/fault.h"
 #include "base/util.h"
 #include "vmm-agent/monitor/guard_core.h"
 #include "vmm-agent/monitor/write.h"
@@ -13,6 +15,9 @@
 #define PAGEMAP_WP    (UINT64_C(1) << 57) /* Documentation/admin-guide/mm/pagemap.rst */
 #define PAGEMAP_CHUNK 512
 #define MAX_PUT_BACKS 16 /* a device may write on while a private page is open */
+
+#define FREEZE_NS	UINT64_C(1000000000)
+#define FREEZE_PAUSE_NS UINT64_C(1000000)
 
 /* Called for each run of neighbouring protected pages. */
 typedef int (*run_fn)(struct guard *g, struct hva start, uint64_t len_bytes, struct xerr *err);
@@ -81,7 +86,7 @@ bool guard_suspect(struct guard *g, uint32_t slot, pid_t tid)
 static int forbid_merging(struct guard *g, struct hva start, uint64_t len_bytes, struct xerr *err)
 {
 	const uint64_t args[6] = {start.v, len_bytes, MADV_UNMERGEABLE};
-	struct inject in = {.hold = g->hold, .thread = &g->hold->thread[0], .insn = g->insn};
+	struct inject in = {.hold = g->hold, .insn = g->insn};
 	bool held = g->hold->held;
 	int64_t result = 0;
 	int undone;
@@ -89,6 +94,7 @@ static int forbid_merging(struct guard *g, struct hva start, uint64_t len_bytes,
 
 	if (rc)
 		return rc;
+	in.thread = hold_any(g->hold);
 	rc = inject_begin(&in);
 	if (!rc)
 		rc = inject_call(&in, SYS_madvise, args, &result);
@@ -104,17 +110,30 @@ static int forbid_merging(struct guard *g, struct hva start, uint64_t len_bytes,
 		  : 0;
 }
 
+/* Those that are not protected yet: a guard that follows another asks for all once more. */
+static uint64_t new_pages(const struct guard *g, const struct mon_region *region,
+			  const struct mon_range *r)
+{
+	uint64_t nr = 0;
+
+	for (uint64_t off = 0; off < r->len_bytes; off += XO_PAGE_SIZE)
+		nr += golden_find(&g->golden, hva_of(region, (struct gpa){r->gpa.v + off})) < 0;
+	return nr;
+}
+
 /* First protect, then copy: what is copied cannot change any more. */
 static int protect_range(struct guard *g, const struct mon_range *r, struct xerr *err)
 {
 	const struct mon_region *region = region_of(g, r, err);
-	int rc;
+	uint64_t nr_new = region ? new_pages(g, region, r) : 0;
+	int rc = 0;
 
 	if (!region)
 		return -XO_EPLAN;
-	if (r->len_bytes / XO_PAGE_SIZE > MON_GUARD_MAX_PAGES - g->golden.nr)
+	if (nr_new > MON_GUARD_MAX_PAGES - g->golden.nr)
 		return xerr_set(err, XO_ELIMIT, "guard: more than %d pages", MON_GUARD_MAX_PAGES);
-	rc = region->backend < 0 ? forbid_merging(g, hva_of(region, r->gpa), r->len_bytes, err) : 0;
+	if (region->backend < 0 && nr_new)
+		rc = forbid_merging(g, hva_of(region, r->gpa), r->len_bytes, err);
 	if (!rc)
 		rc = uffd_register(g->uffd, hva_of(region, r->gpa), r->len_bytes, err);
 	if (rc)
@@ -217,6 +236,10 @@ int guard_adopt(struct guard *g, struct xerr *err)
 	for (size_t i = 0; i < g->golden.nr; i++)
 		(void)guard_suspect(g, g->golden.order[i], 0);
 	g->ready = true;
+	if (!g->nr_findings) {
+		golden_set(&g->golden, GOLDEN_AT_WORK, false);
+		guard_thaw(g);
+	}
 	/* An event that was read by the guard before is not sent again, unless its thread is. */
 	return each_run(g, wake_run, err);
 }
@@ -288,12 +311,13 @@ int guard_end(struct guard *g, struct xerr *err)
 {
 	int rc = each_run(g, open_run, err);
 
+	guard_thaw(g);
 	guard_close(g);
 	return rc;
 }
 
 /* Not through a mapping of ours: QEMU's is protected against us too, so it has to be open. */
-static int put_back_private(struct guard *g, uint32_t slot, const uint8_t *golden)
+static int try_put_back(struct guard *g, uint32_t slot, const uint8_t *golden)
 {
 	struct hva hva = golden_hva(&g->golden, slot);
 
@@ -309,10 +333,40 @@ static int put_back_private(struct guard *g, uint32_t slot, const uint8_t *golde
 		now = rc ? NULL : guard_bytes(g, slot);
 		if (!now)
 			return rc ? rc : -XO_ETARGETGONE;
-		if (!memcmp(now, golden, XO_PAGE_SIZE))
+		if (!memcmp(now, golden, XO_PAGE_SIZE) && !fault_point(FAULT_guard_put_back))
 			return 0;
 	}
 	return -XO_EREADBACK;
+}
+
+void guard_thaw(struct guard *g)
+{
+	if (!golden_is(&g->golden, GOLDEN_FROZEN))
+		return;
+	(void)syscall(SYS_tgkill, g->vm->desc.pid, g->vm->desc.pid, SIGCONT);
+	golden_set(&g->golden, GOLDEN_FROZEN, false);
+}
+
+/*
+ * Who writes on while the page is open is one of QEMU's threads, as a rule, and they stop with it.
+ * Hardware does not: then QEMU stays stopped, until a later comparison finds the page as it has to
+ * be or has it put back.
+ */
+static int put_back_private(struct guard *g, uint32_t slot, const uint8_t *golden)
+{
+	uint64_t until_ns = xo_now_ns() + FREEZE_NS;
+	int rc = try_put_back(g, slot, golden);
+
+	if (rc != -XO_EREADBACK)
+		return rc;
+	golden_set(&g->golden, GOLDEN_FROZEN, true);
+	(void)syscall(SYS_tgkill, g->vm->desc.pid, g->vm->desc.pid, SIGSTOP);
+	while (rc == -XO_EREADBACK && xo_now_ns() < until_ns) {
+		xo_sleep_ns(FREEZE_PAUSE_NS);
+		rc = try_put_back(g, slot, golden);
+	}
+	g->stuck = g->stuck || rc == -XO_EREADBACK;
+	return rc;
 }
 
 int guard_put_back(struct guard *g, uint32_t slot)

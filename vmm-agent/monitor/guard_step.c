@@ -28,6 +28,7 @@
 #define STEP_NS		10000000
 #define KERNEL_NS	2000000 /* for a writer that cannot be stopped */
 #define KERNEL_PAUSE_NS 50000
+#define STALE_NS	2000000
 #define MAX_TRIES	8 /* signals that may get in the way of one step */
 #define SYSCALL_STOP(s) (!((s) >> 16) && WSTOPSIG(s) == (SIGTRAP | 0x80))
 
@@ -36,6 +37,7 @@ struct store {
 	struct hold *hold; /* that the writer belongs to; NULL: it cannot be stopped */
 	struct thread *thread;
 	pid_t tid;
+	bool awake; /* it did not sleep when it was asked to stop */
 	size_t nr_open;
 	uint32_t open[MAX_OPEN];
 };
@@ -280,7 +282,10 @@ static void find_writer(struct store *s)
 	if (vcpu >= 0) {
 		s->hold = g->hold;
 		s->thread = &g->hold->thread[vcpu];
-		if (s->thread->state == THREAD_SEIZED && hold_ask_one(g->hold, s->thread, NULL))
+		if (s->thread->state != THREAD_SEIZED)
+			return;
+		s->awake = !hold_sleeps(s->thread);
+		if (hold_ask_one(g->hold, s->thread, NULL))
 			s->thread = NULL; /* it has ended */
 		return;
 	}
@@ -289,13 +294,35 @@ static void find_writer(struct store *s)
 	if (g->device.nr && t->state == THREAD_LEAVING && t->tid != s->tid)
 		return; /* another one has not answered yet */
 	if (!g->device.nr || t->state == THREAD_FREE)
-		*t = (struct thread){.tid = s->tid, .status_fd = -1};
+		*t = (struct thread){.tid = s->tid, .status_fd = -1, .where_fd = -1};
 	g->device.nr = 1;
 	/* Fails for the kernel's helpers within QEMU (io_uring, vhost). */
 	if (hold_ask(&g->device, 0, NULL))
 		return;
 	s->hold = &g->device;
 	s->thread = t;
+}
+
+/*
+ * The event may be stale: a signal took the vCPU out of its fault, and it has been in the guest
+ * since. Then it must not find the page open on its way to us. One that slept in the kernel when it
+ * was asked cannot get into the guest any more, but may be unable to stop before its store.
+ */
+static void await_awake(struct store *s)
+{
+	uint64_t deadline_ns = xo_now_ns() + STALE_NS;
+	int status;
+
+	while (s->thread->state == THREAD_ASKED && xo_now_ns() < deadline_ns) {
+		pid_t p = waitpid(s->tid, &status, __WALL | WNOHANG);
+
+		if (p == s->tid && WIFSTOPPED(status))
+			hold_stopped(s->thread, status);
+		else if (p)
+			s->thread->state = THREAD_FREE;
+		else
+			hold_pause(-1, xo_now_ns() + KERNEL_PAUSE_NS);
+	}
 }
 
 bool guard_store(struct guard *g, const struct uffd_event *w)
@@ -305,6 +332,9 @@ bool guard_store(struct guard *g, const struct uffd_event *w)
 
 	hold_timer(MON_HOLD_TIMEOUT_MS);
 	find_writer(&s);
+	if (s.thread && s.awake)
+		await_awake(&s);
+	golden_set(&g->golden, GOLDEN_AT_WORK, true);
 	(void)open_page(&s, w->page);
 	fault_pass(FAULT_guard_open_page);
 	if (s.thread)

@@ -15,8 +15,9 @@
 #include "base/fault.h"
 #include "base/util.h"
 
-#define TICK_MS	  10
-#define NS_PER_MS UINT64_C(1000000)
+#define TICK_MS	    10
+#define SEIZE_TRIES 2
+#define NS_PER_MS   UINT64_C(1000000)
 
 /* The tracer of a thread, or 0. */
 static pid_t tracer_of(const struct thread *t)
@@ -44,35 +45,41 @@ static bool knows(const struct hold *h, pid_t tid)
 
 int hold_open(struct hold *h, pid_t pid, const pid_t *tid, size_t nr, struct xerr *err)
 {
+	pid_t tracer = 0;
 	char path[64];
 
 	h->pid = pid;
 	for (size_t i = 0; i < nr; i++) {
 		struct thread *t = &h->thread[h->nr];
-		pid_t tracer;
 
 		if (knows(h, tid[i]))
 			continue;
+		*t = (struct thread){.tid = tid[i]};
+		(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/syscall", (int)pid,
+			       (int)tid[i]);
+		t->where_fd = open(path, O_RDONLY | O_CLOEXEC);
 		(void)snprintf(path, sizeof(path), "/proc/%d/task/%d/status", (int)pid,
 			       (int)tid[i]);
-		*t = (struct thread){.tid = tid[i], .status_fd = open(path, O_RDONLY | O_CLOEXEC)};
+		t->status_fd = open(path, O_RDONLY | O_CLOEXEC);
 		h->nr++;
 		if (t->status_fd < 0)
 			return xerr_set(err, XO_ETARGETGONE, "QEMU (pid %d): no thread %d: %s",
 					(int)pid, (int)tid[i], strerrordesc_np(errno));
-		tracer = tracer_of(t);
-		if (tracer)
-			return xerr_set(err, XO_EDEBUGGER,
-					"QEMU (pid %d): process %d traces it; end that first",
-					(int)pid, (int)tracer);
+		if (!tracer)
+			tracer = tracer_of(t);
 	}
-	return 0;
+	return tracer ? xerr_set(err, XO_EDEBUGGER,
+				 "QEMU (pid %d): process %d traces it; end that first", (int)pid,
+				 (int)tracer)
+		      : 0;
 }
 
 void hold_close(struct hold *h)
 {
-	for (size_t i = 0; i < h->nr; i++)
+	for (size_t i = 0; i < h->nr; i++) {
 		xo_close_ptr(&h->thread[i].status_fd);
+		xo_close_ptr(&h->thread[i].where_fd);
+	}
 	h->nr = 0;
 }
 
@@ -157,6 +164,24 @@ int hold_regs(struct thread *t, struct user_regs_struct *ret)
 		return 0;
 	}
 	return ptrace(PTRACE_GETREGS, t->tid, NULL, ret) ? -1 : 0;
+}
+
+/* proc_pid_syscall(), fs/proc/base.c: "running", or in which system call it is blocked. */
+bool hold_sleeps(const struct thread *t)
+{
+	char first;
+
+	return t->where_fd >= 0 && pread(t->where_fd, &first, 1, 0) == 1 && first != 'r';
+}
+
+/* Not one that waits inside the kernel for a page, or stands in the middle of another visit. */
+struct thread *hold_any(struct hold *h)
+{
+	for (size_t i = 0; i < h->nr; i++)
+		if (h->thread[i].state == THREAD_HELD && h->thread[i].stub != STUB_RUNS &&
+		    !h->thread[i].injected)
+			return &h->thread[i];
+	return NULL;
 }
 
 int hold_resume(struct thread *t, enum __ptrace_request how)
@@ -304,6 +329,23 @@ int hold_ask_one(struct hold *h, struct thread *t, struct xerr *err)
 	return 0;
 }
 
+static int seize(struct hold *h, struct thread *t, struct xerr *err)
+{
+	int error = 0;
+
+	for (int i = 0; i < SEIZE_TRIES; i++) {
+		if (!ptrace(PTRACE_SEIZE, t->tid, NULL, (void *)PTRACE_O_TRACESYSGOOD)) {
+			t->state = THREAD_SEIZED;
+			return 0;
+		}
+		error = errno;
+		/* Who traced it may have gone meanwhile. */
+		if (error != EPERM || tracer_of(t))
+			break;
+	}
+	return seize_error(h, t, error, err);
+}
+
 static int ask_all(struct hold *h, pid_t but, struct xerr *err)
 {
 	int rc = 0;
@@ -313,10 +355,7 @@ static int ask_all(struct hold *h, pid_t but, struct xerr *err)
 
 		if (t->state == THREAD_LEAVING)
 			continue; /* asked before, and still to answer */
-		if (ptrace(PTRACE_SEIZE, t->tid, NULL, (void *)PTRACE_O_TRACESYSGOOD))
-			rc = seize_error(h, t, errno, err);
-		else
-			t->state = THREAD_SEIZED;
+		rc = seize(h, t, err);
 	}
 	h->asked_ns = xo_now_ns();
 	for (size_t i = 0; i < h->nr && !rc; i++) {

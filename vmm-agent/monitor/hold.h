@@ -33,6 +33,7 @@ struct thread {
 	pid_t tid;
 	enum thread_state state;
 	int status_fd;	    /* /proc/PID/task/TID/status */
+	int where_fd;	    /* .../syscall, or -1 */
 	int signal;	    /* it is stopped on this signal, which DETACH passes on; or 0 */
 	uint64_t swallowed; /* bit N - 1: signal N, held back by a visit, sent again at the end */
 	bool injected;	    /* its registers are not its own: @own are, and have to be put back */
@@ -52,7 +53,7 @@ struct hold {
 /**
  * hold_open - learn the threads of @pid, check that nobody traces them
  * @h: zeroed; hold_close it, on error too
- * Return: 0, -XO_EDEBUGGER, -XO_ETARGETGONE
+ * Return: 0; -XO_EDEBUGGER: @h is as good as with 0, once that one has gone; -XO_ETARGETGONE
  */
 int hold_open(struct hold *h, pid_t pid, const pid_t *tid, size_t nr,
 	      struct xerr *err) XO_MUST_CHECK;
@@ -107,6 +108,12 @@ int hold_wait(struct thread *t, uint64_t deadline_ns) XO_MUST_CHECK;
 
 /** hold_regs - the registers of held @t, wherever it stands. Return: 0, or -1 with errno set */
 int hold_regs(struct thread *t, struct user_regs_struct *ret) XO_MUST_CHECK;
+
+/** hold_sleeps - whether @t sleeps inside the kernel. False also if that cannot be told */
+bool hold_sleeps(const struct thread *t);
+
+/** hold_any - a held thread that can make a call for us (inject.h), or NULL */
+struct thread *hold_any(struct hold *h);
 
 /** hold_resume - let held @t run to its next stop, holding back a signal that it is stopped on.
  *  Return: 0, -XO_ETARGETGONE, or -errno */

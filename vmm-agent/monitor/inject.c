@@ -88,7 +88,7 @@ int inject_begin(struct inject *in)
 {
 	struct thread *t = in->thread;
 
-	if (t->stub == STUB_RUNS)
+	if (!t || t->state != THREAD_HELD || t->stub == STUB_RUNS)
 		return -XO_EHOLD;
 	if (hold_regs(t, &t->own))
 		return errno == ESRCH ? -XO_ETARGETGONE : -errno;
@@ -158,7 +158,7 @@ int inject_end(struct inject *in)
 	struct thread *t = in->thread;
 	int rc = 0;
 
-	if (!t->injected || t->state != THREAD_HELD)
+	if (!t || !t->injected || t->state != THREAD_HELD)
 		return 0;
 	if (ptrace(PTRACE_SETREGS, t->tid, NULL, &t->own))
 		return errno == ESRCH ? -XO_ETARGETGONE : -errno;

@@ -83,7 +83,8 @@ struct mon;
 /**
  * mon_start - spawn exopatch-monitor for a VM
  * @ret: set on success; mon_free it
- * Return: 0, -XO_EPRIVILEGE (cannot trace QEMU), -XO_EDEBUGGER, -XO_ETARGETGONE, or another code
+ * Return: 0, -XO_EPRIVILEGE (cannot trace QEMU), -XO_ETARGETGONE, or another code. Somebody who
+ * traces QEMU shows at the first hold
  */
 int mon_start(struct mon **ret, const struct mon_vm *vm, struct xerr *err) XO_MUST_CHECK;
 
@@ -132,6 +133,10 @@ int mon_read(struct mon *m, struct gpa gpa, void *buf, size_t len_bytes,
 
 /** mon_pid - the monitor's process id, for accounting and tests */
 pid_t mon_pid(const struct mon *m);
+
+/** mon_end - as mon_free, but @m stays, and calls on it return -XO_EPEERDIED: for a caller that
+ *  others above still use it. Other processes' copies of its sockets end with it */
+void mon_end(struct mon *m);
 
 /** mon_free - release if held, end the process, wait for it. NULL is fine */
 void mon_free(struct mon *m);

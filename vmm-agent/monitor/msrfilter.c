@@ -73,7 +73,7 @@ static int change(struct inject *in, const struct guard *g, bool deny)
 
 int msrfilter_set(struct guard *g, bool deny, struct xerr *err)
 {
-	struct inject in = {.hold = g->hold, .thread = &g->hold->thread[0], .insn = g->insn};
+	struct inject in = {.hold = g->hold, .insn = g->insn};
 	int undone, rc;
 
 	if (g->kvm->vm < 0)
@@ -82,6 +82,7 @@ int msrfilter_set(struct guard *g, bool deny, struct xerr *err)
 	rc = guard_hold(g, err);
 	if (rc)
 		return rc;
+	in.thread = hold_any(g->hold);
 	rc = inject_begin(&in);
 	if (!rc)
 		rc = change(&in, g, deny);

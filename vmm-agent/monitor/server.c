@@ -84,6 +84,10 @@ static int op_start(struct server *s, struct msg *req, struct answer *a)
 	if (!rc)
 		rc = hold_open(&s->hold, s->vm.desc.pid, s->vm.desc.tid, s->vm.desc.nr_vcpus,
 			       &a->err);
+	if (rc == -XO_EDEBUGGER) {
+		a->err = (struct xerr){0}; /* until then holds fail: a guard's writers wait */
+		rc = 0;
+	}
 	if (!rc && !is_tcg(s)) {
 		rc = kvmregs_find(s->vm.desc.pid, &s->kvm);
 		if (rc)
@@ -344,6 +348,15 @@ static int op_guard_again(struct server *s, struct msg *req, struct answer *a)
 	return 0;
 }
 
+/* For a monitor that is to follow this one. */
+static int op_guard_pause(struct server *s, struct msg *req, struct answer *a)
+{
+	(void)req;
+	(void)a;
+	s->guard.ready = false;
+	return 0;
+}
+
 static int op_guard_close(struct server *s, struct msg *req, struct answer *a)
 {
 	(void)req;
@@ -416,6 +429,7 @@ static const struct {
 	[MON_OP_GUARD_STATS] = {FREE | HELD | JUDGING | GUARDED, op_guard_stats},
 	[MON_OP_GUARD_AUDIT] = {FREE | HELD | JUDGING | GUARDED, op_guard_audit},
 	[MON_OP_GUARD_AGAIN] = {FREE | HELD | JUDGING | GUARDED, op_guard_again},
+	[MON_OP_GUARD_PAUSE] = {FREE | GUARDED, op_guard_pause},
 	[MON_OP_GUARD_CLOSE] = {FREE | GUARDED, op_guard_close},
 	[MON_OP_SYSREGS_FIND] = {FREE | GUARDED, op_sysregs_find},
 	[MON_OP_DENY_MSRS] = {FREE | GUARDED, op_deny_msrs},

@@ -9,6 +9,7 @@
 #include <libvirt/virterror.h>
 
 #include "base/util.h"
+#include "vmm-agent/target/metadata.h"
 #include "vmm-agent/target/qmp.h"
 
 struct lv {
@@ -204,8 +205,42 @@ static void lv_free(struct qchan *c)
 	free(lv);
 }
 
-static const struct qchan_ops ops = {
-	.call = lv_call, .watch = lv_watch, .poll = lv_poll, .free = lv_free};
+struct metadata {
+	struct lv *lv;
+	char *xml;
+};
+
+static int get_metadata(void *arg, struct xerr *err)
+{
+	struct metadata *m = arg;
+	const virError *e;
+
+	m->xml = virDomainGetMetadata(m->lv->dom, VIR_DOMAIN_METADATA_ELEMENT, METADATA_URI,
+				      VIR_DOMAIN_AFFECT_LIVE);
+	if (m->xml)
+		return 0;
+	e = virGetLastError();
+	return e && e->code == VIR_ERR_NO_DOMAIN_METADATA ? -XO_EMISSING
+							  : lv_error(err, "metadata");
+}
+
+static int lv_metadata(struct qchan *c, char **ret, struct xerr *err)
+{
+	struct metadata m = {.lv = (struct lv *)c};
+	int rc = qchan_aside(c, get_metadata, &m, err);
+
+	if (rc)
+		free(m.xml);
+	else
+		*ret = m.xml;
+	return rc;
+}
+
+static const struct qchan_ops ops = {.call = lv_call,
+				     .watch = lv_watch,
+				     .poll = lv_poll,
+				     .metadata = lv_metadata,
+				     .free = lv_free};
 
 /* "qemu+ssh://host/system" is another machine's; its process ids mean nothing here. */
 static int check_local(virConnectPtr conn, struct xerr *err)

@@ -13,17 +13,23 @@ void qchan_event(struct qchan *c, const char *name)
 {
 	static const struct {
 		const char *name;
-		enum tgt_event event;
+		unsigned int set, clear;
 	} known[] = {
-		{"RESET", TGT_EVENT_RESET},
-		{"STOP", TGT_EVENT_STOP},
-		{"RESUME", TGT_EVENT_RESUME},
-		{"MIGRATION", TGT_EVENT_MIGRATION},
+		{"RESET", TGT_EVENT_RESET, 0},
+		{"STOP", TGT_EVENT_STOP | TGT_EVENT_STANDS, 0},
+		{"RESUME", TGT_EVENT_RESUME, TGT_EVENT_STANDS},
+		{"MIGRATION", TGT_EVENT_MIGRATION, 0},
 	};
 
-	for (size_t i = 0; i < XO_ARRAY_SIZE(known); i++)
-		if (!strcmp(name, known[i].name))
-			atomic_fetch_or(&c->events, known[i].event);
+	for (size_t i = 0; i < XO_ARRAY_SIZE(known); i++) {
+		unsigned int was = atomic_load(&c->events);
+
+		if (strcmp(name, known[i].name) != 0)
+			continue;
+		while (!atomic_compare_exchange_weak(&c->events, &was,
+						     (was & ~known[i].clear) | known[i].set))
+			;
+	}
 }
 
 struct aside {

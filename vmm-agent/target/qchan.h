@@ -29,6 +29,9 @@ struct qchan_ops {
 	int (*watch)(struct qchan *c, int *ret_fd, struct xerr *err);
 	/* Take what has come without waiting. Return: 0, -XO_ETARGETGONE, ... */
 	int (*poll)(struct qchan *c, struct xerr *err);
+	/* What the operator wrote about the VM, XML, owned by the caller; NULL: nowhere.
+	 * -XO_EMISSING: nothing */
+	int (*metadata)(struct qchan *c, char **ret, struct xerr *err);
 	void (*free)(struct qchan *c);
 };
 

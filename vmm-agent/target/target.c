@@ -7,6 +7,7 @@
 
 #include "vmm-agent/target/internal.h"
 #include "vmm-agent/target/libvirt.h"
+#include "vmm-agent/target/metadata.h"
 #include "vmm-agent/target/proc.h"
 #include "vmm-agent/target/qmp.h"
 
@@ -136,22 +137,17 @@ static int connect_aside(void *arg, struct xerr *err)
 	return open_channel(c->spec, &c->chan, err);
 }
 
-/* The same process with the same vCPU threads? What was its own stub is stale now. */
+/* The same process? What was its own stub is stale now. */
 static int recognise(struct tgt *t, struct xerr *err)
 {
 	_cleanup_refusal_ struct refusal why = {0};
 	struct tgt_info before = t->info;
 	int rc = facts_vcpus(t, &why, err);
 
-	for (size_t i = 0; !rc && i < before.nr_vcpus; i++)
-		if (t->info.vcpu[i].tid != before.vcpu[i].tid)
-			rc = -XO_ENOTQEMU;
-	if (!rc && (t->info.nr_vcpus != before.nr_vcpus || t->info.pid != before.pid ||
-		    t->info.start_time != before.start_time))
-		rc = -XO_ENOTQEMU;
-	if (rc == -XO_ENOTQEMU)
-		xerr_set(err, rc, "QEMU process %d: the monitor now speaks for another one",
-			 (int)before.pid);
+	if (!rc && (t->info.pid != before.pid || t->info.start_time != before.start_time))
+		rc = xerr_set(err, XO_ENOTQEMU,
+			      "QEMU process %d: the monitor now speaks for another one",
+			      (int)before.pid);
 	if (!rc)
 		rc = process_prove(t, err);
 	return rc ? rc : debugger_check(t, &why, err);
@@ -195,6 +191,24 @@ void tgt_disconnect(struct tgt *t)
 int tgt_refresh_state(struct tgt *t, struct xerr *err)
 {
 	return facts_state(t, err);
+}
+
+int tgt_vcpus(struct tgt *t, struct xerr *err)
+{
+	_cleanup_refusal_ struct refusal why = {0};
+	struct tgt_info before = t->info;
+	int rc = facts_vcpus(t, &why, err);
+
+	if (!rc && why.nr)
+		rc = xerr_set(err, why.reason[0].code, "%s", why.reason[0].detail);
+	if (!rc && (t->info.pid != before.pid || t->info.start_time != before.start_time))
+		rc = xerr_set(err, XO_ENOTQEMU, "QEMU process %d: its vCPUs are another one's",
+			      (int)before.pid);
+	if (!rc)
+		rc = facts_refresh(t, err);
+	if (rc)
+		t->info = before;
+	return rc;
 }
 
 int tgt_migration(struct tgt *t, struct tgt_migration *ret, struct xerr *err)
@@ -265,6 +279,22 @@ int tgt_refresh(struct tgt *t, struct xerr *err)
 int tgt_migrating(struct tgt *t, bool *ret, struct xerr *err)
 {
 	return facts_migrating(t, ret, err);
+}
+
+int tgt_metadata(struct tgt *t, json_t **ret, struct xerr *err)
+{
+	_cleanup_free_ char *xml = NULL;
+	int rc;
+
+	if (!t->chan || !t->chan->ops->metadata)
+		return -XO_EMISSING;
+	rc = t->chan->ops->metadata(t->chan, &xml, err);
+	if (rc)
+		return rc;
+	rc = metadata_parse(xml, ret);
+	return rc ? xerr_set(err, rc, "metadata of the domain, " METADATA_URI ": %s",
+			     xo_code_text(rc))
+		  : 0;
 }
 
 int tgt_backend_open(struct tgt *t, size_t i, bool writable, struct xerr *err)

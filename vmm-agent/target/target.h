@@ -6,6 +6,7 @@
 #ifndef EXOPATCH_TARGET_H
 #define EXOPATCH_TARGET_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -113,6 +114,10 @@ int tgt_refresh(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
  */
 int tgt_migrating(struct tgt *t, bool *ret, struct xerr *err) XO_MUST_CHECK;
 
+/** tgt_metadata - what the operator wrote about the VM (metadata.h); an object of strings, owned by
+ *  the caller. Return: 0, -XO_EMISSING: nothing, or another code */
+int tgt_metadata(struct tgt *t, json_t **ret, struct xerr *err) XO_MUST_CHECK;
+
 /** tgt_backend_open - a new descriptor of backend @i, owned by the caller. Return: fd or code */
 int tgt_backend_open(struct tgt *t, size_t i, bool writable, struct xerr *err) XO_MUST_CHECK;
 
@@ -155,6 +160,7 @@ enum tgt_event {
 	TGT_EVENT_STOP = 2,
 	TGT_EVENT_RESUME = 4,
 	TGT_EVENT_MIGRATION = 8,
+	TGT_EVENT_STANDS = 16, /* of STOP and RESUME the last one was STOP */
 };
 
 /**
@@ -195,7 +201,8 @@ int tgt_recall(struct tgt **ret, const struct tgt_info *info, int lock_fd, int q
 
 /**
  * tgt_connect - connect to QEMU anew; @spec as for tgt_attach
- * Return: 0, also if connected; -XO_ENOTQEMU if it is not the VM of before, ...
+ * Return: 0, also if connected; -XO_ENOTQEMU if it is not the VM of before, ... Its vCPUs may be
+ * others than before
  */
 int tgt_connect(struct tgt *t, const struct tgt_spec *spec, struct xerr *err) XO_MUST_CHECK;
 bool tgt_connected(const struct tgt *t);
@@ -205,6 +212,9 @@ void tgt_disconnect(struct tgt *t);
 
 /** tgt_refresh_state - as tgt_refresh, the run state only: no vCPU is asked */
 int tgt_refresh_state(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+
+/** tgt_vcpus - read which vCPUs there are, and their registers, anew */
+int tgt_vcpus(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
 
 /** struct tgt_migration - the last, or the one that goes on */
 struct tgt_migration {

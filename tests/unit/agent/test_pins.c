@@ -17,6 +17,7 @@
 #define IDT	     UINT64_C(0xfffffe0000000000)
 #define GDT	     UINT64_C(0xfffffe0000001000)
 #define TR	     UINT64_C(0xfffffe0000003000)
+#define BOOT_GDT     UINT64_C(0xffff88801f20b000)
 #define CR0_WP	     (UINT64_C(1) << 16)
 #define CR4_SMEP     (UINT64_C(1) << 20)
 #define CR4_SMAP     (UINT64_C(1) << 21)
@@ -40,6 +41,13 @@ static bool is_gdt(void *arg, uint64_t base)
 	return base >= GDT && base < TR + 0x100000;
 }
 
+/* In the direct map, where the kernel writes them. */
+static bool is_boot_gdt(void *arg, uint64_t base)
+{
+	(void)arg;
+	return base == BOOT_GDT;
+}
+
 static int start(void **state)
 {
 	static uint64_t idt = IDT;
@@ -48,6 +56,7 @@ static int start(void **state)
 				      .sysenter_eip = {SYSENTER},
 				      .is_idt = is_idt,
 				      .is_gdt = is_gdt,
+				      .is_boot_gdt = is_boot_gdt,
 				      .arg = &idt};
 
 	(void)state;
@@ -106,9 +115,11 @@ static void quiet_while_all_is_well(void **state)
 	assert_int_equal(pins_suspects(&pins), 0);
 }
 
+/* But what is pinned by bits at the first: the kernel never clears them. */
 static void each_register_is_found_at_the_second_look(void **state)
 {
 	for (int reg = 0; reg < MON_REG_END; reg++) {
+		unsigned int looks = reg <= MON_REG_EFER ? 1 : 2;
 		uint32_t found;
 
 		assert_int_equal(pinned(state), 0);
@@ -120,8 +131,11 @@ static void each_register_is_found_at_the_second_look(void **state)
 			regs[1].v[reg] &= ~EFER_NXE;
 		else
 			regs[1].v[reg] += 0x10;
-		assert_int_equal(looks_until(1, &found, 3), 2);
+		assert_int_equal(pins_is_certain(&pins, 1, &regs[1]), looks == 1);
+		assert_int_equal(looks_until(1, &found, 3), looks);
 		assert_int_equal(found, MON_REG_BIT(reg));
+		assert_false(pins_is_certain(&pins, 1, &regs[1]));
+		assert_int_equal(looks_until(1, &found, 3), 0);
 		assert_int_equal(look(0), 0);
 	}
 }
@@ -136,6 +150,34 @@ static void a_transient_is_none(void **state)
 		regs[0].v[MON_REG_GDT_LIMIT] = 0x7f;
 		assert_int_equal(look(0), 0);
 		assert_int_equal(pins_suspects(&pins), 0);
+	}
+}
+
+/* Firmware in its own mode has tables of its own, and need not have the kernel's bits. */
+static void bits_with_tables_of_others_are_looked_at_twice(void **state)
+{
+	(void)state;
+	for (int n = 0; n < 4; n++) {
+		const struct mon_sysregs good = regs[0];
+
+		regs[0].v[MON_REG_CR4] &= ~(CR4_SMEP | CR4_SMAP);
+		regs[0].v[MON_REG_IDT_BASE] += 0x1000;
+		assert_false(pins_is_certain(&pins, 0, &regs[0]));
+		assert_int_equal(look(0), 0);
+		regs[0] = good;
+		assert_int_equal(look(0), 0);
+	}
+}
+
+/* Each time, however short, if it was seen. */
+static void bits_that_come_back_were_off(void **state)
+{
+	(void)state;
+	for (int n = 0; n < 4; n++) {
+		regs[0].v[MON_REG_CR0] &= ~CR0_WP;
+		assert_int_equal(look(0), MON_REG_BIT(MON_REG_CR0));
+		regs[0].v[MON_REG_CR0] |= CR0_WP;
+		assert_int_equal(look(0), 0);
 	}
 }
 
@@ -245,6 +287,28 @@ static void a_cpu_may_be_restarted(void **state)
 	assert_int_equal(looks_until(1, &found, 3), 2);
 }
 
+/* Its task state is there, and it waits with the GDT that it was started with. */
+static void a_cpu_may_wait_on_its_way_up(void **state)
+{
+	const struct mon_sysregs good = regs[1];
+	uint32_t found;
+
+	(void)state;
+	regs[1].v[MON_REG_GDT_BASE] = BOOT_GDT;
+	regs[1].v[MON_REG_LSTAR] = regs[1].v[MON_REG_STAR] = 0;
+	assert_int_equal(looks_until(1, &found, 100), 0);
+	regs[1] = good;
+	assert_int_equal(look(1), 0);
+	/* But to that it does not have others' entries. */
+	regs[1].v[MON_REG_GDT_BASE] = BOOT_GDT;
+	regs[1].v[MON_REG_LSTAR] += 1;
+	assert_int_equal(looks_until(1, &found, 3), 2);
+	assert_int_equal(found, MON_REG_BIT(MON_REG_LSTAR));
+	assert_in_range(looks_until(1, &found, 300), PINS_STARTING_NS / LOOK - 3,
+			PINS_STARTING_NS / LOOK);
+	assert_int_equal(found, MON_REG_BIT(MON_REG_GDT_BASE));
+}
+
 static void but_not_take_for_ever(void **state)
 {
 	unsigned int n;
@@ -331,12 +395,15 @@ int main(void)
 		cmocka_unit_test_setup(quiet_while_all_is_well, pinned),
 		cmocka_unit_test(each_register_is_found_at_the_second_look),
 		cmocka_unit_test_setup(a_transient_is_none, pinned),
+		cmocka_unit_test_setup(bits_with_tables_of_others_are_looked_at_twice, pinned),
+		cmocka_unit_test_setup(bits_that_come_back_were_off, pinned),
 		cmocka_unit_test_setup(too_soon_is_not_twice, pinned),
 		cmocka_unit_test_setup(said_once_and_again_if_it_comes_back, pinned),
 		cmocka_unit_test_setup(looks_without_msrs, pinned),
 		cmocka_unit_test_setup(wrong_from_the_start, start),
 		cmocka_unit_test_setup(what_the_kernel_may_choose, start),
 		cmocka_unit_test_setup(a_cpu_may_be_restarted, pinned),
+		cmocka_unit_test_setup(a_cpu_may_wait_on_its_way_up, pinned),
 		cmocka_unit_test_setup(but_not_take_for_ever, pinned),
 		cmocka_unit_test_setup(nor_by_many_resets, pinned),
 		cmocka_unit_test_setup(not_started_is_not_looked_at, start),

@@ -162,13 +162,73 @@ static void it_tells_the_guard_to_stop(void **state)
 	close(o.stop_fd);
 }
 
+static bool is_stopped(pid_t pid)
+{
+	char path[64], text[256] = "";
+	_cleanup_close_ int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	return fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && strstr(text, ") T ");
+}
+
+/* Its supervisor does not answer for seconds: it has another one started, which is this program,
+ * and goes on with that. Then the first one wakes up. */
+static int is_left_alone(const struct agent_guard_opts *o, struct link *l, bool *ret_ended,
+			 struct refusal *why, struct xerr *err)
+{
+	bool stop = false, started = false;
+	pid_t old = getppid();
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	(void)o;
+	(void)why;
+	*ret_ended = true;
+	while (__atomic_load_n(&l->kept->owner, __ATOMIC_SEQ_CST) == -old)
+		xo_sleep_ns(1000000); /* it is still starting this guard */
+	if (l->kept->restarts || l->kept->owner != old || kill(old, SIGSTOP))
+		return xerr_set(err, XO_EINTERNAL, "it is not the first guard");
+	while (!is_stopped(old))
+		xo_sleep_ns(1000000);
+	link_give(l, LINK_GOLDEN, fd);
+	for (int i = 0; i < 100 && !started; i++) {
+		link_tend(l, &stop, &started);
+		xo_sleep_ns(50000000);
+	}
+	if (!started || l->kept->owner == old || l->kept->owner <= 0)
+		_exit(1);
+	(void)kill(old, SIGCONT);
+	xo_sleep_ns(500000000);
+	return 0;
+}
+
+/* There is one supervisor: the first one ends when it wakes, and starts no guard of its own. */
+static void one_that_was_replaced_ends(void **state)
+{
+	_cleanup_refusal_ struct refusal why = {0};
+	struct xerr err = {0};
+	uint64_t start = xo_now_ns();
+
+	(void)state;
+	assert_int_equal(supervise(&opts, is_left_alone, &why, &err), -XO_EPEERDIED);
+	assert_non_null(strstr(err.text, "another one"));
+	assert_true(xo_now_ns() - start > UINT64_C(1000000000));
+}
+
 int main(void)
 {
+	struct xerr err = {0};
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_outcome_is_passed_on),   cmocka_unit_test(so_is_an_error),
-		cmocka_unit_test(it_hands_on_what_it_holds),  cmocka_unit_test(it_does_not_spin),
+		cmocka_unit_test(the_outcome_is_passed_on),
+		cmocka_unit_test(so_is_an_error),
+		cmocka_unit_test(it_hands_on_what_it_holds),
+		cmocka_unit_test(it_does_not_spin),
 		cmocka_unit_test(it_tells_the_guard_to_stop),
+		cmocka_unit_test(one_that_was_replaced_ends),
 	};
 
+	/* A guard of ours has started it as its supervisor (link.c). */
+	if (getenv("EXOPATCH_SUPERVISE"))
+		return supervise(&opts, waits, &(struct refusal){0}, &err) != 0;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,7 +61,9 @@ enum {
 	FAKE_OPS_LIST = 0xa20,
 	FAKE_OPS = 0xa40,   /* struct ftrace_ops: list, trampoline, its size */
 	FAKE_PROBE = 0xa80, /* struct optimized_kprobe */
-	FAKE_MM = 0xb00,    /* struct mm_struct: pgd */
+	FAKE_BPF_LIST = 0xac0,
+	FAKE_BPF = 0xb40, /* struct bpf_ksym: start, end, name, list at +48, program at +64 */
+	FAKE_MM = 0xb00,  /* struct mm_struct: pgd */
 	FAKE_NR_THREADS = 0xb20,
 	FAKE_FORKS = 0xb28,
 };
@@ -75,16 +77,20 @@ enum {
 	FAKE_TRAMP = 0x460,
 	FAKE_TRACER = 0x470, /* ftrace_caller */
 	FAKE_TRACER_CALL = 0x478,
+	FAKE_TRACER_OP = 0x47d,
+	FAKE_TRACER_END = 0x488,
 	FAKE_TRACER_REGS = 0x490,
 	FAKE_STUB = 0x4a0,
 	FAKE_AGGR = 0x4b0,
 	FAKE_RETURN0 = 0x4c0,
+	FAKE_CALLBACK = 0x4d0, /* optimized_callback */
 	FAKE_PROBED = 0x600,
 	FAKE_CALLEE = 0x800,
 	FAKE_OTHER = 0x820,
 };
 
 #define FAKE_JUMPS	64u /* page of read-only data: the jump table; static call sites at +0x800 */
+#define FAKE_TEMPLATE	0xc00u /* in that page: what kprobes make their detours from */
 #define FAKE_IDT	65u
 #define FAKE_GDT_PAGE	251u /* of CPU 0; of CPU 1 the next */
 #define FAKE_PGD2	250u /* top level of a process */
@@ -323,6 +329,8 @@ static inline uint8_t *fake_btf(uint32_t *ret_bytes)
 	FAKE_STRUCT(b, "static_call_key", 8, {"func", 0, u64});
 	FAKE_STRUCT(b, "ftrace_ops", 32, {"list", 0, u64}, {"trampoline", 16, u64},
 		    {"trampoline_size", 24, u64});
+	FAKE_STRUCT(b, "bpf_ksym", 72, {"start", 0, u64}, {"end", 8, u64}, {"name", 16, u64},
+		    {"lnode", 48, u64}, {"prog", 64, u32});
 	FAKE_STRUCT(b, "mm_struct", 8, {"pgd", 0, u64});
 	FAKE_STRUCT(b, "ftrace_page", 24, {"next", 0, u64}, {"records", 8, u64},
 		    {"index", 16, u32});
@@ -498,6 +506,7 @@ static inline void fake_text(struct fake *f)
 	memset(f->ram, 0xcc, FAKE_RODATA * 4096ul);
 	fake_copy(f, FAKE_BASE + FAKE_VICTIM, victim, sizeof(victim));
 	fake_copy(f, FAKE_BASE + FAKE_COLD, "\xc3", 1);
+	fake_copy(f, FAKE_BASE + FAKE_TRACER_OP, "\x48\x8b\x15", 3);
 	/* ftrace: one page of records, one record */
 	*fake_u64(f, fake_gva(FAKE_VARS) + FAKE_FTRACE) = trace;
 	fake_u64(f, trace)[1] = trace + 0x100;
@@ -515,6 +524,9 @@ static inline void fake_guard_symbols(struct fake *f)
 	fake_sym(f, "__SCT__demo", FAKE_BASE + FAKE_TRAMP);
 	fake_sym(f, "ftrace_caller", FAKE_BASE + FAKE_TRACER);
 	fake_sym(f, "ftrace_call", FAKE_BASE + FAKE_TRACER_CALL);
+	fake_sym(f, "ftrace_caller_op_ptr", FAKE_BASE + FAKE_TRACER_OP);
+	fake_sym(f, "ftrace_caller_end", FAKE_BASE + FAKE_TRACER_END);
+	fake_sym(f, "optimized_callback", FAKE_BASE + FAKE_CALLBACK);
 	fake_sym(f, "ftrace_regs_caller", FAKE_BASE + FAKE_TRACER_REGS);
 	fake_sym(f, "ftrace_stub", FAKE_BASE + FAKE_STUB);
 	fake_sym(f, "aggr_pre_handler", FAKE_BASE + FAKE_AGGR);
@@ -526,11 +538,60 @@ static inline void fake_guard_symbols(struct fake *f)
 	fake_sym(f, "__stop___jump_table", jumps + 32);
 	fake_sym(f, "__start_static_call_sites", jumps + 0x800);
 	fake_sym(f, "__stop_static_call_sites", jumps + 0x810);
+	fake_sym(f, "optprobe_template_entry", jumps + FAKE_TEMPLATE);
+	fake_sym(f, "optprobe_template_clac", jumps + FAKE_TEMPLATE + 4);
+	fake_sym(f, "optprobe_template_val", jumps + FAKE_TEMPLATE + 8);
+	fake_sym(f, "optprobe_template_call", jumps + FAKE_TEMPLATE + 18);
+	fake_sym(f, "optprobe_template_end", jumps + FAKE_TEMPLATE + 24);
 	fake_sym(f, "idt_table", fake_gva(FAKE_IDT));
 	fake_sym(f, "__end_rodata", fake_gva(FAKE_IDT));
 	fake_sym(f, "__SCK__demo", vars + FAKE_KEY);
 	fake_sym(f, "ftrace_trace_function", vars + FAKE_TRACE_FUNC);
 	fake_sym(f, "ftrace_ops_trampoline_list", vars + FAKE_OPS_LIST);
+	fake_sym(f, "bpf_kallsyms", vars + FAKE_BPF_LIST);
+}
+
+static inline void fake_branch(uint8_t *out, uint8_t opcode, uint64_t at, uint64_t to)
+{
+	int32_t rel = (int32_t)(to - (at + 5));
+
+	out[0] = opcode;
+	memcpy(out + 1, &rel, sizeof(rel));
+}
+
+/* Mapped as generated code is: executable, and not writable there. */
+static inline void fake_executable(struct fake *f, uint64_t gva)
+{
+	fake_u64(f, fake_gva(FAKE_PT))[(gva - FAKE_BASE) / 4096] =
+		(gva - FAKE_BASE + FAKE_GPA) | GPTE_PRESENT;
+}
+
+/* What ftrace makes of ftrace_caller, calling @to. */
+static inline void fake_trampoline(struct fake *f, uint64_t to)
+{
+	const uint64_t at = FAKE_TRAMPOLINE, size = FAKE_TRACER_END - FAKE_TRACER;
+	const uint64_t op = FAKE_TRACER_OP - FAKE_TRACER, call = FAKE_TRACER_CALL - FAKE_TRACER;
+	const int32_t away = (int32_t)(size + 5 - (op + 7));
+
+	memcpy(fake_at(f, at), fake_at(f, FAKE_BASE + FAKE_TRACER), size);
+	fake_branch(fake_at(f, at + call), 0xe8, at + call, to);
+	fake_copy(f, at + op + 3, &away, sizeof(away));
+	fake_copy(f, at + size, "\xc3\xcc\xcc\xcc\xcc", 5);
+	fake_executable(f, at);
+}
+
+/* What a kprobe of @self at @addr jumps to: 24 bytes of template, then @was and a jump back. */
+static inline void fake_detour(struct fake *f, uint64_t self, uint64_t addr, const uint8_t *was)
+{
+	uint8_t *p = fake_at(f, FAKE_SLOT);
+
+	memcpy(p, fake_at(f, fake_gva(FAKE_JUMPS) + FAKE_TEMPLATE), 24);
+	memcpy(p + 8, "\x48\xbf", 2);
+	memcpy(p + 10, &self, sizeof(self));
+	fake_branch(p + 18, 0xe8, FAKE_SLOT + 18, FAKE_BASE + FAKE_CALLBACK);
+	memcpy(p + 24, was, 5);
+	fake_branch(p + 29, 0xe9, FAKE_SLOT + 29, addr + 5);
+	fake_executable(f, FAKE_SLOT);
 }
 
 static inline void fake_s32(struct fake *f, uint64_t at, uint64_t to)
@@ -558,6 +619,10 @@ static inline void fake_guard(struct fake *f)
 	fake_link(f, vars + FAKE_OPS, vars + FAKE_OPS_LIST);
 	fake_u64(f, vars + FAKE_OPS)[2] = FAKE_TRAMPOLINE;
 	fake_u64(f, vars + FAKE_OPS)[3] = 64;
+	fake_link(f, vars + FAKE_BPF_LIST, vars + FAKE_BPF_LIST);
+	fake_u64(f, vars + FAKE_BPF)[0] = FAKE_TRAMPOLINE;
+	fake_u64(f, vars + FAKE_BPF)[1] = FAKE_TRAMPOLINE + 4096;
+	fake_copy(f, vars + FAKE_BPF + 16, "bpf_image", 10);
 	/* One kprobe, not in the table yet. */
 	fake_u64(f, vars + FAKE_PROBE)[2] = FAKE_BASE + FAKE_PROBED;
 	fake_u64(f, vars + FAKE_PROBE)[3] = FAKE_BASE + FAKE_AGGR;

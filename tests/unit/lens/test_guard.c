@@ -98,15 +98,8 @@ static struct wire_judgement judge_raw(struct fixture *x, uint64_t gva, const vo
 	return w;
 }
 
-static void branch(uint8_t *out, uint8_t opcode, uint64_t at, uint64_t to)
-{
-	int32_t rel = (int32_t)(to - (at + 5));
-
-	out[0] = opcode;
-	memcpy(out + 1, &rel, sizeof(rel));
-}
-
-#define NOP5 "\x0f\x1f\x44\x00\x00"
+#define branch fake_branch
+#define NOP5   "\x0f\x1f\x44\x00\x00"
 
 /* One place, and the ways to it and from it. The branch: @opcode to @to */
 static void check_place(struct fixture *x, enum lens_write_kind kind, unsigned int off,
@@ -257,9 +250,20 @@ static void test_ftrace(void **state)
 	fake_copy(&x->guest, FAKE_BASE + FAKE_VICTIM + 5, "\x55", 1);
 	branch(call, 0xe8, FAKE_BASE + FAKE_VICTIM, FAKE_BASE + FAKE_TRACER_REGS);
 	assert_true(judge_raw(x, FAKE_BASE + FAKE_VICTIM, NOP5, call, 5).legal);
-	/* A trampoline counts while it is listed. */
+	/* A trampoline counts while it is listed, and is one. */
 	branch(call, 0xe8, FAKE_BASE + FAKE_VICTIM, FAKE_TRAMPOLINE);
-	assert_true(judge_raw(x, FAKE_BASE + FAKE_VICTIM, NOP5, call, 5).legal);
+	assert_false(judge_raw(x, FAKE_BASE + FAKE_VICTIM, NOP5, call, 5).legal);
+	fake_trampoline(&x->guest, FAKE_BASE + FAKE_OTHER + 1);
+	assert_false(judge_raw(x, FAKE_BASE + FAKE_VICTIM, NOP5, call, 5).legal);
+	fake_trampoline(&x->guest, FAKE_BASE + FAKE_OTHER);
+	w = judge_raw(x, FAKE_BASE + FAKE_VICTIM, NOP5, call, 5);
+	assert_true(w.legal);
+	assert_int_equal(w.leads_to, LENS_OWNER_FTRACE);
+	for (unsigned int byte = 0; byte < FAKE_TRACER_END - FAKE_TRACER + 1; byte++) {
+		fake_at(&x->guest, FAKE_TRAMPOLINE)[byte] ^= 0x10;
+		assert_false(judge_raw(x, FAKE_BASE + FAKE_VICTIM, NOP5, call, 5).legal);
+		fake_at(&x->guest, FAKE_TRAMPOLINE)[byte] ^= 0x10;
+	}
 	*var(x, FAKE_OPS_LIST) = fake_gva(FAKE_VARS) + FAKE_OPS_LIST;
 	assert_false(judge_raw(x, FAKE_BASE + FAKE_VICTIM, NOP5, call, 5).legal);
 	/* A jump instead of a call, or a call of any function. */
@@ -289,6 +293,8 @@ static void test_kprobe(void **state)
 	memcpy(probed, was, 5);
 	probed[0] = 0xcc;
 	branch(jump, 0xe9, at, FAKE_SLOT);
+	fake_detour(&x->guest, fake_gva(FAKE_VARS) + FAKE_PROBE, at, was);
+	fake_copy(&x->guest, at, was, sizeof(was));
 	prepare(x);
 	/* Nobody has registered one. */
 	w = judge_raw(x, at, was, probed, 5);
@@ -309,6 +315,13 @@ static void test_kprobe(void **state)
 		assert_true(w.legal && w.intermediate);
 	}
 	assert_true(judge_raw(x, at, probed, jump, 5).legal);
+	/* Nor where the code is not the kernel's own detour. */
+	for (unsigned int byte = 0; byte < 34; byte++) {
+		fake_at(&x->guest, FAKE_SLOT)[byte] ^= 0x40;
+		assert_false(judge_raw(x, at, probed, jump, 5).legal);
+		fake_at(&x->guest, FAKE_SLOT)[byte] ^= 0x40;
+	}
+	assert_true(judge_raw(x, at, probed, jump, 5).legal);
 	jump[4] ^= 1;
 	assert_false(judge_raw(x, at, probed, jump, 5).legal);
 	jump[4] ^= 1;
@@ -316,9 +329,9 @@ static void test_kprobe(void **state)
 	*(uint8_t *)(var(x, FAKE_PROBE) + 4) = 0xc3;
 	assert_false(judge_raw(x, at, probed, "\xc3\x48\x89\xe5\x90", 5).legal);
 	assert_true(judge_raw(x, at, jump, probed, 5).legal);
-	assert_true(judge_raw(x, at, probed, was, 5).legal);
-	/* Also when it is off the table by then. */
+	/* Also when it is off the table by then; but not put again. */
 	*var(x, FAKE_KPROBES + 8 * 5) = 0;
+	assert_false(judge_raw(x, at, probed, jump, 5).legal);
 	assert_true(judge_raw(x, at, probed, was, 5).legal);
 	assert_false(judge_raw(x, at, was, probed, 5).legal);
 	/* A table that loops. */
@@ -337,9 +350,80 @@ static void test_plain_kprobe(void **state)
 	*var(x, FAKE_KPROBES) = fake_gva(FAKE_VARS) + FAKE_PROBE;
 	prepare(x);
 	assert_true(judge_raw(x, at, "\x55", "\xcc", 1).legal);
-	assert_false(judge_raw(x, at, "\x55\x48", "\xcc\x49", 2).legal);
 	assert_false(judge_raw(x, at + 1, "\x48", "\xcc", 1).legal);
 	assert_true(judge_raw(x, at, "\xcc", "\x55", 1).legal);
+	assert_false(judge_raw(x, at, "\x55\x48", "\xcc\x49", 2).legal);
+}
+
+/* What the guest's table says of a probe that nobody saw put, or where none can be. */
+static void test_forged_kprobe(void **state)
+{
+	static const uint8_t was[] = {0xe9, 0x11, 0x22, 0x00, 0x00},
+			     code[] = {0x6a, 0xfb, 0x58, 0xc3};
+	struct fixture *x = *state;
+	const uint64_t at = FAKE_BASE + FAKE_PROBED, site = FAKE_BASE + FAKE_JUMP5;
+	uint8_t *probe = (uint8_t *)var(x, FAKE_PROBE);
+	struct wire_judgement w;
+	uint8_t forged[5];
+
+	fake_copy(&x->guest, at, was, sizeof(was));
+	fake_detour(&x->guest, fake_gva(FAKE_VARS) + FAKE_PROBE, at, was);
+	prepare(x);
+	/* A jump that was always there is none of a probe's, whatever it says stood there. */
+	*var(x, FAKE_KPROBES) = fake_gva(FAKE_VARS) + FAKE_PROBE;
+	probe[32] = code[0];
+	memcpy(probe + 40, code + 1, 3);
+	memcpy(forged, code, 4);
+	forged[4] = 0;
+	assert_false(judge_raw(x, at, was, forged, 5).legal);
+	assert_false(judge_raw(x, at, was, code, 1).legal);
+	/* Nor is a breakpoint. */
+	w = judge_raw(x, at, "\xcc", code, 1);
+	assert_false(w.legal);
+	assert_non_null(strstr(w.reason, "not known"));
+	/* In the middle of an instruction its breakpoint would be an operand. */
+	fake_copy(&x->guest, at, was, sizeof(was));
+	*var(x, FAKE_PROBE + 16) = at + 1;
+	w = judge_raw(x, at + 1, "\x11", "\xcc", 1);
+	assert_false(w.legal);
+	assert_non_null(strstr(w.reason, "no instruction"));
+	fake_copy(&x->guest, at + 1, "\x11", 1);
+	*var(x, FAKE_PROBE + 16) = at;
+	assert_true(judge_raw(x, at, was, "\xcc", 1).legal);
+	/* Within a place that the kernel rewrites. */
+	fake_copy(&x->guest, site, NOP5, 5);
+	*var(x, FAKE_PROBE + 16) = site + 3;
+	w = judge_raw(x, site + 3, "\x00", "\xcc", 1);
+	assert_false(w.legal);
+}
+
+/* What stands is told to the lens that follows. */
+static void test_probes_kept(void **state)
+{
+	struct fixture *x = *state;
+	const uint64_t at = FAKE_BASE + FAKE_PROBED;
+	struct lens_probe p[2];
+
+	*var(x, FAKE_KPROBES) = fake_gva(FAKE_VARS) + FAKE_PROBE;
+	fake_copy(&x->guest, at, "\xcc", 1);
+	prepare(x);
+	assert_int_equal(ask(x, WIRE_PROBES, NULL, 0), 0);
+	assert_int_equal(x->reply.len_bytes, sizeof(p[0]));
+	memcpy(p, x->reply.data, sizeof(p[0]));
+	assert_int_equal(p[0].addr.v, at);
+	assert_int_equal(p[0].byte[0], 0x55);
+	assert_int_equal(ask(x, WIRE_PROBES_SET, p, 3), -XO_EPROTO);
+	p[0].byte[0] = 0x53;
+	p[1] = p[0];
+	p[1].addr.v = at + XO_PAGE_SIZE; /* whose page is elsewhere */
+	assert_int_equal(ask(x, WIRE_PROBES_SET, p, sizeof(p)), 0);
+	prepare(x);
+	assert_int_equal(ask(x, WIRE_PROBES, NULL, 0), 0);
+	assert_int_equal(x->reply.len_bytes, sizeof(p[0]));
+	assert_false(judge_raw(x, at, "\xcc", "\x55", 1).legal);
+	assert_true(judge_raw(x, at, "\xcc", "\x53", 1).legal);
+	assert_int_equal(ask(x, WIRE_PROBES, NULL, 0), 0);
+	assert_int_equal(x->reply.len_bytes, 0);
 }
 
 static void test_other(void **state)
@@ -404,6 +488,10 @@ static void test_module(void **state)
 	struct fake_module *m = fake_module(&x->guest);
 	uint64_t *pte = &fake_u64(&x->guest, fake_gva(FAKE_PT))[(FAKE_MOD_BASE - FAKE_BASE) / 4096];
 	const uint64_t table = fake_gva(FAKE_MODULE) + 0x800, text = FAKE_MOD_BASE;
+	/* The table's flags are of addresses, wherever it stands. */
+	const uint64_t calls = table + 0x80 + private_ram;
+	const Elf64_Sym sym = {.st_name = 1, .st_shndx = 1, .st_value = text + 16};
+	const Elf64_Sym entry = {.st_name = 1, .st_shndx = 1, .st_value = text + 0x80};
 	uint8_t jump[5];
 	struct wire_judgement w;
 
@@ -414,7 +502,20 @@ static void test_module(void **state)
 	*fake_u64(&x->guest, table + 0x40) = text + 0x80;
 	m->entries = table + 0x40;
 	m->nr_entries = 1;
+	m->mem[1].base = fake_gva(FAKE_MODULE);
+	m->mem[1].size = 4096;
+	fake_copy(&x->guest, fake_gva(FAKE_MODULE) + 0x400, &sym, sizeof(sym));
+	m->mks.num = 2;
+	fake_copy(&x->guest, fake_gva(FAKE_MODULE) + 0x400 + sizeof(sym), &entry, sizeof(entry));
+	fake_copy(&x->guest, fake_gva(FAKE_MODULE) + 0x480, "tt", 2);
+	fake_s32(&x->guest, calls, text + 0x60);
+	fake_s32(&x->guest, calls + 4, fake_gva(FAKE_VARS) + FAKE_KEY);
+	m->calls = calls;
+	m->nr_calls = 1;
 	prepare(x);
+	/* What is written there later is not looked at. */
+	memset(fake_at(&x->guest, table), 0, 0x90);
+	m->nr_jumps = m->nr_calls = m->nr_entries = 0;
 	branch(jump, 0xe9, text + 0x40, text + 0x200);
 	w = judge_raw(x, text + 0x40, NOP5, jump, 5);
 	assert_true(w.legal);
@@ -431,20 +532,25 @@ static void test_module(void **state)
 	*var(x, FAKE_KEY) = text + 16;
 	branch(jump, 0xe8, FAKE_BASE + FAKE_CALL, text + 16);
 	assert_true(judge_raw(x, FAKE_BASE + FAKE_CALL, NOP5, jump, 5).legal);
-	/* Its own calls; the table's flags are of addresses, wherever it stands. */
-	for (unsigned int odd = 0; odd < 2; odd++) {
-		const uint64_t calls = table + 0x80 + odd, callee = FAKE_BASE + FAKE_CALLEE;
-
-		fake_s32(&x->guest, calls, text + 0x60);
-		fake_s32(&x->guest, calls + 4, fake_gva(FAKE_VARS) + FAKE_KEY);
-		m->calls = calls;
-		m->nr_calls = 1;
-		*var(x, FAKE_KEY) = callee;
-		branch(jump, 0xe8, text + 0x60, callee);
-		assert_true(judge_raw(x, text + 0x60, NOP5, jump, 5).legal);
-		branch(jump, 0xe9, text + 0x60, callee);
-		assert_false(judge_raw(x, text + 0x60, NOP5, jump, 5).legal);
-	}
+	/* But not into one, nor to what only became one since. */
+	fake_u64(&x->guest, fake_gva(FAKE_MODULE) + 0x400)[1] = text + 24;
+	*var(x, FAKE_KEY) = text + 24;
+	branch(jump, 0xe8, FAKE_BASE + FAKE_CALL, text + 24);
+	assert_false(judge_raw(x, FAKE_BASE + FAKE_CALL, NOP5, jump, 5).legal);
+	/* Its own calls. */
+	*var(x, FAKE_KEY) = FAKE_BASE + FAKE_CALLEE;
+	branch(jump, 0xe8, text + 0x60, FAKE_BASE + FAKE_CALLEE);
+	assert_true(judge_raw(x, text + 0x60, NOP5, jump, 5).legal);
+	branch(jump, 0xe9, text + 0x60, FAKE_BASE + FAKE_CALLEE);
+	assert_false(judge_raw(x, text + 0x60, NOP5, jump, 5).legal);
+	/* A table that says later what is to be legal. */
+	fake_s32(&x->guest, table + 0x100, text + 0xa0);
+	fake_s32(&x->guest, table + 0x104, text + 0x200);
+	m->jumps = table + 0x100;
+	m->nr_jumps = 1;
+	branch(jump, 0xe9, text + 0xa0, text + 0x200);
+	prepare(x);
+	assert_false(judge_raw(x, text + 0xa0, NOP5, jump, 5).legal);
 	/* Off the list but still there: somebody hides it. */
 	fake_link(&x->guest, fake_gva(FAKE_VARS) + FAKE_MODULES,
 		  fake_gva(FAKE_VARS) + FAKE_MODULES);
@@ -649,6 +755,9 @@ static void test_audit(void **state)
 	pt[248] = fake_phys(248) | GPTE_PRESENT;
 	assert_int_equal(audit(x, f), 1);
 	assert_int_equal(f[0].kind, LENS_FOUND_EXEC);
+	assert_int_equal(f[0].owner, LENS_OWNER_UNKNOWN);
+	fake_trampoline(&x->guest, FAKE_BASE + FAKE_OTHER);
+	assert_int_equal(audit(x, f), 1);
 	assert_int_equal(f[0].owner, LENS_OWNER_FTRACE);
 	ok = (struct lens_approved){.gva = {FAKE_TRAMPOLINE}, .len_bytes = 4096};
 	assert_int_equal(ask(x, WIRE_AUDIT, &ok, sizeof(ok)), 0);
@@ -690,6 +799,55 @@ static void test_audit(void **state)
 	for (unsigned int i = 0; i < 512; i++)
 		spare[i] = fake_phys(245) | 3;
 	(void)audit(x, f);
+}
+
+/* What BPF makes is called where it is listed, and said; a program is not called at all. */
+static void test_bpf(void **state)
+{
+	struct fixture *x = *state;
+	const uint64_t call = FAKE_BASE + FAKE_CALL, list = fake_gva(FAKE_VARS) + FAKE_BPF_LIST;
+	const uint64_t half = FAKE_TRAMPOLINE + 2048;
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
+	struct wire_judgement w;
+	uint8_t code[5];
+
+	*var(x, FAKE_OPS_LIST) = fake_gva(FAKE_VARS) + FAKE_OPS_LIST;
+	prepare(x);
+	*var(x, FAKE_KEY) = FAKE_TRAMPOLINE;
+	branch(code, 0xe8, call, FAKE_TRAMPOLINE);
+	assert_false(judge_raw(x, call, NOP5, code, 5).legal);
+	fake_link(&x->guest, list, list + (FAKE_BPF - FAKE_BPF_LIST) + 48);
+	fake_link(&x->guest, list + (FAKE_BPF - FAKE_BPF_LIST) + 48, list);
+	/* Data is no code. */
+	assert_false(judge_raw(x, call, NOP5, code, 5).legal);
+	fake_executable(&x->guest, FAKE_TRAMPOLINE);
+	w = judge_raw(x, call, NOP5, code, 5);
+	assert_true(w.legal);
+	assert_int_equal(w.leads_to, LENS_OWNER_BPF);
+	assert_non_null(strstr(w.reason, "cannot be checked"));
+	*var(x, FAKE_KEY) = half;
+	branch(code, 0xe8, call, half);
+	assert_true(judge_raw(x, call, NOP5, code, 5).legal);
+	*var(x, FAKE_KEY) = half + 8;
+	branch(code, 0xe8, call, half + 8);
+	assert_false(judge_raw(x, call, NOP5, code, 5).legal);
+	*var(x, FAKE_KEY) = half;
+	*(uint8_t *)var(x, FAKE_BPF + 64) = 1;
+	branch(code, 0xe8, call, half);
+	assert_false(judge_raw(x, call, NOP5, code, 5).legal);
+	/* Said once, and again when it is another. */
+	assert_int_equal(audit(x, f), 2);
+	assert_int_equal(f[1].owner, LENS_OWNER_BPF);
+	assert_string_equal(f[1].what, "bpf_image");
+	assert_int_equal(audit(x, f), 1);
+	*(char *)var(x, FAKE_BPF + 16) = 'x';
+	assert_int_equal(audit(x, f), 2);
+	assert_int_equal(audit(x, f), 1);
+	/* What is protected is nobody's but its owner's. */
+	*(uint8_t *)var(x, FAKE_BPF + 64) = 0;
+	*var(x, FAKE_BPF) = *var(x, FAKE_KEY) = FAKE_MOD_BASE;
+	branch(code, 0xe8, call, FAKE_MOD_BASE);
+	assert_false(judge_raw(x, call, NOP5, code, 5).legal);
 }
 
 /* A module's code, somewhere else: so it is when it was loaded again, not while it is there. */
@@ -968,13 +1126,29 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_jump_label),	     TEST(test_static_call),   TEST(test_ftrace),
-		TEST(test_kprobe),	     TEST(test_plain_kprobe),  TEST(test_other),
-		TEST(test_descriptors),	     TEST(test_module),	       TEST(test_areas),
-		TEST(test_tables),	     TEST(test_audit),	       TEST(test_bounds),
-		TEST(test_areas_left_out),   TEST(test_moved),	       TEST(test_module_lies),
-		TEST(test_next_lens),	     TEST(test_module_leaves), TEST(test_module_starts),
-		TEST(test_tables_elsewhere), TEST(test_many_findings),
+		TEST(test_jump_label),
+		TEST(test_static_call),
+		TEST(test_ftrace),
+		TEST(test_kprobe),
+		TEST(test_plain_kprobe),
+		TEST(test_other),
+		TEST(test_descriptors),
+		TEST(test_module),
+		TEST(test_areas),
+		TEST(test_tables),
+		TEST(test_audit),
+		TEST(test_bounds),
+		TEST(test_areas_left_out),
+		TEST(test_moved),
+		TEST(test_module_lies),
+		TEST(test_next_lens),
+		TEST(test_module_leaves),
+		TEST(test_module_starts),
+		TEST(test_tables_elsewhere),
+		TEST(test_many_findings),
+		TEST(test_forged_kprobe),
+		TEST(test_bpf),
+		TEST(test_probes_kept),
 	};
 
 	int failed = cmocka_run_group_tests_name("mapped", tests, NULL, NULL);

@@ -15,6 +15,7 @@
 
 #include "base/util.h"
 #include "vmm-agent/monitor/golden.h"
+#include "vmm-agent/monitor/guard_core.h"
 #include "vmm-agent/monitor/uffd.h"
 #include "vmm-agent/monitor/wire.h"
 
@@ -246,8 +247,53 @@ static void test_userfaultfd(void **state)
 	assert_int_equal(uffd_open(fd, hva, XO_PAGE_SIZE), 0);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(p[0], 1);
+	/* Who waits when protection ends is let go. */
+	assert_int_equal(uffd_protect(fd, hva, XO_PAGE_SIZE), 0);
+	assert_int_equal(pthread_create(&thread, NULL, store, p + 8), 0);
+	for (nr = 0; !nr; nr = uffd_read(fd, e, 4))
+		xo_sleep_ns(1000000);
+	assert_int_equal(p[8], 0);
 	assert_int_equal(uffd_unregister(fd, hva, len), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(p[8], 1);
 	(void)munmap(p, len);
+}
+
+#define NEARLY_ALL (MON_GUARD_MAX_PAGES - 100)
+
+/* A guard that follows another protects once more what is protected: that takes no more room. */
+static void test_as_many_pages_again(void **state)
+{
+	const struct mon_range all = {.len_bytes = NEARLY_ALL * XO_PAGE_SIZE};
+	const struct mon_range more = {.gpa = {NEARLY_ALL * XO_PAGE_SIZE},
+				       .len_bytes = 101 * XO_PAGE_SIZE};
+	const uint64_t len = all.len_bytes + more.len_bytes;
+	_cleanup_close_ int mem = memfd_create("mem", MFD_CLOEXEC);
+	struct guard g = {.uffd = new_uffd(), .golden = golden};
+	struct vm vm = {.desc = {.nr_regions = 1, .nr_backends = 1}};
+	struct xerr err = {0};
+	uint8_t *p;
+
+	(void)state;
+	if (g.uffd < 0)
+		skip(); /* not root, or Linux before 6.1 */
+	assert_int_equal(ftruncate(mem, (off_t)len), 0);
+	p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, mem, 0);
+	assert_ptr_not_equal(p, MAP_FAILED);
+	vm.desc.region[0] = (struct mon_region){.len_bytes = len, .hva = {(uintptr_t)p}};
+	vm.map[0].base = p;
+	vm.map[0].len_bytes = len;
+	g.vm = &vm;
+	assert_int_equal(uffd_start(g.uffd, &err), 0);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(guard_protect(&g, &all, 1, &err), 0);
+		assert_int_equal(g.golden.nr, NEARLY_ALL);
+	}
+	assert_int_equal(guard_protect(&g, &more, 1, &err), -XO_ELIMIT);
+	assert_int_equal(uffd_unregister(g.uffd, (struct hva){(uintptr_t)p}, len), 0);
+	(void)close(g.uffd);
+	(void)munmap(p, len);
+	golden = g.golden;
 }
 
 #define GOLDEN(test) cmocka_unit_test_setup_teardown(test, open_golden, close_golden)
@@ -264,6 +310,7 @@ int main(void)
 		cmocka_unit_test(test_diff),
 		cmocka_unit_test(test_ranges_on_the_wire),
 		cmocka_unit_test(test_userfaultfd),
+		GOLDEN(test_as_many_pages_again),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,9 +80,28 @@ static void what_the_kernel_rewrites(void **state)
 	m.guest.return_thunk = MODFIX_THUNK + 0x100;
 	put_branch(MODFIX_AT_RETURN, 0xe9, m.guest.return_thunk);
 	assert_true(same());
-	put(MODFIX_AT_STATIC, "\x0f\x1f\x44\0\0", 5);
+}
+
+/* Before it ran, a static call is what the file says; then what the kernel makes of it. */
+static void static_calls(void **state)
+{
+	static const char *const forms[] = {"\x0f\x1f\x44\0\0", "\x2e\x2e\x2e\x31\xc0"};
+
+	(void)state;
+	for (size_t i = 0; i < XO_ARRAY_SIZE(forms); i++) {
+		put(MODFIX_AT_STATIC, forms[i], 5);
+		assert_false(same());
+		assert_false(modfix_differs(&m, MODREF_LIVE));
+	}
+	put_branch(MODFIX_AT_STATIC, 0xe8, MODFIX_HELPER);
 	assert_false(same());
 	assert_false(modfix_differs(&m, MODREF_LIVE));
+	put_branch(MODFIX_AT_STATIC, 0xe8, MODFIX_HELPER + 1);
+	assert_true(modfix_differs(&m, MODREF_LIVE));
+	put_branch(MODFIX_AT_STATIC, 0xe9, MODFIX_HELPER);
+	assert_true(modfix_differs(&m, MODREF_LIVE));
+	put(MODFIX_AT_STATIC, "\x90\x90\x90\x90\x90", 5);
+	assert_true(modfix_differs(&m, MODREF_LIVE));
 }
 
 static void what_it_does_not(void **state)
@@ -182,6 +201,26 @@ static void stored_and_read(void **state)
 	assert_true(same());
 }
 
+/* What an alternative is replaced by, or a jump leads to, is code. */
+static void replaced_by_data(void **state)
+{
+	(void)state;
+	for (size_t i = 0; i < m.ref->nr_sites; i++) {
+		_cleanup_xbuf_ struct xbuf code = XBUF(MODREF_MAX_CODE);
+		struct modref_site *s = &m.ref->site[i];
+		struct modref *r = NULL;
+		uint8_t was = s->repl_part;
+
+		if (s->kind != MODREF_SITE_ALTERNATIVE && s->kind != MODREF_SITE_JUMP_LABEL)
+			continue;
+		s->repl_part = MODREF_DATA;
+		s->repl_off = 0;
+		assert_int_equal(modref_encode(&code, m.ref), 0);
+		assert_int_equal(modref_decode(&r, xbuf_span(&code)), -XO_EMALFORMED);
+		s->repl_part = was;
+	}
+}
+
 static void damaged(void **state)
 {
 	_cleanup_xbuf_ struct xbuf code = XBUF(MODREF_MAX_CODE);
@@ -245,6 +284,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(as_the_file_says, load, unload),
 		cmocka_unit_test_setup_teardown(what_the_kernel_rewrites, load, unload),
+		cmocka_unit_test_setup_teardown(static_calls, load, unload),
+		cmocka_unit_test_setup_teardown(replaced_by_data, load, unload),
 		cmocka_unit_test_setup_teardown(what_it_does_not, load, unload),
 		cmocka_unit_test_setup_teardown(each_byte, load, unload),
 		cmocka_unit_test_setup_teardown(sorted_tables, load, unload),

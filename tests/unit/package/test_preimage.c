@@ -54,13 +54,21 @@ static void test_digest(void **state)
 static void test_masks(void **state)
 {
 	struct ksite site[] = {
-		{0xff0, 16, KSITE_ALTERNATIVE}, /* ends where the function starts */
-		{0xffe, 4, KSITE_ALTERNATIVE},	/* reaches 2 bytes into it */
-		{0x1004, 5, KSITE_FTRACE},	  {0x1006, 4, KSITE_RELOC},  /* wholly covered */
-		{0x1010, 4, KSITE_RELOC},	  {0x1014, 4, KSITE_RELOC},  /* neighbours */
-		{0x1018, 4, KSITE_RETURN},	  {0x101a, 4, KSITE_RELOC},  /* partly covered */
-		{0x1030, 8, KSITE_RELOC_INVERSE}, {0x103e, 5, KSITE_RETURN}, /* leaves it */
-		{0x1040, 1, KSITE_SMP_LOCK},
+		{.addr = 0xff0,
+		 .len_bytes = 16,
+		 .kind = KSITE_ALTERNATIVE}, /* ends where the function starts */
+		{.addr = 0xffe,
+		 .len_bytes = 4,
+		 .kind = KSITE_ALTERNATIVE}, /* reaches 2 bytes into it */
+		{.addr = 0x1004, .len_bytes = 5, .kind = KSITE_FTRACE},
+		{.addr = 0x1006, .len_bytes = 4, .kind = KSITE_RELOC}, /* wholly covered */
+		{.addr = 0x1010, .len_bytes = 4, .kind = KSITE_RELOC},
+		{.addr = 0x1014, .len_bytes = 4, .kind = KSITE_RELOC}, /* neighbours */
+		{.addr = 0x1018, .len_bytes = 4, .kind = KSITE_RETURN},
+		{.addr = 0x101a, .len_bytes = 4, .kind = KSITE_RELOC}, /* partly covered */
+		{.addr = 0x1030, .len_bytes = 8, .kind = KSITE_RELOC_INVERSE},
+		{.addr = 0x103e, .len_bytes = 5, .kind = KSITE_RETURN}, /* leaves it */
+		{.addr = 0x1040, .len_bytes = 1, .kind = KSITE_SMP_LOCK},
 	};
 	static const struct pkg_mask want[] = {
 		{0, 2, KSITE_ALTERNATIVE},  {4, 5, KSITE_FTRACE},	  {9, 1, KSITE_ALTERNATIVE},

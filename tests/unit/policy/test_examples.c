@@ -108,6 +108,41 @@ static void now_is_now(void **state)
 	assert_non_null(strstr(r.out, "the next opens at 2026-02-21T00:00:00Z"));
 }
 
+static void explanations_name_rules_lines_and_times(void **state)
+{
+	static const struct {
+		const char *vm;
+		int rc;
+		const char *said[4];
+	} rows[] = {
+		{"test-1",
+		 0,
+		 {"fix-net on test-1: allowed", "allowed 'security-fixes'", "bank.yaml:24)",
+		  "as it stands until"}},
+		{"web-4",
+		 3,
+		 {"fix-net on web-4: waiting", "ring 'test'", "bank.yaml:35)",
+		  "not by the passing of time alone"}},
+		{"web-2",
+		 3,
+		 {"fix-net on web-2: ineligible", "eligibility 'hardened'", "no guard is on",
+		  "decision_sha256"}},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < XO_ARRAY_SIZE(rows); i++) {
+		_cleanup_free_ char *out =
+			run((const char *const[]){"policy", "explain", "policy/examples/bank.yaml",
+						  "--facts", FACTS, "--at", AT, "--vm", rows[i].vm,
+						  "--patch", "fix-net", NULL},
+			    rows[i].rc, NULL);
+
+		for (size_t k = 0; k < XO_ARRAY_SIZE(rows[i].said); k++)
+			if (!strstr(out, rows[i].said[k]))
+				fail_msg("'%s' is not in: %s", rows[i].said[k], out);
+	}
+}
+
 static void exit_codes(void **state)
 {
 	static const struct {
@@ -167,6 +202,7 @@ int main(void)
 		cmocka_unit_test(plans_are_the_golden_ones),
 		cmocka_unit_test(time_lines_are_the_golden_ones),
 		cmocka_unit_test(now_is_now),
+		cmocka_unit_test(explanations_name_rules_lines_and_times),
 		cmocka_unit_test(exit_codes),
 	};
 

@@ -152,6 +152,33 @@ static void files_make_one_policy_in_any_order(void **state)
 	assert_null(none);
 }
 
+/* What does not load leaves what was loaded before as it was. */
+static void the_old_policy_stays(void **state)
+{
+	static const char *const wrong[] = {"format: policy/1\nallow: [{name: a}, {name: a}]\n",
+					    "format: policy/1\nalow: []\n", "{", ""};
+	struct pol_policy *p = polfix_policy(POLFIX_OPEN), *old = p;
+	struct pol_fleet *f = polfix_facts(polfix_time("2026-03-04T12:00:00Z"), NULL, NULL);
+	struct pol_fleet *old_f = f;
+	uint8_t digest[XO_SHA256_BYTES];
+
+	(void)state;
+	memcpy(digest, pol_policy_digest(p), sizeof(digest));
+	for (size_t i = 0; i < XO_ARRAY_SIZE(wrong); i++) {
+		const struct pol_text text = {.name = "w",
+					      .text = SPAN(wrong[i], strlen(wrong[i]))};
+		_cleanup_pol_errors_ struct pol_errors errors = {0};
+
+		assert_int_equal(pol_policy_load(&text, 1, &p, &errors), -XO_EMALFORMED);
+		assert_int_equal(pol_fleet_load(&text, 1, 1772625600, &f, &errors), -XO_EMALFORMED);
+		assert_ptr_equal(p, old);
+		assert_ptr_equal(f, old_f);
+		assert_memory_equal(digest, pol_policy_digest(p), sizeof(digest));
+	}
+	pol_policy_free(p);
+	pol_fleet_free(f);
+}
+
 static void facts_lie_and_all_lies_are_named(void **state)
 {
 	static const char json[] =
@@ -172,6 +199,94 @@ static void facts_lie_and_all_lies_are_named(void **state)
 	assert_string_equal(errors.error[1].text, "vms[0].name must be a string");
 	assert_string_equal(errors.error[4].text,
 			    "vms[0].kernel.build_id must be 16 to 40 lower-case hex digits");
+}
+
+static void facts_wrong(const char *head, const char *item, size_t nr, const char *tail,
+			const char *why)
+{
+	size_t n = strlen(item), used = strlen(head);
+	_cleanup_free_ char *json = malloc(used + n * nr + strlen(tail) + 1);
+	_cleanup_pol_errors_ struct pol_errors errors = {0};
+	struct pol_text text = {.name = "f"};
+	struct pol_fleet *f = NULL;
+
+	assert_non_null(json);
+	memcpy(json, head, used);
+	for (size_t i = 0; i < nr; i++, used += n)
+		memcpy(json + used, item, n);
+	memcpy(json + used, tail, strlen(tail) + 1);
+	text.text = SPAN(json, used + strlen(tail));
+	assert_int_equal(pol_fleet_load(&text, 1, polfix_time("2026-03-04T12:00:00Z"), &f, &errors),
+			 -XO_EMALFORMED);
+	assert_null(f);
+	if (!strstr(errors.error[0].text, why))
+		fail_msg("%s", errors.error[0].text);
+}
+
+#define PATCH(id, more)                                                                            \
+	"{\"id\":\"" id                                                                            \
+	"\",\"kind\":\"hotpatch\",\"payload_sha256\":\"1111111111111111111111111111"               \
+	"111111111111111111111111111111111111\",\"serial\":1,\"released\":\"2026-02-01T00:00:"     \
+	"00Z\","                                                                                   \
+	"\"severity\":\"low\",\"arch\":\"x\",\"build_ids\":[\"aabbccddeeff0011\"]" more "}"
+#define VM(name, more)                                                                             \
+	"{\"name\":\"" name "\",\"host\":\"h\",\"kernel\":{\"release\":\"r\","                     \
+	"\"build_id\":\"aabbccddeeff0011\",\"arch\":\"x\"}" more "}"
+#define ON_VM(state)                                                                               \
+	"{\"id\":\"a\",\"payload_sha256\":\"1111111111111111111111111111111111111111111111111111"  \
+	"111111111111\",\"serial\":1,\"at\":\"2026-02-01T00:00:00Z\",\"state\":\"" state "\"}"
+
+/* What is wrong with single values does not hide what is wrong with all of them together. */
+static void facts_that_contradict_are_named_with_the_rest(void **state)
+{
+	static const char json[] =
+		"{\"format\":\"facts/1\",\"at\":\"2026-03-04T12:00:00Z\",\"vms\":[" VM("v", "") "," VM("v", ",\"guard\":7") "," VM(
+			"w",
+			"") "," VM("w",
+				   "") "," VM("x",
+					      ",\"patches\":[" ON_VM("active") "," ON_VM("reverted") "," ON_VM(
+						      "applying") "]") "],\"patches\":"
+								       "[" PATCH(
+									       "a",
+									       ",\"requ"
+									       "ires\":"
+									       "[\"b\""
+									       "]") "," PATCH("b",
+											      ",\"r"
+											      "equi"
+											      "res"
+											      "\":["
+											      "\"c"
+											      "\"]") "," PATCH("c",
+													       ",\"requires\":[\"b\"]") "," PATCH("d",
+																		  ",\"requires\":[\"d\",\"a\"]") "]}";
+	static const char *const expected[] = {
+		"vms[1].guard must be true or false", "VM 'w' is there twice",
+		"VM 'x': patch 'a' is active twice",  "patches need each other: b, c, b",
+		"patches need each other: d, d",
+	};
+	const struct pol_text text = {.name = "f", .text = SPAN(json, sizeof(json) - 1)};
+	_cleanup_pol_errors_ struct pol_errors errors = {0};
+	struct pol_fleet *f = NULL;
+
+	(void)state;
+	assert_int_equal(pol_fleet_load(&text, 1, polfix_time("2026-03-04T12:00:00Z"), &f, &errors),
+			 -XO_EMALFORMED);
+	for (size_t i = 0; i < errors.nr; i++)
+		assert_string_equal(errors.error[i].text, expected[i]);
+	assert_int_equal(errors.nr, XO_ARRAY_SIZE(expected));
+}
+
+/* Two bytes of JSON may ask for hundreds in memory. */
+static void facts_that_are_too_much_are_not_even_parsed(void **state)
+{
+	(void)state;
+	facts_wrong("{\"vms\":[", "{},", 1000000, "{}]}", "objects");
+	facts_wrong("{\"vms\":[", "1,", 8000001, "1]}", "values");
+	facts_wrong("{\"vms\":[\"", "xxxxxxxxxxxxxxxx", 64U << 16, "\"]}", "64 MiB");
+	facts_wrong("", "[", 900000, "", "depth");
+	/* what stands in a text is no value */
+	facts_wrong("{\"format\":\"\\\"", "{,[", 1000001, "\"}", "format must be");
 }
 
 /* What libical makes of the zone data is what the C library makes of it. */
@@ -232,7 +347,10 @@ int main(void)
 		cmocka_unit_test(many_values_are_refused),
 		cmocka_unit_test(digests_say_the_same_in_any_order),
 		cmocka_unit_test(files_make_one_policy_in_any_order),
+		cmocka_unit_test(the_old_policy_stays),
 		cmocka_unit_test(facts_lie_and_all_lies_are_named),
+		cmocka_unit_test(facts_that_contradict_are_named_with_the_rest),
+		cmocka_unit_test(facts_that_are_too_much_are_not_even_parsed),
 		cmocka_unit_test(zones_are_as_the_system_has_them),
 		cmocka_unit_test(times_at_their_edges),
 	};

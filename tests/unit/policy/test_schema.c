@@ -147,7 +147,8 @@ static void same_facts(const json_t *root, const json_t *s, const struct fact_fi
 			[FACT_BUILD_IDS] = "array", [FACT_PAIRS] = "object",
 			[FACT_TIME] = "string",	    [FACT_MONTH] = "string",
 			[FACT_NUMBER] = "integer",  [FACT_BOOL] = "boolean",
-			[FACT_OBJECT] = "object",   [FACT_OBJECTS] = "array"};
+			[FACT_NOT] = "boolean",	    [FACT_OBJECT] = "object",
+			[FACT_OBJECTS] = "array"};
 		const json_t *p = json_object_get(json_object_get(s, "properties"), f->key);
 
 		if (!p || is_required(s, f->key) != f->required)

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <errno.h>
+#include <string.h>
+
+#include "vmm-agent/agent/appraise_core.h"
+#include "vmm-agent/agent/gate_core.h"
+#include "vmm-agent/agent/ops.h"
+#include "vmm-agent/agent/vmram.h"
+
+#define FORMAT	       "exopatch-appraisal/1"
+#define AUDITS	       64 /* address spaces are many, and an audit is bounded */
+#define SECOND_LOOK_NS UINT64_C(100000000)
+#define LOOKS	       4
+
+struct appraiser *appraiser_new(struct vendor *v)
+{
+	struct appraiser *a = calloc(1, sizeof(*a));
+	bool good;
+
+	if (!a)
+		return NULL;
+	a->cache = calloc(APPRAISE_CACHE, sizeof(*a->cache));
+	good = a->cache != NULL;
+	for (size_t k = 0; k < KERNREF_AREAS; k++) {
+		struct appraised_area *area = &a->area[k];
+
+		area->nr_pages = kernref_pages(kernref_area(v->kernel, (enum kernref_area_kind)k));
+		area->have = malloc(area->nr_pages * XO_PAGE_SIZE + 1);
+		area->page = calloc(area->nr_pages + 1, sizeof(*area->page));
+		good = good && area->have && area->page;
+	}
+	if (!good) {
+		appraiser_free(a);
+		return NULL;
+	}
+	a->vendor = v;
+	return a;
+}
+
+void appraiser_free(struct appraiser *a)
+{
+	if (!a)
+		return;
+	for (size_t k = 0; k < KERNREF_AREAS; k++) {
+		free(a->area[k].have);
+		free(a->area[k].page);
+	}
+	appraise_forget(a);
+	vmram_free(a->ram);
+	vendor_free(a->vendor);
+	free(a->cache);
+	free(a);
+}
+
+bool appraiser_fits(const struct appraiser *a, const struct session *s)
+{
+	return !strcmp(a->vendor->build_id, s->build_id);
+}
+
+/* ---- modules ---- */
+
+static int add_module(json_t *list, const struct lens_module *m, const struct gate_verdict *v)
+{
+	static const uint8_t none[XO_SHA256_BYTES];
+	char hex[XO_SHA256_HEX_SIZE];
+
+	xo_hex(SPAN(v->allowed ? v->entry->sha256 : none, XO_SHA256_BYTES), hex);
+	return json_array_append_new(list,
+				     json_pack("{s:s,s:s,s:b,s:s}", "name", m->name, "sha256", hex,
+					       "known", v->allowed, "reason", v->reason));
+}
+
+int appraise_modules(struct appraiser *a, struct session *s, const struct appraise_guard *g,
+		     struct att_appraisal *ret, json_t *detail, struct xerr *err)
+{
+	_cleanup_free_ struct lens_module *m = calloc(LENS_MAX_MODULES, sizeof(*m));
+	_cleanup_json_ json_t *list = json_array();
+	size_t nr = 0;
+	int rc = m && list ? lens_modules(s->lens, m, &nr, err) : -ENOMEM;
+
+	for (size_t i = 0; !rc && i < nr; i++) {
+		const struct gate_verdict *known = g ? appraise_recall(a, g, &m[i]) : NULL;
+		struct gate_verdict v = {0};
+
+		/* One that is just being loaded runs its first code already. */
+		if (!known)
+			rc = gate_judge(s, a->vendor->modules, &m[i], MODREF_LIVE, &v, err);
+		if (!rc && !known && g)
+			appraise_remember(a, &m[i], &v);
+		known = known ? known : &v;
+		if (!rc && add_module(list, &m[i], known))
+			rc = -ENOMEM;
+		ret->modules_unknown += !known->allowed;
+		if (!rc && known == &v && g)
+			rc = g->step(g->arg, err);
+	}
+	ret->modules = nr;
+	return rc ? rc : json_object_set(detail, "modules", list) ? -ENOMEM : 0;
+}
+
+/* ---- code that we have brought ---- */
+
+static bool is_code(const struct jwrite *w)
+{
+	return w->kind == J_CODE || w->kind == J_SHIM;
+}
+
+static uint64_t differing(const uint8_t *x, const uint8_t *y, size_t len)
+{
+	uint64_t n = 0;
+
+	for (size_t i = 0; i < len; i++)
+		n += x[i] != y[i];
+	return n;
+}
+
+/* The patches' own code, as the journal has it: an area of its own, if there is any. */
+static int appraise_homes(struct session *s, struct att_appraisal *ret, json_t *detail,
+			  struct xerr *err)
+{
+	_cleanup_xbuf_ struct xbuf want = XBUF(SIZE_MAX);
+	struct att_area *area = &ret->area[ret->nr_areas];
+	int rc = 0;
+
+	snprintf(area->name, sizeof(area->name), "patches");
+	for (size_t i = 0; !rc && i < s->nr_rows; i++) {
+		const struct jrow *r = &s->row[i];
+
+		for (size_t k = 0; !rc && k < r->nr_writes && session_row_here(s, r); k++) {
+			const struct jwrite *w = &r->write[k];
+			_cleanup_free_ uint8_t *have = malloc(w->len_bytes + 1u);
+
+			if (!is_code(w))
+				continue;
+			rc = have ? session_read(s, w->gpa, have, w->len_bytes, err) : -ENOMEM;
+			if (rc)
+				break;
+			area->unexplained_bytes += differing(have, w->after, w->len_bytes);
+			rc = xbuf_add(&want, w->after, w->len_bytes);
+		}
+	}
+	if (rc || !want.len_bytes)
+		return rc;
+	ret->nr_areas++;
+	area->size_bytes = want.len_bytes;
+	json_array_append_new(json_object_get(detail, "areas"),
+			      json_pack("{s:s,s:I}", "name", area->name, "unexplained_bytes",
+					(json_int_t)area->unexplained_bytes));
+	return xo_sha256(xbuf_span(&want), area->sha256);
+}
+
+/* ---- executable pages ---- */
+
+/* Whose code the kernel's own lists name may be there: docs/guard.md. */
+static bool is_approved(const struct lens_finding *f)
+{
+	return f->kind == LENS_FOUND_EXEC && f->owner != LENS_OWNER_UNKNOWN;
+}
+
+static int add_pages(json_t *list, const struct lens_finding *f)
+{
+	return json_array_append_new(list,
+				     json_pack("{s:s,s:o,s:o,s:I}", "what", f->what, "address",
+					       json_sprintf("0x%llx", (unsigned long long)f->gva.v),
+					       "physical_address",
+					       json_sprintf("0x%llx", (unsigned long long)f->gpa.v),
+					       "size_bytes", (json_int_t)f->len_bytes));
+}
+
+/* All address spaces; *@ret_pages: those that nobody approved. */
+static int audit(struct session *s, struct att_appraisal *ret, json_t *list, uint64_t *ret_pages,
+		 struct xerr *err)
+{
+	size_t nr_homes = 0;
+	_cleanup_free_ struct lens_approved *home = session_homes(s, &nr_homes);
+	struct lens_audit_stats stats = {.nr_left = 1};
+	int rc = home ? 0 : -ENOMEM;
+
+	*ret_pages = 0;
+	for (int i = 0; !rc && i < AUDITS && stats.nr_left; i++) {
+		struct lens_finding f[LENS_MAX_FINDINGS];
+		size_t nr = 0;
+
+		rc = lens_audit(s->lens, home, nr_homes, f, &nr, &stats, err);
+		for (size_t k = 0; !rc && k < nr; k++) {
+			if (is_approved(&f[k]))
+				continue;
+			*ret_pages += xo_align_up(f[k].len_bytes, XO_PAGE_SIZE) / XO_PAGE_SIZE;
+			rc = add_pages(list, &f[k]);
+		}
+		ret->exec_pages = stats.nr_exec_pages;
+	}
+	return rc;
+}
+
+/* A module or tracer that comes or goes has pages that nobody owns, for a moment. */
+static int appraise_pages(struct session *s, const struct appraise_guard *g,
+			  struct att_appraisal *ret, json_t *detail, struct xerr *err)
+{
+	_cleanup_json_ json_t *list = json_array();
+	uint64_t pages = 1;
+	int rc = 0;
+
+	for (int i = 0; !rc && i < LOOKS && pages; i++) {
+		if (i && g)
+			break;
+		if (i)
+			xo_sleep_ns(SECOND_LOOK_NS);
+		json_array_clear(list);
+		rc = audit(s, ret, list, &pages, err);
+	}
+	/* The guard looks all the time, and knows what stays. */
+	ret->exec_pages_unapproved = g ? g->unapproved : pages;
+	return rc ? rc : json_object_set(detail, "unapproved_pages", list) ? -ENOMEM : 0;
+}
+
+/* ---- all of it ---- */
+
+int appraise(struct appraiser *a, struct session *s, const struct appraise_guard *g,
+	     struct att_appraisal *ret, json_t **ret_detail, struct appraise_stats *stats,
+	     struct xerr *err)
+{
+	_cleanup_json_ json_t *detail = json_pack("{s:s}", "format", FORMAT);
+	int rc = detail ? 0 : -ENOMEM;
+
+	*stats = (struct appraise_stats){0};
+	memcpy(ret->reference, a->vendor->reference, sizeof(ret->reference));
+	if (!rc)
+		rc = appraise_text(a, s, g, ret, detail, stats, err);
+	stats->modules_ns = xo_now_ns();
+	if (!rc)
+		rc = appraise_modules(a, s, g, ret, detail, err);
+	stats->modules_ns = xo_now_ns() - stats->modules_ns;
+	if (!rc)
+		rc = appraise_homes(s, ret, detail, err);
+	if (!rc)
+		rc = appraise_pages(s, g, ret, detail, err);
+	if (!rc && g) {
+		ret->guard = g->mode;
+		ret->violations = g->violations;
+		ret->registers = g->registers;
+		ret->registers_changed = g->registers_changed;
+	}
+	if (rc)
+		return err->code ? rc : xerr_set(err, rc, "appraisal: %s", xo_code_text(rc));
+	*ret_detail = XO_TAKE_PTR(detail);
+	return 0;
+}
