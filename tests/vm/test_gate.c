@@ -22,6 +22,7 @@
 #include "tests/lib/lens_guest.h"
 #include "tests/lib/patching.h"
 #include "tests/lib/ram.h"
+#include "vmm-agent/lens/guard.h"
 #include "vmm-agent/lens/modgate.h"
 
 #define BOOT_MS	 60000
@@ -338,11 +339,13 @@ static void changed_while_let_go(void **state)
 	struct xerr err = {0};
 	struct lens_kernel k;
 	struct lens_vm desc;
+	char libexec[512];
 	uint64_t *entry, old;
 	uint8_t *ram;
 	int fd;
 
 	(void)state;
+	setenv("EXOPATCH_LIBEXEC", run_build_path(".", libexec, sizeof(libexec)), 1);
 	start(&(struct guest_opts){.vcpus = 1}, "enforce");
 	json_decref(expect("module-gate-on"));
 	assert_int_equal(run("insmod /modules/dummy.ko"), 0);
@@ -355,6 +358,7 @@ static void changed_while_let_go(void **state)
 	assert_int_equal(lens_guest_vm(g, &desc), 0);
 	assert_int_equal(lens_start(&l, &desc, &err), 0);
 	assert_int_equal(lens_discover(l, &k, &err), 0);
+	assert_int_equal(lens_guard_prepare(l, &err), 0);
 	lens_guest_vm_close(&desc);
 	entry = entry_of(l, ram, text_of(l, "dummy"));
 	old = *entry;

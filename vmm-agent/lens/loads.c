@@ -110,21 +110,26 @@ static const struct gload *find(const struct gload *all, size_t nr, size_t *at,
 	return NULL;
 }
 
+static bool equal(const struct gload_part *a, const struct gload_part *b)
+{
+	return a->kind == b->kind && a->start == b->start && a->stop == b->stop;
+}
+
 /* @now has what its structure says, if @sound: make of it what counts. */
 static void follow(struct gload *now, const struct gload *was, uint32_t state, bool sound)
 {
 	now->live = state == STATE_LIVE || (was && was->live);
-	if (was) {
-		now->changed = !sound || (was->live && state == STATE_COMING) ||
-			       memcmp(now->part, was->part, GLOAD_INIT * sizeof(*now->part)) != 0;
-		memcpy(now->part, was->part, GLOAD_INIT * sizeof(*now->part));
-		now->node = now->node ? now->node : was->node;
+	now->changed = was && (!sound || (was->live && state == STATE_COMING));
+	for (size_t i = 0; was && i < GLOAD_INIT; i++) {
+		now->changed |= !equal(&now->part[i], &was->part[i]);
+		now->part[i] = was->part[i];
 	}
+	if (was && !now->node)
+		now->node = was->node;
 	if (now->live || state != STATE_COMING) {
 		now->part[GLOAD_INIT] = (struct gload_part){0};
 	} else if (was) {
-		now->changed |= memcmp(&now->part[GLOAD_INIT], &was->part[GLOAD_INIT],
-				       sizeof(*now->part)) != 0;
+		now->changed |= !equal(&now->part[GLOAD_INIT], &was->part[GLOAD_INIT]);
 		now->part[GLOAD_INIT] = was->part[GLOAD_INIT];
 	}
 }
