@@ -111,6 +111,10 @@ static json_int_t attest_with(struct trial *t, const char *const more[])
 	json_array_foreach(json_object_get(t->attested.doc, "unexplained"), i, area) print_message(
 		"# unexplained: %s+0x%llx\n", json_string_value(json_object_get(area, "symbol")),
 		(long long)json_integer_value(json_object_get(area, "offset")));
+	json_array_foreach(json_object_get(t->attested.doc, "unapproved_pages"), i, area)
+		print_message("# unapproved: %s at %s\n",
+			      json_string_value(json_object_get(area, "what")),
+			      json_string_value(json_object_get(area, "address")));
 	return total;
 }
 

@@ -160,33 +160,43 @@ static bool is_approved(const struct lens_finding *f)
 static int add_pages(json_t *list, const struct lens_finding *f)
 {
 	return json_array_append_new(list,
-				     json_pack("{s:s,s:o,s:o,s:I}", "what", f->what, "address",
+				     json_pack("{s:s,s:s,s:o,s:o,s:I}", "what", f->what, "owner",
+					       lens_owner_name(f->owner), "address",
 					       json_sprintf("0x%llx", (unsigned long long)f->gva.v),
 					       "physical_address",
 					       json_sprintf("0x%llx", (unsigned long long)f->gpa.v),
 					       "size_bytes", (json_int_t)f->len_bytes));
 }
 
-/* All address spaces; *@ret_pages: those that nobody approved. */
-static int audit(struct session *s, struct att_appraisal *ret, json_t *list, uint64_t *ret_pages,
-		 struct xerr *err)
+/** struct pages - executable ones outside of text, modules and patches */
+struct pages {
+	json_t *unapproved, *listed;
+	uint64_t nr_unapproved;
+};
+
+/* All address spaces. */
+static int audit(struct session *s, struct att_appraisal *ret, struct pages *p, struct xerr *err)
 {
 	size_t nr_homes = 0;
 	_cleanup_free_ struct lens_approved *home = session_homes(s, &nr_homes);
 	struct lens_audit_stats stats = {.nr_left = 1};
 	int rc = home ? 0 : -ENOMEM;
 
-	*ret_pages = 0;
+	p->nr_unapproved = 0;
+	json_array_clear(p->unapproved);
+	json_array_clear(p->listed);
 	for (int i = 0; !rc && i < AUDITS && stats.nr_left; i++) {
 		struct lens_finding f[LENS_MAX_FINDINGS];
 		size_t nr = 0;
 
 		rc = lens_audit(s->lens, home, nr_homes, f, &nr, &stats, err);
 		for (size_t k = 0; !rc && k < nr; k++) {
-			if (is_approved(&f[k]))
-				continue;
-			*ret_pages += xo_align_up(f[k].len_bytes, XO_PAGE_SIZE) / XO_PAGE_SIZE;
-			rc = add_pages(list, &f[k]);
+			bool good = is_approved(&f[k]);
+
+			if (!good)
+				p->nr_unapproved +=
+					xo_align_up(f[k].len_bytes, XO_PAGE_SIZE) / XO_PAGE_SIZE;
+			rc = add_pages(good ? p->listed : p->unapproved, &f[k]);
 		}
 		ret->exec_pages = stats.nr_exec_pages;
 	}
@@ -197,21 +207,21 @@ static int audit(struct session *s, struct att_appraisal *ret, json_t *list, uin
 static int appraise_pages(struct session *s, const struct appraise_guard *g,
 			  struct att_appraisal *ret, json_t *detail, struct xerr *err)
 {
-	_cleanup_json_ json_t *list = json_array();
-	uint64_t pages = 1;
+	_cleanup_json_ json_t *unapproved = json_array(), *listed = json_array();
+	struct pages p = {.unapproved = unapproved, .listed = listed, .nr_unapproved = 1};
 	int rc = 0;
 
-	for (int i = 0; !rc && i < LOOKS && pages; i++) {
-		if (i && g)
-			break;
+	for (int i = 0; !rc && i < (g ? 1 : LOOKS) && p.nr_unapproved; i++) {
 		if (i)
 			xo_sleep_ns(SECOND_LOOK_NS);
-		json_array_clear(list);
-		rc = audit(s, ret, list, &pages, err);
+		rc = audit(s, ret, &p, err);
 	}
 	/* The guard looks all the time, and knows what stays. */
-	ret->exec_pages_unapproved = g ? g->unapproved : pages;
-	return rc ? rc : json_object_set(detail, "unapproved_pages", list) ? -ENOMEM : 0;
+	ret->exec_pages_unapproved = g ? g->unapproved : p.nr_unapproved;
+	if (!rc && (json_object_set(detail, "unapproved_pages", unapproved) ||
+		    json_object_set(detail, "listed_pages", listed)))
+		rc = -ENOMEM;
+	return rc;
 }
 
 /* ---- all of it ---- */

@@ -242,6 +242,10 @@ int guard_pin_tables(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 /** guard_recall_tables - compare with what the guard before remembered */
 int guard_recall_tables(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_approves - an executable page whose owner the kernel lists: what an honest guest may do.
+ *  Options can forbid it */
+bool guard_approves(const struct guard *g, const struct lens_finding *f);
+
 /** guard_is_fatal - whether the guard cannot go on after this code */
 bool guard_is_fatal(int rc);
 

@@ -37,7 +37,7 @@ static uint64_t unapproved(const struct guard *g)
 	uint64_t nr = 0;
 
 	for (size_t i = 0; i < g->nr_known; i++)
-		if (g->known[i].said)
+		if (g->known[i].said && !guard_approves(g, &g->known[i].finding))
 			nr += xo_align_up(g->known[i].finding.len_bytes, XO_PAGE_SIZE) /
 			      XO_PAGE_SIZE;
 	return nr;

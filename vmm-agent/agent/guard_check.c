@@ -63,8 +63,7 @@ static void report(struct guard *g, const struct lens_finding *f)
 			     address(f->gpa.v), "old", address(f->was), "new", address(f->is)));
 }
 
-/* What the kernel's own lists say that an honest guest may do; policy can forbid it. */
-static bool is_approved(const struct guard *g, const struct lens_finding *f)
+bool guard_approves(const struct guard *g, const struct lens_finding *f)
 {
 	if (f->kind != LENS_FOUND_EXEC)
 		return false;
@@ -136,7 +135,7 @@ static void report_lasting(struct guard *g, const struct lens_finding *f, size_t
 		struct guard_known *k = &now[kept];
 
 		*k = before ? *before : (struct guard_known){.finding = f[i], .since_ns = now_ns};
-		if (is_approved(g, &f[i])) {
+		if (guard_approves(g, &f[i])) {
 			if (!k->said)
 				tell_approved(g, &f[i]);
 			k->said = true;
