@@ -5,12 +5,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 #include "attest/file.h"
 #include "base/fault.h"
 
 #define NAME_FORM    "ima-%020" PRIu64 ".log"
 #define NAME_SIZE    40
+#define STATE	     "ima.state"
 #define ROTATE_BYTES (16 << 20) /* without a TPM nothing else ends a file */
 
 static int find_newest(int dirfd, uint64_t *ret_first, bool *ret_found)
@@ -54,7 +57,7 @@ static int open_file(struct measured *m, int dirfd, uint64_t first, bool create)
 		close(fd);
 		return -errno;
 	}
-	measured_close(m);
+	xo_close_ptr(&m->fd);
 	m->fd = fd;
 	m->first = m->next = first;
 	m->end_bytes = 0;
@@ -120,33 +123,114 @@ static bool is_zero(const uint8_t *p, size_t n)
 	return true;
 }
 
-/* The PCR and the file agree, or one is ahead by what a dead process did not finish. */
-static int agree(struct measured *m, int dirfd, struct tpm *tpm, struct xerr *err)
-{
-	_cleanup_xbuf_ struct xbuf log = XBUF(IMA_LOG_MAX);
-	uint8_t pcr[XO_SHA256_BYTES];
-	struct found f;
-	int rc = measured_read(m, &log);
+/* ---- where it stood, so that a long file need not be read each time ---- */
 
-	if (!rc && tpm)
-		rc = tpm_read_pcr(tpm, pcr, err);
-	if (!rc)
-		rc = replay(m, xbuf_span(&log), tpm ? pcr : NULL, &f, err);
+/** struct standing - file "ima.state", of this host only. Whether it is true PCR and length tell */
+struct standing {
+	uint64_t first, next, end_bytes, pcr;
+	uint8_t value[XO_SHA256_BYTES];
+	uint8_t check[XO_SHA256_BYTES]; /* digest of the above */
+};
+
+static struct span checked(const struct standing *st)
+{
+	return SPAN(st, offsetof(struct standing, check));
+}
+
+/* If it cannot be written, the next opening reads the file. */
+static void note_standing(const struct measured *m)
+{
+	struct standing st = {.first = m->first,
+			      .next = m->next,
+			      .end_bytes = (uint64_t)m->end_bytes,
+			      .pcr = m->pcr};
+
+	memcpy(st.value, m->value, sizeof(st.value));
+	if (!xo_sha256(checked(&st), st.check))
+		(void)!pwrite(m->statefd, &st, sizeof(st), 0);
+}
+
+/* The file is as long as it was then, and the PCR, if there is one, where it was: all that was
+ * measured is in both. */
+static bool stands(struct measured *m, const uint8_t *pcr)
+{
+	uint8_t check[XO_SHA256_BYTES];
+	struct standing st;
+	struct stat file;
+
+	if (pread(m->statefd, &st, sizeof(st), 0) != sizeof(st) || xo_sha256(checked(&st), check) ||
+	    memcmp(check, st.check, sizeof(check)) != 0 || st.first != m->first ||
+	    st.pcr != m->pcr || st.next <= st.first ||
+	    (pcr && memcmp(st.value, pcr, sizeof(st.value)) != 0) || fstat(m->fd, &file) ||
+	    (uint64_t)file.st_size != st.end_bytes)
+		return false;
+	m->next = st.next;
+	m->end_bytes = file.st_size;
+	memcpy(m->value, st.value, sizeof(m->value));
+	return true;
+}
+
+static int map_file(const struct measured *m, struct span *ret)
+{
+	struct stat st;
+	void *p;
+
+	*ret = (struct span){0};
+	if (fstat(m->fd, &st))
+		return -errno;
+	if (!st.st_size)
+		return 0;
+	p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, m->fd, 0);
+	if (p == MAP_FAILED)
+		return -errno;
+	*ret = SPAN(p, (size_t)st.st_size);
+	return 0;
+}
+
+/* The PCR and the file agree, or one is ahead by what a dead process did not finish. */
+static int compare(struct measured *m, int dirfd, struct span log, struct tpm *tpm,
+		   const uint8_t *pcr, struct xerr *err)
+{
+	struct found f;
+	int rc = replay(m, log, pcr, &f, err);
+
 	if (!rc && (size_t)m->end_bytes < log.len_bytes && ftruncate(m->fd, m->end_bytes))
-		rc = -errno;
+		rc = xerr_set(err, errno, "the measured log cannot be cut: %s", strerror(errno));
 	if (rc)
-		return xerr_set(err, -rc, "the measured log cannot be read");
-	if (!tpm)
-		return m->end_bytes > ROTATE_BYTES ? open_file(m, dirfd, m->next, true) : 0;
-	if (!f.any)
+		return rc;
+	if (tpm && !f.any)
 		return xerr_set(err, XO_EPCR,
 				"PCR %u was extended by somebody else; name another with --pcr and "
 				"a new directory",
 				m->pcr);
 	/* A PCR at zero with more than one entry: the TPM was reset since, the host booted anew. */
-	if (is_zero(pcr, sizeof(pcr)) && m->next - m->first > 1)
+	if (tpm && is_zero(pcr, XO_SHA256_BYTES) && m->next - m->first > 1)
 		return open_file(m, dirfd, m->next, true);
-	return catch_up(m, xbuf_span(&log), &f, tpm, err);
+	rc = tpm ? catch_up(m, log, &f, tpm, err) : 0;
+	if (!rc)
+		note_standing(m);
+	return rc;
+}
+
+static int agree(struct measured *m, int dirfd, struct tpm *tpm, struct xerr *err)
+{
+	uint8_t pcr[XO_SHA256_BYTES];
+	struct span log;
+	int rc = tpm ? tpm_read_pcr(tpm, pcr, err) : 0;
+
+	if (rc)
+		return rc;
+	if (!stands(m, tpm ? pcr : NULL)) {
+		rc = map_file(m, &log);
+		if (rc)
+			return xerr_set(err, -rc, "the measured log cannot be read");
+		rc = compare(m, dirfd, log, tpm, tpm ? pcr : NULL, err);
+		if (log.len_bytes)
+			(void)munmap((void *)(uintptr_t)log.p, log.len_bytes);
+	}
+	if (!rc && !tpm && m->end_bytes > ROTATE_BYTES)
+		return open_file(m, dirfd, m->next, true);
+	return rc;
 }
 
 int measured_open(struct measured *m, int dirfd, uint32_t pcr, uint64_t log_size, struct tpm *tpm,
@@ -158,6 +242,7 @@ int measured_open(struct measured *m, int dirfd, uint32_t pcr, uint64_t log_size
 
 	m->fd = -1;
 	m->pcr = pcr;
+	m->statefd = openat(dirfd, STATE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
 	rc = find_newest(dirfd, &first, &found);
 	if (!rc && !found && log_size)
 		return xerr_set(err, XO_ESTATE, "the measured log is lost; bring its file back");
@@ -226,6 +311,7 @@ int measured_add(struct measured *m, const char *uuid, struct span envelope, str
 	memcpy(m->value, value, sizeof(value));
 	m->end_bytes += (off_t)b.len_bytes;
 	m->next++;
+	note_standing(m);
 	return 0;
 }
 
@@ -237,5 +323,6 @@ int measured_read(const struct measured *m, struct xbuf *out)
 void measured_close(struct measured *m)
 {
 	xo_close_ptr(&m->fd);
-	m->fd = -1;
+	xo_close_ptr(&m->statefd);
+	m->fd = m->statefd = -1;
 }

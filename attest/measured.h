@@ -14,7 +14,7 @@
 
 /** struct measured - zero-initialise, measured_close */
 struct measured {
-	int fd;
+	int fd, statefd;
 	uint64_t first, next; /* leaves: of the file's first entry, and past its last */
 	off_t end_bytes;
 	uint32_t pcr;

@@ -138,7 +138,7 @@ int att_recorder_open(struct att_recorder **ret, const struct att_recorder_opts 
 
 	if (!r)
 		return -ENOMEM;
-	r->measured.fd = -1;
+	r->measured.fd = r->measured.statefd = -1;
 	r->dirfd = open_dir(o->dir, err);
 	rc = r->dirfd < 0 ? r->dirfd : 0;
 	if (!rc && o->pcr > 23)

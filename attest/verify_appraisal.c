@@ -5,6 +5,10 @@
 #include "attest/statement.h"
 #include "attest/verify.h"
 
+#define MAX_PLACES 8   /* of unexplained bytes that are named */
+#define MAX_SYMBOL 512 /* KSYM_NAME_LEN, include/linux/kallsyms.h */
+#define MAX_OFFSET (UINT64_C(1) << 40)
+
 static bool same32(const uint8_t *a, const uint8_t *b)
 {
 	return !memcmp(a, b, XO_SHA256_BYTES);
@@ -146,6 +150,33 @@ static void check_module(struct verify *v, struct jdoc *d, const json_t *o,
 			    want ? "not as the reference has it" : "not in the reference");
 }
 
+/* Where the bytes are that nothing explains: for people, so that what is malformed is passed over.
+ */
+static void name_places(struct verify *v, const json_t *root)
+{
+	const json_t *list = json_object_get(root, "unexplained");
+	_cleanup_refusal_ struct refusal ignored = {0};
+	size_t i;
+	json_t *o;
+
+	if (!json_is_array(list))
+		return;
+	json_array_foreach(list, i, o)
+	{
+		struct jdoc d = {.name = EVIDENCE_DETAIL, .code = XO_EMALFORMED, .why = &ignored};
+		char symbol[MAX_SYMBOL] = "";
+		uint64_t off = jdoc_u64(&d, o, "offset", MAX_OFFSET);
+		uint64_t bytes = jdoc_u64(&d, o, "bytes", MAX_OFFSET);
+
+		jdoc_text(&d, o, "symbol", 1, symbol, sizeof(symbol));
+		if (i == MAX_PLACES)
+			return;
+		if (!d.bad)
+			refusal_add(v->why, XO_EUNEXPLAINED, "%s+0x%llx, %llu bytes", symbol,
+				    (unsigned long long)off, (unsigned long long)bytes);
+	}
+}
+
 /* The detail's list of modules; its other content is for people. */
 static void check_modules(struct verify *v, const struct att_reference *ref)
 {
@@ -165,6 +196,7 @@ static void check_modules(struct verify *v, const struct att_reference *ref)
 	root = jdoc_load(&d, f->bytes, ATT_MAX_DETAIL);
 	if (!root)
 		return;
+	name_places(v, root);
 	list = json_object_get(root, "modules");
 	if (!json_is_array(list) || json_array_size(list) != v->last->appraisal.modules) {
 		jdoc_bad(&d, "modules", "an array of as many as the appraisal says");

@@ -95,9 +95,8 @@ size_t kernref_first_site(const struct kernref *r, uint64_t addr)
 }
 
 /*
- * struct jump_entry: code, target and key, relative to themselves, flags in the
- * key; struct static_call_site: address and key likewise. That the code is of
- * init, the kernel writes into the flags when it starts.
+ * struct jump_entry: code, target and key, relative to themselves, flags in the key; struct
+ * static_call_site: address and key likewise.
  */
 void kernref_table_entry(const struct kernref_table *t, const uint8_t *bytes, size_t i,
 			 struct kernref_entry *ret)
@@ -110,12 +109,10 @@ void kernref_table_entry(const struct kernref_table *t, const uint8_t *bytes, si
 	memcpy(&to, p + 4, sizeof(to));
 	*ret = (struct kernref_entry){
 		.value = {at + (uint64_t)(int64_t)code, at + 4 + (uint64_t)(int64_t)to}};
-	if (t->calls) {
-		ret->value[1] &= ~UINT64_C(2);
+	if (t->calls)
 		return;
-	}
 	memcpy(&key, p + 8, sizeof(key));
-	ret->value[2] = (at + 8 + (key & ~UINT64_C(3))) | (key & 1);
+	ret->value[2] = at + 8 + key;
 }
 
 int kernref_by_entry(const void *a, const void *b)

@@ -12,6 +12,7 @@
 #define KERNREF_MAX_GROUP    512 /* bytes */
 #define KERNREF_MAX_THUNKS   128
 #define KERNREF_TABLES	     2
+#define KERNREF_TRACER_CALL  1 /* .ref of an ftrace site in ftrace itself */
 
 /** struct kernref_group - places in each other, [addr, addr + len_bytes); the outermost comes first
  */

@@ -121,10 +121,12 @@ static bool fits_jump_label(const struct ksite *s, const struct place *p)
 	       (modform_branch(p->have, p->len, JUMP32, p->at, &to) && to == s->ref);
 }
 
-static bool fits_ftrace(struct kernref_run *run, const struct place *p)
+static bool fits_ftrace(struct kernref_run *run, const struct ksite *s, const struct place *p)
 {
 	uint64_t to;
 
+	if (s->ref == KERNREF_TRACER_CALL)
+		return ask_guest(run, p);
 	if (modform_nop5(p->have))
 		return true;
 	if (!modform_branch(p->have, p->len, CALL32, p->at, &to))
@@ -232,7 +234,7 @@ static bool fits_site(struct kernref_run *run, const struct ksite *s, const stru
 	case KSITE_SMP_LOCK:
 		return p->have[0] == 0xf0 || p->have[0] == 0x3e;
 	case KSITE_FTRACE:
-		return fits_ftrace(run, p);
+		return fits_ftrace(run, s, p);
 	case KSITE_JUMP_LABEL:
 		return fits_jump_label(s, p);
 	case KSITE_STATIC_CALL:

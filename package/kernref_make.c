@@ -13,6 +13,10 @@
 #define RETURN_SUFFIX "return_thunk"
 #define MAX_FIELDS    (1u << 20)
 
+#define KEY_OF_INIT	  2 /* of a jump label, and of a static call site */
+#define TRACER_CALL_BYTES 5
+#define MAX_TRACER_CALLS  4
+
 struct maker {
 	struct kernref *r;
 	const struct kfile *k;
@@ -111,11 +115,29 @@ static int by_place(const void *a, const void *b)
 	return (x->ref > y->ref) - (x->ref < y->ref);
 }
 
+/* Where ftrace's own code calls the tracer, which is in no list. */
+static void add_tracer_calls(struct maker *m)
+{
+	static const char *const names[] = {"ftrace_call", "ftrace_regs_call", "ftrace_graph_call"};
+
+	for (size_t i = 0; i < XO_ARRAY_SIZE(names); i++) {
+		uint64_t at = symbol(m, names[i]);
+		const uint8_t *code = at ? kernref_want(m->r, at, TRACER_CALL_BYTES) : NULL;
+
+		if (code && (code[0] == 0xe8 || code[0] == 0xe9))
+			m->r->site[m->r->nr_sites++] =
+				(struct ksite){.addr = at,
+					       .len_bytes = TRACER_CALL_BYTES,
+					       .kind = KSITE_FTRACE,
+					       .ref = KERNREF_TRACER_CALL};
+	}
+}
+
 static int take_sites(struct maker *m, const struct ksites *all)
 {
 	struct kernref *r = m->r;
 
-	r->site = calloc(all->nr + 1, sizeof(*r->site));
+	r->site = calloc(all->nr + MAX_TRACER_CALLS, sizeof(*r->site));
 	r->reloc = calloc(all->nr + 1, sizeof(*r->reloc));
 	if (!r->site || !r->reloc)
 		return no_memory(m);
@@ -129,7 +151,9 @@ static int take_sites(struct maker *m, const struct ksites *all)
 		else
 			r->site[r->nr_sites++] = *s;
 	}
-	qsort(r->site, r->nr_sites, sizeof(*r->site), by_place);
+	add_tracer_calls(m);
+	if (r->nr_sites)
+		qsort(r->site, r->nr_sites, sizeof(*r->site), by_place);
 	return 0;
 }
 
@@ -346,7 +370,8 @@ static void find_names(struct maker *m)
 static int take_table(struct maker *m, struct kernref_table *t, const char *start, const char *stop,
 		      bool calls)
 {
-	uint64_t end = symbol(m, stop);
+	uint64_t end = symbol(m, stop), init = symbol(m, "__init_begin");
+	uint64_t init_bytes = symbol(m, "__init_end") - init;
 	const uint8_t *bytes;
 
 	t->start = symbol(m, start);
@@ -362,8 +387,16 @@ static int take_table(struct maker *m, struct kernref_table *t, const char *star
 	t->entry = calloc(t->nr + 1, sizeof(*t->entry));
 	if (!t->entry)
 		return no_memory(m);
-	for (size_t i = 0; i < t->nr; i++)
+	for (size_t i = 0; i < t->nr; i++) {
+		uint64_t *v;
+
 		kernref_table_entry(t, bytes, i, &t->entry[i]);
+		/* When it starts, the kernel notes in the key whether the code is of init. */
+		v = &t->entry[i].value[calls ? 1 : 2];
+		*v &= ~(uint64_t)KEY_OF_INIT;
+		if (t->entry[i].value[0] - init < init_bytes)
+			*v |= KEY_OF_INIT;
+	}
 	qsort(t->entry, t->nr, sizeof(*t->entry), kernref_by_entry);
 	return 0;
 }

@@ -21,17 +21,18 @@ static int64_t length_of(struct meaning *m, const struct ynode *r, const struct 
 			 bool utc)
 {
 	const struct ynode *end = ynode_get(r, "end"), *duration = ynode_get(r, "duration");
+	const char *lasts = text_of(r, "duration"), *until = text_of(r, "end");
 	bool end_utc;
 	int64_t v;
 
 	if (!end == !duration)
 		WRONG(m, r, "one of end and duration is needed");
-	if (text_of(r, "duration") && duration_parse(duration->text, &v)) {
+	if (duration && lasts && duration_parse(lasts, &v)) {
 		if (v >= MINUTE_S && v <= INT64_C(31) * DAY_S)
 			return v;
 		WRONG(m, duration, "duration must be from 1m to 31d");
 	}
-	if (!text_of(r, "end") || !time_parse(end->text, &v, &end_utc))
+	if (!end || !until || !time_parse(until, &v, &end_utc))
 		return 0;
 	if (utc != end_utc)
 		WRONG(m, end, "start and end must both end in Z, or neither");
@@ -47,21 +48,21 @@ static int64_t length_of(struct meaning *m, const struct ynode *r, const struct 
 static int build(struct meaning *m, const struct ynode *r, const struct recurrence *rec,
 		 struct calendar *ret)
 {
-	const struct ynode *rrule = ynode_get(r, "rrule");
+	const struct ynode *rrule = ynode_get(r, "rrule"), *at = rrule ? rrule : r;
 	const char *why;
 	int rc;
 
 	if (rrule && !ynode_get(r, "duration"))
-		WRONG(m, rrule, "rrule goes with duration");
+		WRONG(m, at, "rrule goes with duration");
 	if (rec->rrule && m->nr_dry == MAX_DRY) {
-		WRONG(m, rrule, "rrule: not looked at before those above are right");
+		WRONG(m, at, "rrule: not looked at before those above are right");
 		return 0;
 	}
 	rc = calendar_build(m->keep, rec, ret, &why);
 	if (rc != -XO_EMALFORMED && rc != -ENOENT)
 		return rc;
 	m->nr_dry += rc == -ENOENT;
-	WRONG(m, rrule, "rrule: %s", why);
+	WRONG(m, at, "rrule: %s", why);
 	return 0;
 }
 

@@ -51,8 +51,9 @@ static int select_rules(struct moment *m, const struct class *c, const void *rul
 
 /* ---- windows and freezes ---- */
 
-/* From @t on, when is a window open? */
-static int64_t window_opens(const struct pol_policy *p, const struct class_now *c, int64_t t)
+/* From @t on, when is a window open? @rule: which, if one is; the first by name of several */
+static int64_t window_opens(const struct pol_policy *p, const struct class_now *c, int64_t t,
+			    uint16_t *rule)
 {
 	int64_t first = POL_NEVER;
 
@@ -61,7 +62,10 @@ static int64_t window_opens(const struct pol_policy *p, const struct class_now *
 		const struct interval *iv = w->always ? NULL : calendar_at(&w->cal, t);
 		int64_t from = w->always ? t : !iv ? POL_NEVER : iv->from > t ? iv->from : t;
 
-		first = from < first ? from : first;
+		if (from >= first)
+			continue;
+		first = from;
+		*rule = c->window[i];
 	}
 	return first;
 }
@@ -84,6 +88,7 @@ int64_t class_opens(struct moment *m, size_t class, int64_t t, uint32_t skips)
 {
 	struct class_now *c = &m->class[class];
 	int64_t end, from = t;
+	uint16_t rule;
 
 	if (t >= TIME_END)
 		return POL_NEVER;
@@ -92,7 +97,7 @@ int64_t class_opens(struct moment *m, size_t class, int64_t t, uint32_t skips)
 	/* Each round passes the end of an interval, so it comes to an end. */
 	for (;;) {
 		if (!(skips & POL_SKIP_WINDOWS))
-			t = window_opens(m->w->p, c, t);
+			t = window_opens(m->w->p, c, t, &rule);
 		end = t >= TIME_END || (skips & POL_SKIP_FREEZES) ? t : freeze_ends(m->w->p, c, t);
 		if (end == t)
 			break;
@@ -116,6 +121,7 @@ static int shut_now(struct moment *m, struct class_now *c)
 {
 	const struct pol_policy *p = m->w->p;
 	struct findings f = {.nr = 0};
+	uint16_t next = POL_NO_RULE;
 	int64_t opens;
 
 	c->until = POL_NEVER;
@@ -127,9 +133,9 @@ static int shut_now(struct moment *m, struct class_now *c)
 			findings_add(&f, POL_BY_FREEZE, c->freeze[i], iv->to);
 		note_interval(&c->until, m->at, iv);
 	}
-	opens = window_opens(p, c, m->at);
+	opens = window_opens(p, c, m->at, &next);
 	if (opens > m->at)
-		findings_add(&f, POL_BY_WINDOW, POL_NO_RULE, opens);
+		findings_add(&f, POL_BY_WINDOW, next, opens);
 	for (size_t i = 0; i < c->nr_windows; i++)
 		if (!p->windows[c->window[i]].always)
 			note_interval(&c->until, m->at,

@@ -275,48 +275,61 @@ int plan_run(struct pol_plan *ret, const struct world *w, const struct pol_fleet
 	return rc ? rc : judge_all_waiting(plan, &l);
 }
 
-struct ordered {
-	int64_t when;
-	uint32_t group, at; /* what it is, and its place by urgency */
+struct slot {
+	uint32_t key; /* seconds from now; UINT32_MAX: never */
 	uint32_t i;
 };
 
-static int by_order(const void *va, const void *vb)
-{
-	const struct ordered *a = va, *b = vb;
+#define DIGIT_BITS 11
 
-	if (a->when != b->when)
-		return a->when < b->when ? -1 : 1;
-	return a->at < b->at ? -1 : a->at > b->at;
+/* Radix sort, which keeps the order of equals and takes no longer for each of many than of few.
+ * Return: where the result is, @s or @spare */
+static struct slot *sort_slots(struct slot *s, struct slot *spare, size_t nr)
+{
+	for (unsigned int shift = 0; shift < 32; shift += DIGIT_BITS) {
+		size_t at[(1U << DIGIT_BITS) + 1] = {0};
+		struct slot *sorted = spare;
+
+		for (size_t i = 0; i < nr; i++)
+			at[(s[i].key >> shift & ((1U << DIGIT_BITS) - 1)) + 1]++;
+		for (size_t d = 1; d < XO_ARRAY_SIZE(at); d++)
+			at[d] += at[d - 1];
+		for (size_t i = 0; i < nr; i++)
+			sorted[at[s[i].key >> shift & ((1U << DIGIT_BITS) - 1)]++] = s[i];
+		spare = s;
+		s = sorted;
+	}
+	return s;
 }
 
 /* Starts, then what waits by time, then the rest as it stands. */
 static int order_all(struct pol_plan *plan)
 {
 	const struct world *w = plan->w;
-	_cleanup_free_ struct ordered *waiting = calloc(plan->nr + 1, sizeof(*waiting));
+	_cleanup_free_ struct slot *waiting = calloc(plan->nr + 1, sizeof(*waiting));
+	_cleanup_free_ struct slot *spare = calloc(plan->nr + 1, sizeof(*spare));
 	size_t nr = plan->nr_starts, nr_waiting = 0;
+	const struct slot *sorted;
 
 	plan->order = calloc(plan->nr + 1, sizeof(*plan->order));
-	if (!plan->order || !waiting)
+	if (!plan->order || !waiting || !spare)
 		return -ENOMEM;
 	memcpy(plan->order, plan->start, plan->nr_starts * sizeof(*plan->order));
 	for (size_t k = 0; k < w->nr_patches; k++)
 		for (size_t i = 0; i < w->nr_vms; i++) {
 			uint32_t at = (uint32_t)(w->patch_order[k] * w->nr_vms + w->vm_order[i]);
+			const struct pol_verdict *v = &plan->verdict[at];
 
-			if (plan->verdict[at].state == POL_WAITING) {
-				waiting[nr_waiting] =
-					(struct ordered){.when = plan->verdict[at].when,
-							 .at = (uint32_t)nr_waiting,
-							 .i = at};
-				nr_waiting++;
-			}
+			if (v->state == POL_WAITING)
+				waiting[nr_waiting++] = (struct slot){
+					.key = v->when == POL_NEVER
+						       ? UINT32_MAX
+						       : (uint32_t)(v->when - plan->m.at),
+					.i = at};
 		}
-	if (nr_waiting)
-		qsort(waiting, nr_waiting, sizeof(*waiting), by_order);
+	sorted = sort_slots(waiting, spare, nr_waiting);
 	for (size_t i = 0; i < nr_waiting; i++)
-		plan->order[nr++] = waiting[i].i;
+		plan->order[nr++] = sorted[i].i;
 	for (size_t i = 0; i < plan->nr; i++)
 		if (plan->verdict[i].state != POL_WAITING && plan->verdict[i].state != POL_ALLOWED)
 			plan->order[nr++] = (uint32_t)i;

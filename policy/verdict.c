@@ -69,6 +69,7 @@ static const struct {
 	OF(POL_BY_DENY, choice, denies),
 	OF(POL_BY_ELIGIBILITY, eligibility, eligibilities),
 	OF(POL_BY_BASELINE, baseline, baselines),
+	OF(POL_BY_WINDOW, window, windows),
 	OF(POL_BY_PAUSE, pause_rule, pauses),
 	OF(POL_BY_HALT, ring, rings),
 	OF(POL_BY_RING, ring, rings),

@@ -21,13 +21,25 @@ static void ask(struct lserver *s, uint32_t op, const void *body, size_t len)
 	xbuf_free(&reply);
 }
 
+static void fill(void *to, size_t bytes, const uint8_t *data, size_t size)
+{
+	for (size_t i = 0; i < bytes; i++)
+		((uint8_t *)to)[i] = data[i % size];
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct fake f;
 	static uint8_t *ram;
 	const struct wire_areas areas = {0};
 	struct wire_addr q = {.len_bytes = 5};
+	const struct wire_modules modules = {0};
 	uint8_t body[sizeof(q) + 10];
+	struct {
+		struct wire_count left;
+		struct lens_table table[2];
+	} set;
+	struct lens_area seed[2];
 	struct lserver s;
 
 	if (!ram) {
@@ -58,6 +70,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	ask(&s, WIRE_AUDIT, NULL, 0);
 	ask(&s, WIRE_AREAS, &areas, sizeof(areas));
 	ask(&s, WIRE_GUARD, NULL, 0);
+	ask(&s, WIRE_MODULES, &modules, sizeof(modules));
+	/* What the guard hands to the next lens. */
+	fill(&set, sizeof(set), data, size);
+	set.left = (struct wire_count){0};
+	ask(&s, WIRE_TABLES_SET, &set, sizeof(set));
+	ask(&s, WIRE_TABLES_CHECK, NULL, 0);
+	ask(&s, WIRE_DISCOVER, NULL, 0);
+	fill(seed, sizeof(seed), data, size);
+	ask(&s, WIRE_AREAS_SEED, seed, sizeof(seed));
+	ask(&s, WIRE_AREAS, &areas, sizeof(areas));
 	lserver_free(&s);
 	return 0;
 }

@@ -22,6 +22,8 @@ static const struct {
 } columns[] = {
 	{"FIGURE", "name", 0},
 	{"MEDIAN", "median", SCOLS_FL_RIGHT},
+	{"LOW", "low", SCOLS_FL_RIGHT}, /* where the median lies, with 95 % confidence */
+	{"HIGH", "high", SCOLS_FL_RIGHT},
 	{"MIN", "min", SCOLS_FL_RIGHT},
 	{"MAX", "max", SCOLS_FL_RIGHT},
 	{"UNIT", "unit", 0},
@@ -126,33 +128,54 @@ static void set_limit(json_t *j, const char *relation, double limit, bool ratio)
 	set_text(j, "limit", text);
 }
 
-static bool judge(const struct bench_figure *f, double median, json_t *j)
+/* Where the median lies: no assumption but that samples are independent. Of @f->nr of them, the
+ * number below the median is binomial. */
+static void find_interval(const struct bench_figure *f, double *ret_low, double *ret_high)
 {
-	if (f->max_ratio > 0) {
+	size_t n = f->nr, skip = n / 2;
+
+	while (skip && (double)((n - 2 * skip) * (n - 2 * skip)) < 1.96 * 1.96 * (double)n)
+		skip--;
+	*ret_low = f->samples[skip];
+	*ret_high = f->samples[f->nr - 1 - skip];
+}
+
+enum result { KEPT, BROKEN, UNCLEAR };
+
+static enum result judge(const struct bench_figure *f, double low, double high, json_t *j)
+{
+	double max = f->max_ratio > 0 ? f->max_ratio * f->floor : f->max;
+
+	if (f->max_ratio > 0)
 		set_limit(j, "<=", f->max_ratio, true);
-		return median <= f->max_ratio * f->floor;
-	}
-	if (f->max > 0) {
+	else if (f->max > 0)
 		set_limit(j, "<=", f->max, false);
-		return median <= f->max;
-	}
-	set_limit(j, ">=", f->min, false);
-	return median >= f->min;
+	else
+		set_limit(j, ">=", f->min, false);
+	if (max > 0)
+		return high <= max ? KEPT : low > max ? BROKEN : UNCLEAR;
+	return low >= f->min ? KEPT : high < f->min ? BROKEN : UNCLEAR;
 }
 
 double bench_add(struct bench *b, const struct bench_figure *f)
 {
 	json_t *j = json_object();
-	double median;
+	double median, low, high;
 
 	if (!f->nr)
 		abort();
 	qsort(f->samples, f->nr, sizeof(f->samples[0]), by_value);
 	median = (f->samples[(f->nr - 1) / 2] + f->samples[f->nr / 2]) / 2;
+	low = high = median;
 	set_text(j, "program", b->program);
 	set_text(j, "name", f->name);
 	set_text(j, "unit", f->unit);
 	set_number(j, "median", median);
+	if (f->interval) {
+		find_interval(f, &low, &high);
+		set_number(j, "low", low);
+		set_number(j, "high", high);
+	}
 	set_number(j, "min", f->samples[0]);
 	set_number(j, "max", f->samples[f->nr - 1]);
 	(void)json_object_set_new(j, "n", json_integer((json_int_t)f->nr));
@@ -162,11 +185,13 @@ double bench_add(struct bench *b, const struct bench_figure *f)
 		set_number(j, "ratio", median / f->floor);
 	}
 	if (f->max_ratio > 0 || f->max > 0 || f->min > 0) {
-		bool pass = judge(f, median, j);
+		static const char *const text[] = {"ok", "BROKEN", "unclear"};
+		enum result r = judge(f, low, high, j);
 
-		(void)json_object_set_new(j, "pass", json_boolean(pass));
-		set_text(j, "result", pass ? "ok" : "BROKEN");
-		b->broken |= !pass;
+		(void)json_object_set_new(j, "pass",
+					  r == UNCLEAR ? json_null() : json_boolean(r == KEPT));
+		set_text(j, "result", text[r]);
+		b->broken |= r == BROKEN;
 	}
 	if (f->note)
 		set_text(j, "note", f->note);

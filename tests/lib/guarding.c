@@ -12,6 +12,24 @@ static void must(const char *what, int rc, const struct xerr *err)
 		fail_msg("%s: %d: %s", what, rc, err->text);
 }
 
+/* On a busy host a vCPU may not stop in time: who is told "try again" does. */
+static bool again(int rc, unsigned int *tries)
+{
+	return rc == -XO_EHOLD && (*tries)++ < GUARDING_TRIES;
+}
+
+static int open_guard(struct guarding *g, int dev, struct xerr *err)
+{
+	unsigned int tries = 0;
+	int rc;
+
+	do {
+		*err = (struct xerr){0};
+		rc = mon_guard_open(g->mon, dev, &g->fds, err);
+	} while (again(rc, &tries));
+	return rc;
+}
+
 void guarding_monitor(struct guarding *g, const char *fault)
 {
 	struct xerr err = {0};
@@ -31,7 +49,7 @@ void guarding_monitor(struct guarding *g, const char *fault)
 	assert_int_equal(unsetenv("EXOPATCH_FAULT"), 0);
 	if (!adopt)
 		dev = bare_uffd_open(g->guest);
-	must("mon_guard_open", mon_guard_open(g->mon, dev, &g->fds, &err), &err);
+	must("mon_guard_open", open_guard(g, dev, &err), &err);
 	if (!adopt)
 		assert_int_equal(bare_uffd_close(g->guest), 0);
 	else
@@ -79,9 +97,15 @@ void guarding_release(struct guarding *g, size_t nr)
 
 void guarding_next(struct guarding *g, struct mon_write_event *ret)
 {
-	struct xerr err = {0};
+	unsigned int tries = 0;
+	struct xerr err;
+	int rc;
 
-	must("mon_guard_next", mon_guard_next(g->mon, GUARDING_WAIT_MS, ret, &err), &err);
+	do {
+		err = (struct xerr){0};
+		rc = mon_guard_next(g->mon, GUARDING_WAIT_MS, ret, &err);
+	} while (again(rc, &tries));
+	must("mon_guard_next", rc, &err);
 }
 
 void guarding_none(struct guarding *g, int timeout_ms)

@@ -7,6 +7,7 @@
 #include "vmm-agent/monitor/guard.h"
 
 #define GUARDING_WAIT_MS 5000
+#define GUARDING_TRIES	 100
 
 /** struct guarding - a bare guest, its monitor, and what outlives that */
 struct guarding {

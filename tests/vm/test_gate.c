@@ -12,12 +12,18 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/util.h"
 #include "package/kernel/elf64.h"
 #include "package/modref.h"
 #include "tests/lib/guardrun.h"
+#include "tests/lib/lens_guest.h"
 #include "tests/lib/patching.h"
+#include "tests/lib/ram.h"
+#include "vmm-agent/lens/guard.h"
+#include "vmm-agent/lens/modgate.h"
 
 #define BOOT_MS	 60000
 #define EVENT_NS UINT64_C(5000000000)
@@ -284,6 +290,92 @@ static void a_guard_that_dies_leaves_the_gate(void **state)
 	assert_true(guest_dmesg_clean(g));
 }
 
+/* ---- let go, and back ---- */
+
+#define RAM_BYTES (512ul << 20)
+
+/* The entry of the smallest page that maps @gva, by the kernel's own tables. */
+static uint64_t *entry_of(struct lens *l, uint8_t *ram, struct gva gva)
+{
+	struct lens_lookup q = {.name = "init_top_pgt"};
+	struct xerr err = {0};
+	struct gpa table;
+	uint64_t left;
+
+	assert_int_equal(lens_lookup(l, &q, 1, &err), 0);
+	assert_int_equal(lens_translate(l, q.found.addr, &table, &left, &err), 0);
+	for (unsigned int shift = 39;; shift -= 9) {
+		uint64_t *e = (uint64_t *)(void *)(ram + table.v) + ((gva.v >> shift) & 511);
+
+		assert_true(*e & 1);
+		if (shift == 12)
+			return e;
+		table.v = *e & UINT64_C(0x000ffffffffff000);
+	}
+}
+
+static struct gva text_of(struct lens *l, const char *module)
+{
+	struct lens_module *m = calloc(LENS_MAX_MODULES, sizeof(*m));
+	struct gva at = {0};
+	struct xerr err = {0};
+	size_t nr = 0;
+
+	assert_non_null(m);
+	assert_int_equal(lens_modules(l, m, &nr, &err), 0);
+	for (size_t i = 0; i < nr; i++)
+		if (!strcmp(m[i].name, module))
+			at = m[i].part[LENS_PART_TEXT].base;
+	free(m);
+	assert_true(at.v != 0);
+	return at;
+}
+
+/* A page that is mapped nowhere for a while is anybody's; what comes back is not taken for what it
+ * was. */
+static void changed_while_let_go(void **state)
+{
+	struct lens *l = NULL;
+	struct xerr err = {0};
+	struct lens_kernel k;
+	struct lens_vm desc;
+	char libexec[512];
+	uint64_t *entry, old;
+	uint8_t *ram;
+	int fd;
+
+	(void)state;
+	setenv("EXOPATCH_LIBEXEC", run_build_path(".", libexec, sizeof(libexec)), 1);
+	start(&(struct guest_opts){.vcpus = 1}, "enforce");
+	json_decref(expect("module-gate-on"));
+	assert_int_equal(run("insmod /modules/dummy.ko"), 0);
+	expect_load("dummy", "kept", "listed");
+	fd = ram_open(g);
+	assert_true(fd >= 0);
+	ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(ram != MAP_FAILED);
+	close(fd);
+	assert_int_equal(lens_guest_vm(g, &desc), 0);
+	assert_int_equal(lens_start(&l, &desc, &err), 0);
+	assert_int_equal(lens_discover(l, &k, &err), 0);
+	assert_int_equal(lens_guard_prepare(l, &err), 0);
+	lens_guest_vm_close(&desc);
+	entry = entry_of(l, ram, text_of(l, "dummy"));
+	old = *entry;
+	/* The same bytes. */
+	*entry = 0;
+	assert_int_equal(guardrun_settle(guard, 2500), 0);
+	*entry = old;
+	assert_int_equal(guardrun_settle(guard, 2500), 0);
+	*entry = 0;
+	assert_int_equal(guardrun_settle(guard, 2500), 0);
+	ram[(old & UINT64_C(0x000ffffffffff000)) + XO_PAGE_SIZE - 1] ^= 0x55;
+	*entry = old;
+	json_decref(expect("module-without-gate"));
+	lens_free(l);
+	munmap(ram, RAM_BYTES);
+}
+
 /* ---- the rest ---- */
 
 /* What was there before the guard is looked at once, however often its labels were patched. */
@@ -468,6 +560,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(tampered_6_1, end),
 		cmocka_unit_test_teardown(tampered_6_12, end),
 		cmocka_unit_test_teardown(a_guard_that_dies_leaves_the_gate, end),
+		cmocka_unit_test_teardown(changed_while_let_go, end),
 		cmocka_unit_test_teardown(loaded_before_6_1, end),
 		cmocka_unit_test_teardown(loaded_before_6_12, end),
 		cmocka_unit_test_teardown(traced_from_the_start, end),

@@ -320,6 +320,8 @@ static size_t audit(struct vm *v, const struct lens_approved *extra, size_t nr_e
 	struct lens_approved all[LENS_MAX_APPROVED];
 	size_t nr = 0, nr_all = 0;
 
+	if (lens_guard_prepare(v->l, &v->err))
+		fail_msg("lens_guard_prepare: %s", v->err.text);
 	if (lens_audit(v->l, NULL, 0, f, &nr, stats, &v->err))
 		fail_msg("lens_audit: %s", v->err.text);
 	assert_true(nr < LENS_MAX_FINDINGS);

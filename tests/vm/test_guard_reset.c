@@ -18,13 +18,13 @@
 #include "tests/lib/guardrun.h"
 #include "tests/lib/patching.h"
 
-#define PATIENT_MS 20000
+#define PATIENT_MS 60000 /* two looks at a kernel that is up, on a host that does much else */
 #define ATTACK	   "/attacks/load text_vmap_alias; rmmod text_vmap_alias"
 #define UNHARMED   "cat /proc/execdomains >/dev/null"
 
 static struct guest *g;
 static struct guardrun *guard;
-static char disk[160], drive[256];
+static char disk[160], drive[256], cmdline[256], modules[256];
 
 static void boot(void)
 {
@@ -203,6 +203,82 @@ static void snapshot(void **state)
 	finish();
 }
 
+static bool patched(void)
+{
+	_cleanup_free_ char *line = guest_sh(g, "cat /proc/cmdline");
+
+	assert_non_null(line);
+	return strstr(line, "exopatch=live") != NULL;
+}
+
+static void hmp_quietly(const char *line)
+{
+	_cleanup_free_ char *said = guest_hmp(g, line);
+
+	assert_non_null(said);
+	assert_string_equal(said, "");
+}
+
+static void patch_is(const char *guest_has)
+{
+	_cleanup_exo_ struct exo e = {0};
+
+	assert_int_equal(EXO(&e, g, "status"), 0);
+	assert_string_equal(exo_str(&e, "patches", "0", "state", NULL), "active");
+	assert_string_equal(exo_str(&e, "patches", "0", "guest", NULL), guest_has);
+}
+
+/* A snapshot of before a patch, and one with it: the guest is wholly what it was then, and nobody
+ * is accused. */
+static void snapshot_of_before_a_patch(void **state)
+{
+	(void)state;
+	begin();
+	hmp_quietly("savevm before");
+	assert_true(exo_done(g, "apply", cmdline));
+	assert_true(patched());
+	hmp_quietly("savevm with");
+	hmp_quietly("loadvm before");
+	quietly("patch-absent");
+	quietly("guest-restored");
+	assert_false(patched());
+	patch_is("old");
+	assert_int_equal(guardrun_number(guard, "violations"), 0);
+	hmp_quietly("loadvm with");
+	quietly("guest-restored");
+	assert_true(patched());
+	patch_is("new");
+	hmp_quietly("loadvm before");
+	quietly("guest-restored");
+	assert_true(exo_done(g, "revert", "cmdline"));
+	assert_true(exo_done(g, "apply", cmdline));
+	assert_true(patched());
+	assert_true(exo_done(g, "revert", "cmdline"));
+	assert_int_equal(guardrun_number(guard, "violations"), 0);
+	guards();
+	finish();
+}
+
+/* The gate is there again, whatever the snapshot has of it. */
+static void snapshot_of_before_the_gate(void **state)
+{
+	const char *const gated[] = {"--modules", modules, NULL};
+
+	(void)state;
+	boot();
+	hmp_quietly("savevm before");
+	guard = guardrun_start_with(g, "enforce", gated, NULL);
+	assert_non_null(guard);
+	assert_true(guardrun_saw(guard, "module-gate-on", PATIENT_MS));
+	hmp_quietly("loadvm before");
+	quietly("guest-restored");
+	quietly("module-gate-on");
+	assert_int_equal(guardrun_number(guard, "violations"), 0);
+	assert_int_not_equal(guest_run(g, "/attacks/load plain_module", 0, NULL, NULL), 0);
+	assert_true(guardrun_saw(guard, "module-load", PATIENT_MS));
+	finish();
+}
+
 static void migrate(const char *uri)
 {
 	assert_int_equal(guest_qmp(g, "migrate", json_pack("{s:s}", "uri", uri), NULL), 0);
@@ -295,7 +371,9 @@ static int setup(void **state)
 		return -1;
 	snprintf(disk, sizeof(disk), "%s/disk", patching_dir());
 	snprintf(drive, sizeof(drive), "if=none,format=qcow2,file=%s", disk);
-	return run_program(make, NULL, PATIENT_MS, &r) || r.rc;
+	return run_program(make, NULL, PATIENT_MS, &r) || r.rc ||
+	       patch_build(GUEST_6_1, "cmdline", "cmdline", NULL, cmdline, sizeof(cmdline)) ||
+	       modules_allow(GUEST_6_1, modules, sizeof(modules));
 }
 
 static int teardown(void **state)
@@ -313,6 +391,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(rebooted, end),
 		cmocka_unit_test_teardown(reset_unseen, end),
 		cmocka_unit_test_teardown(snapshot, end),
+		cmocka_unit_test_teardown(snapshot_of_before_a_patch, end),
+		cmocka_unit_test_teardown(snapshot_of_before_the_gate, end),
 		cmocka_unit_test_teardown(migrated_away, end),
 		cmocka_unit_test_teardown(background_snapshot, end),
 	};

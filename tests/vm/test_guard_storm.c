@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /*
  * A guest that makes events all the time: all are counted, few are written, memory and processor
- * time stay bounded, another VM is served as well as ever, and a file that takes nothing stalls nobody. ROUNDS in the environment: how
- * often (200).
+ * time stay bounded, another VM is served as well as ever, and a file that takes nothing stalls
+ * nobody. ROUNDS in the environment: how often (200).
  */
 #include <setjmp.h>
 #include <stdarg.h>

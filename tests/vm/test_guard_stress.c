@@ -16,7 +16,7 @@
 #define PAGES	    4
 #define WORD_OFF(c) (64 * (c) + 8)
 #define POLL_MS	    2
-#define STUCK_NS    UINT64_C(20000000000)
+#define STUCK_NS    UINT64_C(120000000000) /* on a host that does much else */
 
 /* What one processor is at. */
 struct writer {
@@ -124,7 +124,8 @@ static void storm(bool ring0, unsigned int nr_cpus, unsigned int writes)
 			judge(&s, &e);
 			last_ns = xo_now_ns();
 		} else {
-			assert_int_equal(err.code, -XO_ETIMEOUT);
+			/* Nothing yet; or a vCPU did not stop in time, and its write waits. */
+			assert_true(err.code == -XO_ETIMEOUT || err.code == -XO_EHOLD);
 			assert_true(xo_now_ns() - last_ns < STUCK_NS);
 		}
 		collect(&s);

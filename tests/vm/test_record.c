@@ -20,11 +20,13 @@ static char package[256], log_dir[200];
 
 static int setup(void **state)
 {
+	static const char *const extra[] = {"--advisory", "CVE-2026-0001", NULL};
+
 	(void)state;
 	if (patching_setup() || guest_boot(&g, &(struct guest_opts){.package = GUEST_6_1}))
 		return -1;
 	snprintf(log_dir, sizeof(log_dir), "%s/state/attest", patching_dir());
-	return patch_build(GUEST_6_1, "cmdline", "cmdline", NULL, package, sizeof(package));
+	return patch_build(GUEST_6_1, "cmdline", "cmdline", extra, package, sizeof(package));
 }
 
 static int teardown(void **state)
@@ -76,6 +78,9 @@ static void an_apply_and_its_revert(void **state)
 	assert_int_equal(a->nr_patches, 1);
 	assert_string_equal(a->patch[0].id, "cmdline");
 	assert_true(a->action.held_us > 0);
+	assert_int_equal(a->action.nr_advisories, 1);
+	assert_string_equal(a->action.advisory[0], "CVE-2026-0001");
+	assert_true(a->started_s <= a->finished_s);
 	assert_int_equal(r->action.act, ATT_REVERT);
 	assert_int_equal(r->action.verdict, ATT_DONE);
 	assert_int_equal(r->nr_patches, 0);
@@ -270,7 +275,7 @@ static void audited_by_others(void **state)
 	reclog_audit(log_dir, NULL);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(an_apply_and_its_revert),
@@ -284,5 +289,7 @@ int main(void)
 		cmocka_unit_test(audited_by_others),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

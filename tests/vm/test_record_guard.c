@@ -240,6 +240,15 @@ static void a_slow_tpm_holds_nobody(void **state)
 	assert_int_equal(recorded_violations(from, &nr), violations);
 }
 
+/* If there is one just now. */
+static void kill_recorder(void)
+{
+	pid_t pid = process_called("exopatch-record");
+
+	if (pid > 0)
+		(void)kill(pid, SIGKILL);
+}
+
 /* Killed wherever it may be, the recorder's successor goes on where it was. */
 static void a_killed_recorder(void **state)
 {
@@ -249,17 +258,17 @@ static void a_killed_recorder(void **state)
 	(void)state;
 	start(NULL);
 	for (int i = 0; i < 4; i++) {
-		pid_t pid = process_called("exopatch-record");
-
 		attack(1);
-		if (pid > 0)
-			(void)kill(pid, SIGKILL);
+		kill_recorder();
 		xo_sleep_ns(700000000);
 	}
 	violations = guardrun_number(guard, "violations") + guardrun_number(guard, "findings");
+	/* Also one that dies when no time is left for another. */
+	kill_recorder();
 	stop();
 	assert_int_equal(recorded_violations(from, &nr), violations);
 	assert_true(violations >= 4);
+	reclog_expect(log_dir, -1, ATT_GUARD_OFF, ATT_DONE, "");
 }
 
 /* Guard or supervisor killed with a violation that nobody has recorded yet. */

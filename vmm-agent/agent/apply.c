@@ -187,7 +187,9 @@ static int carry_out(struct session *s, struct jrow *row, struct change_result *
 	_cleanup_survey_ struct survey sv = {0};
 	int rc;
 
-	rc = tgt_refresh(s->tgt, err);
+	rc = record_rehearse(s, row, ATT_APPLY, err);
+	if (!rc)
+		rc = tgt_refresh(s->tgt, err);
 	if (rc)
 		return rc;
 	row->was_running = s->vm->running;

@@ -5,7 +5,7 @@
 #include "vmm-agent/agent/appraise_core.h"
 #include "vmm-agent/agent/gate_core.h"
 #include "vmm-agent/agent/ops.h"
-#include "vmm-agent/agent/ram.h"
+#include "vmm-agent/agent/vmram.h"
 
 #define FORMAT	       "exopatch-appraisal/1"
 #define AUDITS	       64 /* address spaces are many, and an audit is bounded */
@@ -45,9 +45,9 @@ void appraiser_free(struct appraiser *a)
 		free(a->area[k].have);
 		free(a->area[k].page);
 	}
-	ram_free(a->ram);
+	appraise_forget(a);
+	vmram_free(a->ram);
 	vendor_free(a->vendor);
-	free(a->slot);
 	free(a->cache);
 	free(a);
 }
@@ -79,14 +79,19 @@ int appraise_modules(struct appraiser *a, struct session *s, const struct apprai
 	int rc = m && list ? lens_modules(s->lens, m, &nr, err) : -ENOMEM;
 
 	for (size_t i = 0; !rc && i < nr; i++) {
+		const struct gate_verdict *known = g ? appraise_recall(a, g, &m[i]) : NULL;
 		struct gate_verdict v = {0};
 
 		/* One that is just being loaded runs its first code already. */
-		rc = gate_judge(s, a->vendor->modules, &m[i], MODREF_LIVE, &v, err);
-		if (!rc && add_module(list, &m[i], &v))
+		if (!known)
+			rc = gate_judge(s, a->vendor->modules, &m[i], MODREF_LIVE, &v, err);
+		if (!rc && !known && g)
+			appraise_remember(a, &m[i], &v);
+		known = known ? known : &v;
+		if (!rc && add_module(list, &m[i], known))
 			rc = -ENOMEM;
-		ret->modules_unknown += !v.allowed;
-		if (!rc && g)
+		ret->modules_unknown += !known->allowed;
+		if (!rc && known == &v && g)
 			rc = g->step(g->arg, err);
 	}
 	ret->modules = nr;
@@ -220,8 +225,6 @@ int appraise(struct appraiser *a, struct session *s, const struct appraise_guard
 
 	*stats = (struct appraise_stats){0};
 	memcpy(ret->reference, a->vendor->reference, sizeof(ret->reference));
-	if (!rc && !g)
-		rc = lens_guard_prepare(s->lens, err);
 	if (!rc)
 		rc = appraise_text(a, s, g, ret, detail, stats, err);
 	stats->modules_ns = xo_now_ns();

@@ -20,8 +20,10 @@ struct appraise_guard {
 	enum att_guard mode;
 	uint64_t violations;
 	uint64_t registers, registers_changed;
-	uint64_t unapproved; /* executable pages */
-	int golden_fd;	     /* what protected pages hold */
+	uint64_t unapproved;	      /* executable pages */
+	const struct lens_area *area; /* what it protects, by gpa */
+	size_t nr_areas;
+	int golden_fd; /* what that holds */
 	/* between pieces of work, each of some milliseconds: writers wait. Its failure ends the
 	 * appraisal */
 	int (*step)(void *arg, struct xerr *err);

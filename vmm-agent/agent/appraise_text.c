@@ -5,11 +5,12 @@
 
 #include "vmm-agent/agent/appraise_core.h"
 #include "vmm-agent/agent/ops.h"
-#include "vmm-agent/agent/ram.h"
+#include "vmm-agent/agent/vmram.h"
 
 #define TRIES	     5 /* a place that is being rewritten looks wrong for a moment */
 #define TRY_AGAIN_NS UINT64_C(10000000)
 #define STEP_PAGES   256 /* judged between two steps: some milliseconds */
+#define BELL_BYTES   8	 /* docs/gate.md */
 
 /* ---- where the pages are ---- */
 
@@ -30,12 +31,11 @@ static void place(struct appraised_area *area, uint64_t area_start, struct gva g
 	}
 }
 
-/* Those that the lens lists, in one go; then one by one. */
-static int find_pages(struct appraiser *a, struct session *s, struct xerr *err)
+/* Those that are listed, in one go; then one by one. */
+static int find_pages(struct appraiser *a, struct session *s, const struct lens_area *list,
+		      size_t nr, struct xerr *err)
 {
-	_cleanup_free_ struct lens_area *list = calloc(LENS_MAX_AREAS, sizeof(*list));
-	size_t nr = 0;
-	int rc = list ? lens_areas(s->lens, list, LENS_MAX_AREAS, &nr, err) : -ENOMEM;
+	int rc = 0;
 
 	for (size_t k = 0; !rc && k < KERNREF_AREAS; k++) {
 		struct appraised_area *area = &a->area[k];
@@ -112,13 +112,13 @@ static void copy_area(const struct appraiser *a, size_t k)
 		for (size_t x = 0; x < n; x++)
 			p[x].dirty = true;
 		if (p->gpa != APPRAISE_NOWHERE &&
-		    !ram_read(a->ram, (struct gpa){p->gpa}, area->have + i * XO_PAGE_SIZE,
-			      n * XO_PAGE_SIZE))
+		    !vmram_read(a->ram, (struct gpa){p->gpa}, area->have + i * XO_PAGE_SIZE,
+				n * XO_PAGE_SIZE))
 			continue;
 		for (size_t x = 0; x < n; x++)
 			if (p[x].gpa == APPRAISE_NOWHERE ||
-			    ram_read(a->ram, (struct gpa){p[x].gpa},
-				     area->have + (i + x) * XO_PAGE_SIZE, XO_PAGE_SIZE))
+			    vmram_read(a->ram, (struct gpa){p[x].gpa},
+				       area->have + (i + x) * XO_PAGE_SIZE, XO_PAGE_SIZE))
 				miss(a, k, i + x);
 	}
 }
@@ -129,8 +129,6 @@ struct asking {
 	struct appraiser *a;
 	struct session *s;
 	json_t *list;
-	const struct appraised_area *area;
-	size_t k;
 };
 
 static bool read_kernel(void *arg, uint64_t addr, void *buf, size_t len_bytes)
@@ -206,23 +204,46 @@ static int by_addr(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
+/*
+ * The module gate's bell, the last bytes of the text's last page: docs/gate.md, "The doorbell". It
+ * holds its last ring, the address of a struct module without its upper 16 bits, and a counter.
+ */
+static size_t add_bell(const struct appraiser *a, struct kernref_patch *ret)
+{
+	size_t bytes = kernref_area(a->vendor->kernel, KERNREF_TEXT)->bytes;
+	const uint8_t *at = a->area[KERNREF_TEXT].have + bytes - BELL_BYTES;
+	uint64_t v;
+
+	memcpy(&v, at, sizeof(v));
+	if (!(v >> 63) || (v >> 16) % sizeof(uint64_t))
+		return 0;
+	*ret = (struct kernref_patch){
+		.addr = a->base.v + bytes - BELL_BYTES, .len_bytes = BELL_BYTES, .after = at};
+	return 1;
+}
+
 /* Everything that an active row of the journal wrote. Interrupted ones explain nothing. */
-static struct kernref_patch *patches(const struct session *s, size_t *ret_nr)
+static struct kernref_patch *patches(const struct appraiser *a, const struct session *s,
+				     size_t *ret_nr)
 {
 	size_t room = 1, nr = 0;
 	struct kernref_patch *p;
 
 	for (size_t i = 0; i < s->nr_rows; i++)
-		room += s->row[i].nr_writes;
+		room += s->row[i].nr_writes + 1;
 	p = calloc(room, sizeof(*p));
 	for (size_t i = 0; p && i < s->nr_rows; i++) {
 		const struct jrow *r = &s->row[i];
 
+		if (r->state != J_ACTIVE || !session_same_kernel(s, r))
+			continue;
 		for (size_t w = 0; w < r->nr_writes; w++)
-			if (r->state == J_ACTIVE && session_same_kernel(s, r) && r->write[w].gva.v)
+			if (r->write[w].gva.v)
 				p[nr++] = (struct kernref_patch){.addr = r->write[w].gva.v,
 								 .len_bytes = r->write[w].len_bytes,
 								 .after = r->write[w].after};
+		if (!strcmp(r->patch_id, GATE_ROW))
+			nr += add_bell(a, &p[nr]);
 	}
 	if (nr)
 		qsort(p, nr, sizeof(*p), by_addr);
@@ -250,7 +271,7 @@ static int judge_page(struct appraiser *a, struct kernref_run *run, size_t k, si
 	return rc;
 }
 
-static int judge_dirty(struct appraiser *a, struct asking *q, const struct appraise_guard *g,
+static int judge_dirty(struct appraiser *a, const struct appraise_guard *g,
 		       const struct kernref_guest *guest, struct appraise_stats *stats,
 		       struct xerr *err)
 {
@@ -259,7 +280,6 @@ static int judge_dirty(struct appraiser *a, struct asking *q, const struct appra
 	int rc = run ? 0 : -ENOMEM;
 
 	for (size_t k = 0; !rc && k < KERNREF_AREAS; k++) {
-		q->area = &a->area[k];
 		for (size_t i = 0; !rc && i < a->area[k].nr_pages; i++) {
 			if (!a->area[k].page[i].dirty)
 				continue;
@@ -277,32 +297,46 @@ static bool is_clean(const struct appraiser *a)
 	return !a->area[0].sum[KERNREF_UNEXPLAINED] && !a->area[1].sum[KERNREF_UNEXPLAINED];
 }
 
-/* What changes under our eyes is looked at again. */
-static int judge(struct appraiser *a, struct session *s, const struct appraise_guard *g,
-		 json_t *list, struct appraise_stats *stats, struct xerr *err)
+static int judge_all(struct appraiser *a, struct asking *q, const struct appraise_guard *g,
+		     struct appraise_stats *stats, struct xerr *err)
 {
-	struct asking q = {.a = a, .s = s, .list = list};
 	size_t nr = 0;
-	_cleanup_free_ struct kernref_patch *p = patches(s, &nr);
-	const struct kernref_guest guest = {.arg = &q,
+	_cleanup_free_ struct kernref_patch *p = patches(a, q->s, &nr);
+	const struct kernref_guest guest = {.arg = q,
 					    .read = read_kernel,
 					    .is_legal = is_legal,
 					    .unexplained = unexplained,
 					    .patch = p,
 					    .nr_patches = nr};
-	int rc = p ? 0 : -ENOMEM;
 
-	for (int i = 0; !rc && i < TRIES; i++) {
-		if (i && g)
-			break;
+	return p ? judge_dirty(a, g, &guest, stats, err) : -ENOMEM;
+}
+
+static int copy(struct appraiser *a, const struct appraise_guard *g, struct xerr *err)
+{
+	int rc = g ? appraise_golden(a, g, err) : 0;
+
+	for (size_t k = 0; !rc && k < KERNREF_AREAS; k++)
+		copy_area(a, k);
+	return rc;
+}
+
+/* What changes under our eyes is looked at again. */
+static int judge(struct appraiser *a, struct session *s, const struct appraise_guard *g,
+		 json_t *list, struct appraise_stats *stats, struct xerr *err)
+{
+	struct asking q = {.a = a, .s = s, .list = list};
+	int rc = 0;
+
+	for (int i = 0; !rc && i < (g ? 1 : TRIES); i++) {
 		if (i)
 			xo_sleep_ns(TRY_AGAIN_NS);
 		json_array_clear(list);
 		for (size_t c = 0; c < APPRAISE_CACHE; c++)
 			a->cache[c].tag = 0;
-		for (size_t k = 0; k < KERNREF_AREAS; k++)
-			copy_area(a, k);
-		rc = judge_dirty(a, &q, g, &guest, stats, err);
+		rc = copy(a, g, err);
+		if (!rc)
+			rc = judge_all(a, &q, g, stats, err);
 		if (!rc && is_clean(a))
 			break;
 	}
@@ -320,7 +354,24 @@ static json_t *explained_json(const struct appraised_area *area)
 	return o;
 }
 
-static int begin(struct appraiser *a, struct session *s, struct xerr *err)
+/* The guard knows them; the lens finds them. */
+static int locate(struct appraiser *a, struct session *s, const struct appraise_guard *g,
+		  struct xerr *err)
+{
+	_cleanup_free_ struct lens_area *list = NULL;
+	size_t nr = 0;
+	int rc;
+
+	if (g)
+		return find_pages(a, s, g->area, g->nr_areas, err);
+	list = calloc(LENS_MAX_AREAS, sizeof(*list));
+	/* It reads its own lists, too. */
+	rc = list ? lens_areas(s->lens, list, LENS_MAX_AREAS, &nr, err) : -ENOMEM;
+	return rc ? rc : find_pages(a, s, list, nr, err);
+}
+
+static int begin(struct appraiser *a, struct session *s, const struct appraise_guard *g,
+		 struct xerr *err)
 {
 	const struct kernref *r = a->vendor->kernel;
 	int rc = 0;
@@ -328,7 +379,7 @@ static int begin(struct appraiser *a, struct session *s, struct xerr *err)
 	if (a->base.v != s->kernel.base.v || a->boot_token != s->kernel.boot_token)
 		a->mapped = false;
 	if (!a->ram)
-		rc = ram_open(&a->ram, s->tgt, err);
+		rc = vmram_open(&a->ram, s->tgt, err);
 	if (rc || a->mapped)
 		return rc;
 	a->base = s->kernel.base;
@@ -339,7 +390,8 @@ static int begin(struct appraiser *a, struct session *s, struct xerr *err)
 			a->area[k].page[i].dirty = true;
 			a->area[k].page[i].vouched = false;
 		}
-	return find_pages(a, s, err);
+	appraise_forget(a);
+	return locate(a, s, g, err);
 }
 
 int appraise_text(struct appraiser *a, struct session *s, const struct appraise_guard *g,
@@ -348,7 +400,7 @@ int appraise_text(struct appraiser *a, struct session *s, const struct appraise_
 {
 	uint64_t start = xo_now_ns();
 	_cleanup_json_ json_t *found = json_array(), *list = json_array();
-	int rc = begin(a, s, err);
+	int rc = begin(a, s, g, err);
 
 	if (!rc)
 		rc = judge(a, s, g, found, stats, err);

@@ -13,6 +13,9 @@
 #include "vmm-agent/agent/ops.h"
 
 #define BELL_BYTES 8
+#define GATE_RING_NS                                                                               \
+	UINT64_C(2000000000) /* from being listed as a module that comes to its ring               \
+			      */
 
 static void trust_free_ptr(struct pkg_trust **t)
 {
@@ -129,17 +132,46 @@ static struct gate_known *find_known(struct gate *gate, const struct lens_module
 	return NULL;
 }
 
-static void know(struct gate *gate, const struct lens_module *m)
+/* NULL: there are too many. */
+static struct gate_known *make_known(struct gate *gate, const struct lens_module *m)
 {
 	struct gate_known *k = find_known(gate, m);
 
-	if (!k && gate->nr_known < GATE_MAX_KNOWN)
+	if (!k && gate->nr_known < GATE_MAX_KNOWN) {
 		k = &gate->known[gate->nr_known++];
+		*k = (struct gate_known){.addr = m->addr.v, .since_ns = xo_now_ns()};
+		memcpy(k->name, m->name, sizeof(k->name));
+	}
+	if (k)
+		k->seen = true;
+	return k;
+}
+
+static void know(struct gate *gate, const struct lens_module *m)
+{
+	struct gate_known *k = make_known(gate, m);
+
 	if (!k)
 		return;
-	k->addr = m->addr.v;
-	memcpy(k->name, m->name, sizeof(k->name));
-	k->seen = true;
+	k->judged = true;
+	memcpy(k->part, m->part, sizeof(k->part));
+}
+
+static bool has(const struct lens_module_span *part, struct gva at)
+{
+	return at.v - part->base.v < part->len_bytes;
+}
+
+void gate_doubt(struct guard *g, const char *module, struct gva page)
+{
+	struct gate *gate = g->gate;
+
+	for (size_t i = 0; gate && module[0] && i < gate->nr_known; i++) {
+		struct gate_known *k = &gate->known[i];
+
+		if (!strcmp(k->name, module) && !has(&k->part[LENS_PART_RO_AFTER_INIT], page))
+			k->judged = false;
+	}
 }
 
 static json_t *details(const struct gate_verdict *v, uint64_t held_ns)
@@ -214,7 +246,7 @@ int gate_install(struct guard *g, struct xerr *err)
 	if (!rc)
 		rc = session_journal(s, err);
 	if (!rc)
-		rc = lens_tables_pin(s->lens, err);
+		rc = guard_pin_tables(g, err);
 	if (rc) {
 		g->gate->installed = false;
 		return rc;
@@ -252,6 +284,14 @@ int gate_adopt(struct guard *g, struct xerr *err)
 	return g->gate->installed ? lens_bell(g->s.lens, &g->gate->bell, err) : 0;
 }
 
+void gate_restored(struct guard *g)
+{
+	if (!g->gate)
+		return;
+	g->gate->tended = false;
+	g->gate->nr_known = 0;
+}
+
 int gate_tend(struct guard *g, struct xerr *err)
 {
 	struct gate *gate = g->gate;
@@ -268,7 +308,10 @@ int gate_tend(struct guard *g, struct xerr *err)
 	rc = gate_install(g, &failed);
 	if (guard_is_fatal(rc))
 		return xerr_set(err, rc, "%s", failed.text);
-	if (rc)
+	/* A write waits for its verdict, or a vCPU does not stop just now. */
+	if (rc == -EAGAIN || rc == -XO_EHOLD)
+		gate->tended = false;
+	else if (rc)
 		say_failed(g, failed.text);
 	return 0;
 }
@@ -430,17 +473,27 @@ bool gate_has_page(const struct lens_module *m, struct gva gva)
 	return false;
 }
 
+/* What stays as long as it is loaded. */
+static bool is_where_it_was(const struct gate_known *k, const struct lens_module *m)
+{
+	return !memcmp(k->part, m->part, LENS_PART_INIT_TEXT * sizeof(k->part[0]));
+}
+
+/*
+ * One that rang at a guard that died is what the list says it is; so is one whose pages were let go
+ * and came back. One that is being loaded rings soon, or hides behind that.
+ */
 static int look_at_known(struct guard *g, const struct lens_module *m, struct xerr *err)
 {
-	struct gate_known *k = find_known(g->gate, m);
+	struct gate_known *k = make_known(g->gate, m);
 	struct gate_verdict v = {0};
 	int rc;
 
-	if (k) {
-		k->seen = true;
+	if (k && k->judged && is_where_it_was(k, m))
 		return 0;
-	}
-	if (m->state != LENS_MODULE_LIVE)
+	if (k && k->judged)
+		k->judged = false;
+	if (k && m->state != LENS_MODULE_LIVE && xo_now_ns() - k->since_ns < GATE_RING_NS)
 		return 0;
 	/* One that rang at a guard that died is what the list says it is. */
 	rc = gate_judge(&g->s, g->gate->list, m, MODREF_LIVE, &v, err);

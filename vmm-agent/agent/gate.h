@@ -29,6 +29,10 @@ int gate_adopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
  *  died amid an installation. For each turn of the loop */
 int gate_tend(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/** gate_restored - the guest's memory is another than before, with all of the gate, a part, or
+ *  nothing: gate_tend looks anew */
+void gate_restored(struct guard *g);
+
 /** gate_install - have the guest ask, or take over a gate that stands there; look at what is
  * loaded. Protection is on. Nothing to do without a list */
 int gate_install(struct guard *g, struct xerr *err) XO_MUST_CHECK;
@@ -48,6 +52,13 @@ bool gate_may_load(const struct guard *g, const struct lens_finding *f, size_t n
 
 /** gate_has_page - is the address in one of its parts? */
 bool gate_has_page(const struct lens_module *m, struct gva gva);
+
+/**
+ * gate_doubt - a page of a module's is protected that was not: what was known of that module may
+ * be true no more; the next audit compares it again. Not for what is read-only only later
+ * @module: as in struct lens_area; "" does nothing
+ */
+void gate_doubt(struct guard *g, const char *module, struct gva page);
 
 /** gate_audit - report modules on the kernel's list that did not pass the gate, each once */
 int gate_audit(struct guard *g, struct xerr *err) XO_MUST_CHECK;

@@ -10,11 +10,14 @@
 
 #define GATE_MAX_KNOWN 4096
 
-/** struct gate_known - a module that was looked at */
+/** struct gate_known - a module that was looked at, or, not judged yet, seen to be loaded */
 struct gate_known {
 	uint64_t addr; /* of its struct module */
 	char name[56];
-	bool seen; /* by the audit that is under way */
+	struct lens_module_span part[LENS_MODULE_PARTS]; /* as when it was judged */
+	bool judged;
+	uint64_t since_ns; /* it is listed and has not rung */
+	bool seen;	   /* by the audit that is under way */
 };
 
 struct gate {

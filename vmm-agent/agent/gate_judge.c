@@ -30,11 +30,13 @@ static uint64_t whole(uint32_t bytes)
 /*
  * Has it what the reference has, and nothing besides? Whole pages are compared, so that one more
  * would be the only place for more code. Only data may be longer: the kernel adds the symbol table
- * to it.
+ * to it. What only the start needs is there as long as that lasts.
  */
-static bool has_its_size(const struct modref *r, const struct lens_module *m)
+static bool has_its_size(const struct modref *r, enum modref_when when, const struct lens_module *m)
 {
-	for (size_t i = 0; i < MODREF_PARTS; i++) {
+	size_t nr = when == MODREF_LOADING ? MODREF_PARTS : MODREF_INIT_TEXT;
+
+	for (size_t i = 0; i < nr; i++) {
 		bool longer = i == MODREF_DATA || i == MODREF_INIT_DATA;
 		uint64_t is = m->part[i].len_bytes;
 
@@ -43,6 +45,34 @@ static bool has_its_size(const struct modref *r, const struct lens_module *m)
 			return false;
 	}
 	return true;
+}
+
+/* ---- where its tables are ---- */
+
+static bool lies_in(const struct lens_module_span *t, uint64_t base, uint64_t bytes)
+{
+	return t->base.v - base < bytes && t->len_bytes <= bytes - (t->base.v - base);
+}
+
+/*
+ * What the kernel goes by while it loads the module must be in what is compared: the file's own
+ * bytes, not what the loader appends to them, nor what others have written. Return: the table that
+ * is not, or LENS_MODULE_TABLES
+ */
+static size_t find_stray(const struct modref *r, const struct lens_module *m)
+{
+	for (size_t i = 0; i < LENS_MODULE_TABLES; i++) {
+		const struct lens_module_span *t = &m->table[i];
+		size_t part = 0;
+
+		if (!t->len_bytes)
+			continue;
+		while (part < MODREF_PARTS && !lies_in(t, m->part[part].base.v, r->bytes[part]))
+			part++;
+		if (part == MODREF_PARTS)
+			return i;
+	}
+	return LENS_MODULE_TABLES;
 }
 
 /* ---- what it needs of the rest of the guest ---- */
@@ -285,14 +315,20 @@ static int compare(struct session *s, const struct lens_module *m, const struct 
 					   .is_function = is_function,
 					   .read = read_kernel};
 	XO_CLEANUP(copy_free) struct copy c = {0};
+	size_t stray = when == MODREF_LOADING ? find_stray(r, m) : LENS_MODULE_TABLES;
 	struct modref_difference d;
 	int rc;
 
 	for (size_t i = 0; i < MODREF_PARTS; i++)
 		c.image.part[i].base = m->part[i].base.v;
-	if (when == MODREF_LOADING &&
-	    (!has_its_size(r, m) || m->addr.v != m->part[LENS_PART_DATA].base.v + r->self_off)) {
+	if (!has_its_size(r, when, m) ||
+	    m->addr.v != m->part[LENS_PART_DATA].base.v + r->self_off) {
 		say(v, "not the file that is listed as %s: its parts have other sizes", r->name);
+		return 0;
+	}
+	if (stray < LENS_MODULE_TABLES) {
+		say(v, "not the file that is listed as %s: its %s is elsewhere", r->name,
+		    lens_module_table_name(stray));
 		return 0;
 	}
 	c.import = calloc(r->nr_imports + 1, sizeof(*c.import));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* The guard's process: its loop, its beginning and its end. docs/guard.md. */
 #include "vmm-agent/agent/guard.h"
+#include "vmm-agent/agent/appraise.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -22,15 +23,27 @@ void guard_emit(struct guard *g, const char *kind, const char *verdict, json_t *
 	g->kept->count = g->count;
 }
 
+/* The monitor died, and what it had open or had not been told of is for nobody to run. */
+static void shut(struct guard *g)
+{
+	if (g->kept->armed && !g->kept->lifted && g->s.vm &&
+	    (!g->s.mon || mon_handle(g->s.mon).fd < 0))
+		mon_guard_shut(&g->fds, g->s.vm->pid);
+}
+
 int guard_pump(void *arg, struct xerr *err)
 {
 	struct guard *g = arg;
 	struct pollfd p = {.fd = -1, .events = POLLIN};
+	int rc;
 
 	guard_watch_stopped(g);
 	if (g->state == GUARD_ARMED)
 		p.fd = mon_guard_fd(g->s.mon);
-	return poll(&p, 1, PUMP_MS) > 0 ? guard_handle_write(g, err) : 0;
+	rc = poll(&p, 1, PUMP_MS) > 0 ? guard_handle_write(g, err) : 0;
+	if (rc)
+		shut(g); /* the caller may have to wait for QEMU to the end */
+	return rc;
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)
@@ -120,6 +133,8 @@ static int turn(struct guard *g, int vm_fd, struct xerr *err)
 		rc = react_if_due(g, err);
 	if (!rc)
 		rc = gate_tend(g, err);
+	if (!rc && g->state == GUARD_ARMED)
+		rc = guard_follow_vcpus(g, err);
 	if (!rc && g->state == GUARD_ARMED)
 		rc = guard_check(g, err);
 	else if (!rc && g->state == GUARD_WAITING && xo_now_ns() >= g->look_due_ns)
@@ -291,6 +306,7 @@ static void guard_free(struct guard *g)
 {
 	session_close(&g->s);
 	guard_digest_free(g->digest);
+	appraiser_free(g->appraiser);
 	xo_close_ptr(&g->fds.uffd);
 	xo_close_ptr(&g->fds.golden);
 	free(g->area);
@@ -320,14 +336,6 @@ static int end(struct guard *g, int rc, struct xerr *err)
 	events_close(g->events);
 	control_close(g->control);
 	return rc;
-}
-
-/* The monitor died, and what it had open or had not been told of is for nobody to run. */
-static void shut(struct guard *g)
-{
-	if (g->kept->armed && !g->kept->lifted && g->s.vm &&
-	    (!g->s.mon || mon_handle(g->s.mon).fd < 0))
-		mon_guard_shut(&g->fds, g->s.vm->pid);
 }
 
 /* The next guard mends it. Nothing is un-protected, and nothing of the control socket goes. */

@@ -8,6 +8,7 @@
 #include "vmm-agent/agent/gate.h"
 #include "vmm-agent/agent/guard_digest.h"
 #include "vmm-agent/agent/guard_regs.h"
+#include "vmm-agent/agent/guest_clock.h"
 #include "vmm-agent/agent/kept.h"
 #include "vmm-agent/agent/session.h"
 #include "vmm-agent/agent/supervise.h"
@@ -62,6 +63,7 @@ struct guard {
 	struct control *control;
 	struct mon_guard_fds fds;
 	struct guard_digest *digest; /* of the golden copies */
+	struct appraiser *appraiser; /* once somebody has asked for evidence */
 	struct lens_area *area;	     /* what is protected */
 	size_t nr_areas;
 	bool follow_all; /* following them failed half-way: some may not be protected */
@@ -69,11 +71,15 @@ struct guard {
 	size_t nr_known;
 	struct guard_regs regs;
 	struct gate *gate; /* NULL: modules are not gated */
+	bool tables_new;   /* what is remembered of tables is not yet known to the next guard */
 	bool tables_again; /* a change among modules is being looked at twice */
 	int failed_look;   /* code of a check that failed, until one does not */
+	int looks_failed;  /* in a row, since lists changed */
 	bool stop;
-	const char *end_reason;	 /* of an end that nobody asked for */
-	bool react_due;		 /* a violation has consequences: not amid a call to QEMU */
+	const char *end_reason; /* of an end that nobody asked for */
+	bool react_due;		/* a violation has consequences: not amid a call to QEMU */
+	bool vcpus_look;	/* some may have come or gone */
+	uint64_t nr_threads, vcpus_due_ns;
 	bool stopped;		 /* QEMU said so, and not yet that the guest runs again */
 	bool lift_due;		 /* guard_lift was called, guard_lifted has to follow */
 	bool reset_due;		 /* QEMU said that the guest was reset */
@@ -87,6 +93,7 @@ struct guard {
 	uint64_t keep_due_ns;
 	uint64_t look_due_ns, connect_due_ns, ask_due_ns, waited_ns;
 	struct guard_late late;
+	struct guest_clock clock; /* of findings that have to last */
 	struct guard_count count;
 };
 
@@ -152,6 +159,29 @@ void guard_lifted(struct guard *g);
  *  or, if that is another kernel or another boot of it, disarm */
 int guard_readopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_start_monitor - one that takes over what is protected; there is none */
+int guard_start_monitor(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/* guard_vcpus.c */
+
+/** guard_follow_vcpus - vCPUs may have come or gone: then there is another monitor, which knows
+ *  them. For each turn of the loop, while armed */
+int guard_follow_vcpus(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_say_vcpus - event: others are held than before */
+void guard_say_vcpus(struct guard *g);
+
+/** guard_prune_vcpus - forget those of the guard's memory whose thread has ended. Return: whether
+ *  there were any; the monitor of before is of no use then */
+bool guard_prune_vcpus(struct guard *g);
+
+/* guard_restore.c */
+
+/** guard_follow_rows - after a snapshot was loaded, without a monitor that guards: the golden
+ * copies have in the places of the journal's records what the guest's memory has there; a patch
+ * that is not there any more is said */
+int guard_follow_rows(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
 /* guard_reset.c */
 
 /** guard_heed - what QEMU said meanwhile: reset, stop, resume, migration; and is it connected? */
@@ -180,6 +210,11 @@ int guard_pump(void *arg, struct xerr *err) XO_MUST_CHECK;
 /** guard_say_on - event: armed. @again: after a reset */
 void guard_say_on(struct guard *g, bool again);
 
+/* guard_attest.c */
+
+/** guard_attest - as op_attest, with what the guard knows. The journal is loaded */
+int guard_attest(struct guard *g, const char *nonce, json_t **ret, struct xerr *err) XO_MUST_CHECK;
+
 /* the others */
 
 /** guard_may_judge - a guard begins to judge; false if those before died of what it is about to */
@@ -200,6 +235,12 @@ int guard_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;
  *  @module: one that has just rung: its pages are expected; or NULL */
 int guard_check_tables(struct guard *g, const struct lens_module *module,
 		       struct xerr *err) XO_MUST_CHECK;
+
+/** guard_pin_tables - remember the shared page tables as they are now */
+int guard_pin_tables(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_recall_tables - compare with what the guard before remembered */
+int guard_recall_tables(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_is_fatal - whether the guard cannot go on after this code */
 bool guard_is_fatal(int rc);

@@ -180,6 +180,18 @@ static void keep_areas(struct guard *g, const struct lens_area *a, size_t nr)
 	g->kept->nr_areas = nr;
 }
 
+/* A module's page that is protected only now may hold other bytes than it did. */
+static void doubt_new(struct guard *g, const struct lens_area *a, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++) {
+		if (!a[i].module[0] || has_area(g->area, g->nr_areas, &a[i]))
+			continue;
+		for (uint64_t off = 0; off < a[i].len_bytes; off += XO_PAGE_SIZE)
+			if (!guard_area_at(g->area, g->nr_areas, (struct gpa){a[i].gpa.v + off}))
+				gate_doubt(g, a[i].module, (struct gva){a[i].gva.v + off});
+	}
+}
+
 /* @all: protect also what should be already; the guard before may not have got so far */
 static int follow(struct guard *g, const struct lens_area *a, size_t nr, bool all, struct xerr *err)
 {
@@ -191,6 +203,7 @@ static int follow(struct guard *g, const struct lens_area *a, size_t nr, bool al
 		rc = missing(a, nr, g->area, all ? 0 : g->nr_areas, &new);
 	if (rc)
 		return xerr_set(err, rc, "areas to protect: %s", xo_code_text(rc));
+	doubt_new(g, a, nr);
 	rc = in_parts(g->s.mon, &gone, mon_guard_release, err);
 	if (!rc && (gone.len_bytes || new.len_bytes))
 		keep_areas(g, a, nr);
@@ -361,7 +374,7 @@ static int arm(struct guard *g, struct xerr *err)
 	if (!rc)
 		rc = guard_keep_probes(g, err);
 	if (!rc)
-		rc = lens_tables_pin(g->s.lens, err);
+		rc = guard_pin_tables(g, err);
 	if (!rc)
 		rc = guard_regs_pin(g, err);
 	if (!rc)
@@ -400,6 +413,7 @@ void guard_forget(struct guard *g)
 {
 	g->kept->armed = g->kept->lifted = false;
 	g->kept->nr_areas = 0;
+	g->kept->tables[0].nr = g->kept->tables[1].nr = 0;
 	g->nr_areas = 0;
 	g->nr_known = 0;
 	g->state = GUARD_WAITING;

@@ -7,6 +7,8 @@
 #include "base/util.h"
 #include "vmm-agent/agent/guard.h"
 
+#define MAX_FAILED_LOOKS 5
+
 static const char *finding_name(const struct lens_finding *f)
 {
 	switch (f->kind) {
@@ -22,6 +24,12 @@ static const char *finding_name(const struct lens_finding *f)
 		return "descriptor";
 	case LENS_FOUND_REGISTER:
 		return "register";
+	case LENS_FOUND_TABLE:
+		return "page-table-unreadable";
+	case LENS_FOUND_MODULE:
+		return "module-changed";
+	case LENS_FOUND_INCOMPLETE:
+		return "audit-incomplete";
 	}
 	return "finding";
 }
@@ -97,15 +105,29 @@ static bool is_in_modules(const struct guard *g, const struct lens_finding *f)
 	return f->kind == LENS_FOUND_EXEC && is_module_area(g, f);
 }
 
+/* What a guest has to get done takes it longer while its vCPUs are kept waiting. */
+static uint64_t guest_now_ns(struct guard *g)
+{
+	uint64_t most = 0;
+
+	for (size_t i = 0; i < g->s.vm->nr_vcpus; i++) {
+		uint64_t waited = guest_clock_waited(g->s.vm->pid, g->s.vm->vcpu[i].tid);
+
+		if (waited > most)
+			most = waited;
+	}
+	return guest_clock_advance(&g->clock, xo_now_ns(), most);
+}
+
 /*
  * A module or tracer that is being set up or taken down has pages that nobody owns, for a moment:
- * what each look finds for a while is said, once, for as long as it stays. The next look follows
- * soon.
+ * what each look finds for a while (of the guest's time) is said, once, for as long as it stays.
+ * The next look follows soon.
  */
 static void report_lasting(struct guard *g, const struct lens_finding *f, size_t nr)
 {
 	struct guard_known now[LENS_MAX_FINDINGS];
-	uint64_t now_ns = xo_now_ns();
+	uint64_t now_ns = guest_now_ns(g);
 	size_t kept = 0;
 
 	for (size_t i = 0; i < nr; i++) {
@@ -123,24 +145,71 @@ static void report_lasting(struct guard *g, const struct lens_finding *f, size_t
 			report(g, &f[i]);
 		}
 		if (!k->said)
-			g->audit_due_ns = now_ns + GUARD_SECOND_LOOK_NS;
+			g->audit_due_ns = xo_now_ns() + GUARD_SECOND_LOOK_NS;
 		kept++;
 	}
 	memcpy(g->known, now, kept * sizeof(now[0]));
 	g->nr_known = kept;
 }
 
+/* Not told to the next guard here: it may be that everybody is held. */
+int guard_pin_tables(struct guard *g, struct xerr *err)
+{
+	int rc = lens_tables_pin(g->s.lens, err);
+
+	g->tables_new |= !rc;
+	return rc;
+}
+
+static int keep_tables(struct guard *g, struct xerr *err)
+{
+	uint32_t other = !(g->kept->tables_current & 1);
+	struct kept_tables *to = &g->kept->tables[other];
+	int rc = lens_tables_get(g->s.lens, to->table, &to->nr, err);
+
+	if (rc)
+		return rc;
+	__atomic_store_n(&g->kept->tables_current, other, __ATOMIC_RELEASE);
+	g->tables_new = false;
+	return 0;
+}
+
+/* What changed between two guards is found by the next look, like all else. */
+int guard_recall_tables(struct guard *g, struct xerr *err)
+{
+	const struct kept_tables *k = &g->kept->tables[g->kept->tables_current & 1];
+
+	if (!k->nr || k->nr > LENS_MAX_TABLES)
+		return guard_pin_tables(g, err);
+	g->tables_due_ns = 0;
+	return lens_tables_set(g->s.lens, k->table, k->nr, err);
+}
+
+/* Of a module that is being loaded: wherever it says that its parts are, modules are only there. */
+static bool is_of(const struct guard *g, const struct lens_module *module,
+		  const struct lens_finding *f)
+{
+	return module && f->kind == LENS_FOUND_PTE && !f->was && is_module_area(g, f) &&
+	       gate_has_page(module, f->gva);
+}
+
+/* New and executable: it may be a module or a tracer, and the audit knows the owners. */
+static bool is_for_audit(const struct lens_finding *f)
+{
+	return !f->was && (f->kind == LENS_FOUND_PTE || f->kind == LENS_FOUND_WX);
+}
+
 /*
- * An entry that changed is an attack; one that is new and executable may be a module or a tracer,
- * and the audit, which knows the owners, is made at once to tell.
+ * An entry that changed is an attack; one that is new is told by the audit, which is made at once.
  * A module that is being loaded is told by its ring; it may come at any moment, so what has moved
- * among modules is looked at twice.
+ * among modules is looked at twice. What is of the one that rings is not remembered before it was
+ * judged: the next look finds it again, and if it was refused, it should be gone by then.
  */
 int guard_check_tables(struct guard *g, const struct lens_module *module, struct xerr *err)
 {
 	struct lens_finding f[LENS_MAX_FINDINGS];
 	uint64_t start = xo_now_ns();
-	size_t nr = 0;
+	size_t nr = 0, nr_of = 0;
 	int rc = lens_tables_check(g->s.lens, f, &nr, err);
 
 	g->count.table_checks++;
@@ -153,16 +222,14 @@ int guard_check_tables(struct guard *g, const struct lens_module *module, struct
 	}
 	g->tables_again = false;
 	for (size_t i = 0; i < nr; i++) {
-		/* Wherever it says that its parts are, modules are only there. */
-		if (module && f[i].kind == LENS_FOUND_PTE && is_module_area(g, &f[i]) &&
-		    gate_has_page(module, f[i].gva))
-			continue;
-		if (f[i].was || f[i].kind == LENS_FOUND_DESCRIPTOR)
-			report(g, &f[i]);
-		else
+		if (is_of(g, module, &f[i]))
+			nr_of++;
+		else if (is_for_audit(&f[i]))
 			g->audit_due_ns = 0;
+		else
+			report(g, &f[i]);
 	}
-	return lens_tables_pin(g->s.lens, err);
+	return nr_of == nr ? 0 : guard_pin_tables(g, err);
 }
 
 static int audit(struct guard *g, struct xerr *err)
@@ -210,12 +277,19 @@ bool guard_is_fatal(int rc)
 	return rc == -XO_EPEERDIED || rc == -XO_ETARGETGONE || rc == -ENOMEM;
 }
 
-/* A write that waits, or a vCPU that does not stop just now: the next round will do. Anything else
- * (lists that lead nowhere, tables without end) is said, once for as long as it lasts. */
+/*
+ * A write that waits, or a vCPU that does not stop just now: the next round will do. Lists of a
+ * busy guest change under the walk: they are walked again soon. Anything else, and what does not
+ * get better, is said, once for as long as it lasts.
+ */
 static void look_failed(struct guard *g, int rc, const struct xerr *why)
 {
 	if (rc == -EAGAIN || rc == -XO_EHOLD)
 		return;
+	if ((rc == -XO_ETASKLIST || rc == -XO_EMODLIST) && ++g->looks_failed < MAX_FAILED_LOOKS) {
+		g->audit_due_ns = xo_now_ns() + GUARD_SECOND_LOOK_NS;
+		return;
+	}
 	if (rc != g->failed_look)
 		guard_emit(g, "audit-failed", "reported", json_pack("{s:s}", "reason", why->text));
 	g->failed_look = rc;
@@ -250,16 +324,19 @@ static void say_if_late(struct guard *g, uint64_t now)
 int guard_check(struct guard *g, struct xerr *err)
 {
 	uint64_t now = xo_now_ns();
-	struct xerr why = {0};
-	int rc = 0;
+	struct xerr why = {0}, why_regs = {0};
+	int rc = 0, rc_regs;
 
 	say_if_late(g, now);
 	if (now >= g->tables_due_ns) {
 		rc = guard_check_tables(g, NULL, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;
 	}
-	if (!rc)
-		rc = guard_regs_check(g, &why);
+	if (!rc && g->tables_new)
+		rc = keep_tables(g, &why);
+	/* Tables that cannot be followed, as a guest may arrange it, keep nobody from the
+	 * registers. */
+	rc_regs = guard_is_fatal(rc) ? 0 : guard_regs_check(g, &why_regs);
 	if (!rc && now >= g->audit_due_ns) {
 		g->audit_due_ns = now + GUARD_AUDIT_NS;
 		rc = audit(g, &why);
@@ -268,7 +345,11 @@ int guard_check(struct guard *g, struct xerr *err)
 			rc = compare(g, &why);
 		}
 		if (!rc)
-			g->failed_look = 0;
+			g->failed_look = g->looks_failed = 0;
+	}
+	if (rc_regs && (!rc || guard_is_fatal(rc_regs))) {
+		rc = rc_regs;
+		why = why_regs;
 	}
 	if (guard_is_fatal(rc))
 		return xerr_set(err, rc, "%s", why.text);

@@ -10,7 +10,7 @@
 #define TCG_NS	UINT64_C(6000000)    /* nobody is held for it: at each check of the tables */
 #define QEMU_NS UINT64_C(200000000)  /* TCG, where QEMU has to be asked */
 #define KVM_NS	UINT64_C(200000000)  /* a hold each */
-#define SOON_NS UINT64_C(10000000)   /* KVM: after a write, or when something differed */
+#define SOON_NS UINT64_C(10000000)   /* after a write, or when something differed */
 #define MSRS_NS UINT64_C(1000000000) /* KVM: a call in each thread */
 
 #define FIND_TRIES 3
@@ -336,8 +336,11 @@ int guard_regs_pin(struct guard *g, struct xerr *err)
 {
 	size_t nr = g->s.vm->nr_vcpus;
 	_cleanup_free_ struct mon_sysregs *r = calloc(nr, sizeof(*r));
-	int rc = r ? find_tables(g, err) : xerr_set(err, ENOMEM, "out of memory");
+	int rc;
 
+	if (!r)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = find_tables(g, err);
 	if (!rc && g->regs.have)
 		rc = read_now(g, true, r, err);
 	if (!rc)
@@ -410,7 +413,7 @@ static bool is_due(struct guard *g, uint64_t now_ns, bool *ret_msrs)
 	uint64_t every_ns = r->by_qemu ? QEMU_NS : is_tcg(g) ? TCG_NS : KVM_NS;
 	uint32_t suspects = pins_suspects(&r->pins);
 
-	if (suspects || r->events_seen != g->count.events)
+	if (every_ns > SOON_NS && (suspects || r->events_seen != g->count.events))
 		every_ns = SOON_NS;
 	*ret_msrs = suspects & MON_REG_SYSCALL || now_ns - r->msrs_ns >= MSRS_NS;
 	return r->have && now_ns - r->looked_ns >= every_ns;

@@ -69,7 +69,7 @@ bool guard_was_reset(struct guard *g, bool wait)
 		return g->reset_due;
 	g->waited_ns = xo_now_ns();
 	end_ns = g->waited_ns + GUARD_LIBVIRT_NS;
-	while (!g->reset_due && xo_now_ns() < end_ns) {
+	while (!g->reset_due && !g->stopped && xo_now_ns() < end_ns) {
 		if (poll(&p, 1, (int)((end_ns - xo_now_ns()) / 1000000 + 1)) > 0)
 			take_events(g);
 	}

@@ -74,7 +74,7 @@ static int tell_areas(struct guard *g, struct xerr *err)
 	for (size_t i = 0; i < g->nr_areas; i++)
 		if (g->area[i].kind != LENS_AREA_HOME)
 			a[nr++] = g->area[i];
-	return nr ? lens_areas_were(g->s.lens, a, nr, err) : 0;
+	return lens_areas_seed(g->s.lens, a, nr, err);
 }
 
 /* Lists that lead nowhere just now: what is written until they do is put back, and the audit says
@@ -136,7 +136,7 @@ static int take_monitor(struct guard *g)
 	return rc;
 }
 
-static int start_monitor(struct guard *g, struct xerr *err)
+int guard_start_monitor(struct guard *g, struct xerr *err)
 {
 	int rc;
 
@@ -155,35 +155,37 @@ static int start_monitor(struct guard *g, struct xerr *err)
 	return 0;
 }
 
-/* The areas are known, and the tables as they are now. */
+/* The areas are known, and the tables as they should be. */
 static int pin_again(struct guard *g, const struct guard_regs *before, bool found, struct xerr *err)
 {
 	int rc = guard_refresh_all(g, err);
 
 	if (!rc)
-		rc = lens_tables_pin(g->s.lens, err);
+		rc = guard_recall_tables(g, err);
 	return rc ? rc : guard_regs_resume(g, before, found, err);
 }
 
 int guard_resume(struct guard *g, struct xerr *err)
 {
 	const struct guard_regs *regs = &g->kept->regs[g->kept->regs_current & 1];
-	bool taken = false;
+	bool pruned = guard_prune_vcpus(g), taken = false;
 	int rc = take_fds(g, err);
 
 	if (!rc)
 		rc = take_areas(g, err);
 	if (!rc)
 		rc = recall(g, err);
+	if (!rc && pruned)
+		guard_say_vcpus(g);
 	if (!rc && g->kept->lifted) {
 		g->regs = *regs;
 		g->state = GUARD_LIFTED;
 		return 0;
 	}
 	if (!rc)
-		taken = !take_monitor(g);
+		taken = !pruned && !take_monitor(g);
 	if (!rc && !taken)
-		rc = start_monitor(g, err);
+		rc = guard_start_monitor(g, err);
 	if (rc)
 		return rc;
 	g->state = GUARD_ARMED;
@@ -230,12 +232,15 @@ int guard_readopt(struct guard *g, struct xerr *err)
 		return rc;
 	if (why.nr || !is_same_kernel(g))
 		return guard_disarm(g, err);
-	rc = prepare(g, err);
+	rc = guard_follow_rows(g, err);
 	if (!rc)
-		rc = start_monitor(g, err);
+		rc = prepare(g, err);
+	if (!rc)
+		rc = guard_start_monitor(g, err);
 	if (rc)
 		return rc;
 	g->state = GUARD_ARMED;
 	g->kept->lifted = false;
+	gate_restored(g);
 	return pin_again(g, &regs, false, err);
 }

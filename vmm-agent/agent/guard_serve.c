@@ -132,7 +132,9 @@ static int dispatch(struct guard *g, struct control_request *r, json_t **ret, st
 	g->s.opened_ns = xo_now_ns();
 	rc = session_journal(&g->s, err);
 	if (!rc)
-		rc = op_dispatch(&g->s, r->op, r->argument, ret, why, err);
+		rc = r->op == CONTROL_ATTEST
+			     ? guard_attest(g, r->argument, ret, err)
+			     : op_dispatch(&g->s, r->op, r->argument, ret, why, err);
 	g->s.opts = &g->opts->agent;
 	return rc;
 }

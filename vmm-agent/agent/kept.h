@@ -35,6 +35,12 @@ struct kept_probes {
 
 #define GUARD_MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED) /* with the homes of patches */
 
+/** struct kept_tables - the shared page tables as they should be; none: not known */
+struct kept_tables {
+	size_t nr;
+	struct lens_table table[LENS_MAX_TABLES];
+};
+
 struct guard_kept {
 	/* the supervisor's */
 	pid_t supervisor, guard;
@@ -70,6 +76,8 @@ struct guard_kept {
 	struct kept_probes probes[2];
 	size_t nr_areas;
 	struct lens_area area[GUARD_MAX_AREAS];
+	uint32_t tables_current; /* of the two, as above */
+	struct kept_tables tables[2];
 };
 
 #endif

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "vmm-agent/agent/record.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <string.h>
 #include <time.h>
@@ -17,12 +18,10 @@ int record_machine(const char *vm_key, char ret[37])
 	int rc;
 
 	if (!strncmp(vm_key, KEY_UUID, strlen(KEY_UUID)) &&
-	    strlen(vm_key) == strlen(KEY_UUID) + 36) {
-		for (size_t i = 0; i < 37; i++) {
-			char c = vm_key[strlen(KEY_UUID) + i];
-
-			ret[i] = c >= 'A' && c <= 'F' ? (char)(c - 'A' + 'a') : c;
-		}
+	    strlen(vm_key) == strlen(KEY_UUID) + 36 &&
+	    strspn(vm_key + strlen(KEY_UUID), "0123456789abcdefABCDEF-") == 36) {
+		for (size_t i = 0; i < 37; i++)
+			ret[i] = (char)tolower((unsigned char)vm_key[strlen(KEY_UUID) + i]);
 		return 0;
 	}
 	rc = xo_sha256(SPAN(vm_key, strlen(vm_key)), d);
@@ -195,6 +194,39 @@ static void list_patches(const struct session *s, const struct jrow *row, enum j
 		record_add_patch(st, row);
 }
 
+static int make(const struct session *s, const struct jrow *row, enum jstate state,
+		uint64_t blackout_ns, const struct record_about *a, struct att_statement **ret,
+		struct xerr *err)
+{
+	_cleanup_free_ struct att_statement *st = NULL;
+	int rc = record_new(s, ATT_ACTION, &st, err);
+
+	if (rc || !st)
+		return rc;
+	list_patches(s, row, state, st);
+	rc = describe(st, row, blackout_ns, a);
+	if (rc)
+		return xerr_set(err, rc, "statement: %s", xo_code_text(rc));
+	*ret = XO_TAKE_PTR(st);
+	return 0;
+}
+
+int record_rehearse(const struct session *s, const struct jrow *row, enum att_act act,
+		    struct xerr *err)
+{
+	const struct record_about about = {.act = act, .verdict = ATT_DONE};
+	_cleanup_xbuf_ struct xbuf body = XBUF(STATEMENT_MAX_BYTES);
+	_cleanup_free_ struct att_statement *st = NULL;
+	int rc = make(s, row, act == ATT_APPLY ? J_ACTIVE : J_REVERTED, 0, &about, &st, err);
+
+	if (rc || !st)
+		return rc;
+	rc = statement_format(&body, st);
+	return rc ? xerr_set(err, rc, "%s: no statement can be made about it: %s", row->patch_id,
+			     xo_code_text(rc))
+		  : 0;
+}
+
 int record_outcome(struct session *s, struct jrow *row, enum jstate state, uint64_t blackout_ns,
 		   const struct record_about *a, struct xerr *err)
 {
@@ -204,14 +236,8 @@ int record_outcome(struct session *s, struct jrow *row, enum jstate state, uint6
 
 	if (!strcmp(row->patch_id, GATE_ROW))
 		return journal_set_state(s->journal, row, state, blackout_ns, err);
-	rc = record_new(s, ATT_ACTION, &st, err);
-	if (rc)
-		return rc;
-	list_patches(s, row, state, st);
-	rc = describe(st, row, blackout_ns, a);
-	if (rc)
-		return xerr_set(err, rc, "statement: %s", xo_code_text(rc));
-	rc = journal_begin(s->journal, err);
+	rc = make(s, row, state, blackout_ns, a, &st, err);
+	rc = rc ? rc : journal_begin(s->journal, err);
 	if (rc)
 		return rc;
 	rc = journal_set_state(s->journal, row, state, blackout_ns, err);
@@ -257,7 +283,7 @@ static int say(struct session *s, enum att_act act, const struct pkg *p, const j
 	if (!s->discovered || !s->journal)
 		return 0;
 	rc = record_new(s, ATT_ACTION, &st, err);
-	if (rc)
+	if (rc || !st)
 		return rc;
 	st->action.act = act;
 	st->action.verdict = why->nr ? ATT_REFUSED : ATT_DONE;

@@ -45,6 +45,11 @@ struct record_about {
 	const struct xerr *failed; /* or NULL */
 };
 
+/** record_rehearse - can a statement be made about @act on @row, if it is done? To be asked before
+ */
+int record_rehearse(const struct session *s, const struct jrow *row, enum att_act act,
+		    struct xerr *err) XO_MUST_CHECK;
+
 /** record_outcome - journal_set_state, and the statement about it, as one change */
 int record_outcome(struct session *s, struct jrow *row, enum jstate state, uint64_t blackout_ns,
 		   const struct record_about *a, struct xerr *err) XO_MUST_CHECK;

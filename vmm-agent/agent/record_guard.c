@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -12,7 +11,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "attest/json.h"
 #include "base/fault.h"
 #include "vmm-agent/agent/record.h"
 
@@ -23,222 +21,6 @@
 #define RETRY_NS      (5 * NS_PER_S)
 #define RESTART_NS    NS_PER_S
 #define END_MS	      10000
-#define MAX_DISTINCT  (ATT_MAX_REASONS - 1)
-
-/* ---- statements about notes ---- */
-
-/* One statement is about notes of one kind and boot; violations only are taken together. */
-struct batch {
-	const struct note *first, *last;
-	bool all_undone;
-	size_t nr_distinct;
-	const struct note *distinct[MAX_DISTINCT];
-	uint64_t times[MAX_DISTINCT];
-	uint64_t more;
-};
-
-static bool same_boot(const struct note *a, const struct note *b)
-{
-	return a->kernel_base.v == b->kernel_base.v && a->boot_token == b->boot_token &&
-	       !strcmp(a->build_id, b->build_id) && !strcmp(a->vm_key, b->vm_key);
-}
-
-static bool belongs(const struct batch *b, const struct note *n)
-{
-	return !b->first || (n->kind == NOTE_VIOLATION && b->first->kind == NOTE_VIOLATION &&
-			     same_boot(b->first, n));
-}
-
-static void add(struct batch *b, const struct note *n)
-{
-	size_t i = 0;
-
-	if (!b->first) {
-		b->first = n;
-		b->all_undone = true;
-	}
-	b->last = n;
-	b->all_undone &= n->undone;
-	while (i < b->nr_distinct && strcmp(b->distinct[i]->what, n->what) != 0)
-		i++;
-	if (i == MAX_DISTINCT) {
-		b->more++;
-		return;
-	}
-	if (i == b->nr_distinct)
-		b->distinct[b->nr_distinct++] = n;
-	b->times[i]++;
-}
-
-static void add_reasons(struct att_action *a, const struct batch *b)
-{
-	char text[sizeof(b->first->what) + 32];
-
-	for (size_t i = 0; i < b->nr_distinct; i++) {
-		if (b->times[i] > 1)
-			snprintf(text, sizeof(text), "%" PRIu64 " times: %s", b->times[i],
-				 b->distinct[i]->what);
-		else
-			snprintf(text, sizeof(text), "%s", b->distinct[i]->what);
-		if (text[0])
-			record_reason(a,
-				      xo_code_key(b->first->kind == NOTE_VIOLATION ? XO_EVIOLATION
-										   : XO_EGUARDOFF),
-				      text);
-	}
-	if (b->more) {
-		snprintf(text, sizeof(text), "%" PRIu64 " more", b->more);
-		record_reason(a, xo_code_key(XO_EVIOLATION), text);
-	}
-}
-
-static void fill_action(struct att_action *a, const struct batch *b)
-{
-	switch (b->first->kind) {
-	case NOTE_ON:
-		a->act = ATT_GUARD_ON;
-		a->guard = b->first->audit ? ATT_GUARD_AUDIT : ATT_GUARD_ENFORCE;
-		return;
-	case NOTE_OFF:
-		a->act = ATT_GUARD_OFF;
-		break;
-	case NOTE_VIOLATION:
-	case NOTE_QUEUED:
-		a->act = ATT_VIOLATION;
-		a->verdict = b->all_undone ? ATT_REFUSED : ATT_FAILED;
-		break;
-	}
-	add_reasons(a, b);
-}
-
-/* What is active in the guest of a note. */
-static int list_patches(struct journal *j, const struct note *n, struct att_statement *st,
-			struct xerr *err)
-{
-	struct session s = {.kernel = {.base = n->kernel_base, .boot_token = n->boot_token}};
-	struct jrow *row = NULL;
-	size_t nr = 0;
-	int rc = journal_load(j, n->vm_key, &row, &nr, err);
-
-	memcpy(s.build_id, n->build_id, sizeof(s.build_id));
-	for (size_t i = 0; !rc && i < nr; i++)
-		if (row[i].state == J_ACTIVE && session_same_kernel(&s, &row[i]))
-			record_add_patch(st, &row[i]);
-	journal_rows_free(row, nr);
-	return rc;
-}
-
-static int queue(struct journal *j, const struct batch *b, struct xerr *err)
-{
-	_cleanup_free_ struct att_statement *st = calloc(1, sizeof(*st));
-	const struct note *n = b->first;
-	int rc;
-
-	if (!st)
-		return xerr_set(err, ENOMEM, "out of memory");
-	if (n->kind == NOTE_QUEUED)
-		return 0;
-	st->kind = ATT_ACTION;
-	st->started_s = n->time_s;
-	st->finished_s = b->last->time_s;
-	memcpy(st->build_id, n->build_id, sizeof(st->build_id));
-	memcpy(st->release, n->release, sizeof(st->release));
-	rc = record_machine(n->vm_key, st->vm_uuid);
-	rc = rc ? rc
-		: record_boot(st->vm_uuid, n->build_id, n->kernel_base, n->boot_token, st->boot);
-	if (rc)
-		return xerr_set(err, rc, "statement: %s", xo_code_text(rc));
-	fill_action(&st->action, b);
-	rc = list_patches(j, n, st, err);
-	return rc ? rc : record_queue(j, st, err);
-}
-
-/* For the policy, which asks whether a patch did harm. */
-static int signal_violation(struct journal *j, const struct note *n, struct xerr *err)
-{
-	char at[21];
-
-	if (n->kind != NOTE_VIOLATION)
-		return 0;
-	return journal_signal(j, n->vm_key, "violation", json_time(n->time_s, at), err);
-}
-
-/* From number @at on, as much as one statement can be about. *@at: what follows */
-static void collect(const struct notes *n, uint64_t *at, uint64_t end, struct batch *b)
-{
-	while (*at < end && belongs(b, notes_get(n, *at)))
-		add(b, notes_get(n, (*at)++));
-}
-
-/* Those that found no room are of about now. */
-static int count_dropped(struct journal *j, const struct notes *n, struct batch *b,
-			 struct xerr *err)
-{
-	uint64_t dropped = __atomic_load_n(&n->dropped, __ATOMIC_ACQUIRE), told = 0;
-	char key[sizeof(n->id) + 8];
-	int rc;
-
-	snprintf(key, sizeof(key), "%s dropped", n->id);
-	rc = journal_noted(j, key, &told, err);
-	if (rc || dropped <= told || b->first->kind != NOTE_VIOLATION)
-		return rc;
-	b->more += dropped - told;
-	return journal_note(j, key, dropped, err);
-}
-
-/* The journal knows how far it got, in the transaction that makes the statements; so none is made
- * twice, and none is lost. */
-static int take(struct journal *j, struct notes *n, uint64_t end, struct xerr *err)
-{
-	uint64_t at = 0;
-	int rc = journal_begin(j, err);
-
-	if (rc)
-		return rc;
-	rc = journal_noted(j, n->id, &at, err);
-	while (!rc && at < end) {
-		struct batch b = {0};
-
-		collect(n, &at, end, &b);
-		rc = count_dropped(j, n, &b, err);
-		rc = rc ? rc : queue(j, &b, err);
-		rc = rc ? rc : signal_violation(j, b.first, err);
-	}
-	rc = rc ? rc : journal_note(j, n->id, at, err);
-	if (rc)
-		journal_undo(j);
-	else
-		rc = journal_commit(j, err);
-	if (!rc)
-		notes_take(n, at);
-	return rc;
-}
-
-int record_notes(const struct agent_opts *o, struct notes *n, bool hurry, bool *ret_violation,
-		 struct xerr *err)
-{
-	uint64_t end = notes_nr(n), from = n->taken;
-	struct journal *j = NULL;
-	bool violation = false;
-	int rc;
-
-	for (uint64_t i = from; i < end; i++) {
-		violation |= notes_get(n, i)->kind == NOTE_VIOLATION;
-		hurry |= notes_get(n, i)->kind != NOTE_VIOLATION;
-	}
-	if (ret_violation)
-		*ret_violation = false;
-	if (from == end || !hurry)
-		return 0;
-	rc = journal_open(&j, o->state_dir ? o->state_dir : AGENT_STATE_DIR, err);
-	rc = rc ? rc : take(j, n, end, err);
-	journal_close(j);
-	if (!rc && ret_violation)
-		*ret_violation = violation;
-	return rc;
-}
-
-/* ---- the process ---- */
 
 struct loop {
 	const struct agent_opts *o;
@@ -270,6 +52,14 @@ static void fold(struct loop *l, bool violation)
 		l->fold_until_ns = now + l->fold_ns;
 }
 
+/* The first violation of a boot does not wait for the last ones of the boot before. */
+static void unfold(struct loop *l)
+{
+	for (uint64_t i = l->n->taken; i < l->seen; i++)
+		if (notes_get(l->n, i)->kind == NOTE_ON)
+			l->fold_ns = l->fold_until_ns = 0;
+}
+
 static void turn(struct loop *l, bool last)
 {
 	uint64_t now = xo_now_ns(), taken = l->n->taken;
@@ -278,6 +68,7 @@ static void turn(struct loop *l, bool last)
 	int rc;
 
 	l->seen = notes_nr(l->n);
+	unfold(l);
 	rc = record_notes(l->o, l->n, last || now >= l->fold_until_ns, &violation, &err);
 
 	fold(l, violation);
@@ -356,13 +147,20 @@ void record_process_tend(struct record_process *p, const struct agent_opts *o, s
 	p->pidfd = p->pid < 0 ? -1 : (int)syscall(SYS_pidfd_open, p->pid, 0);
 }
 
-void record_process_end(struct record_process *p, struct notes *n)
+void record_process_end(struct record_process *p, const struct agent_opts *o, struct notes *n)
 {
-	struct pollfd ended = {.fd = p->pidfd, .events = POLLIN};
+	struct pollfd ended;
 
 	notes_close(n);
+	/* One that died just now has left something to say. */
+	record_process_tend(p, o, n);
+	if (p->pidfd < 0 && n->taken != notes_nr(n)) {
+		p->next_ns = 0;
+		record_process_tend(p, o, n);
+	}
 	if (p->pidfd < 0)
 		return;
+	ended = (struct pollfd){.fd = p->pidfd, .events = POLLIN};
 	(void)poll(&ended, 1, END_MS);
 	(void)waitpid(p->pid, NULL, WNOHANG);
 	close(p->pidfd);

@@ -23,7 +23,7 @@ struct record_process {
 void record_process_tend(struct record_process *p, const struct agent_opts *o, struct notes *n);
 
 /** record_process_end - no more comes: wait a little for it to record what there is */
-void record_process_end(struct record_process *p, struct notes *n);
+void record_process_end(struct record_process *p, const struct agent_opts *o, struct notes *n);
 
 /**
  * record_notes - queue statements about what was noted and not taken yet

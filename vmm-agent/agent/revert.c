@@ -31,7 +31,9 @@ static int carry_out(struct session *s, struct jrow *row, const struct survey *s
 	struct record_about about = {.act = ATT_REVERT, .why = why};
 	int rc;
 
-	rc = tgt_refresh(s->tgt, err);
+	rc = record_rehearse(s, row, ATT_REVERT, err);
+	if (!rc)
+		rc = tgt_refresh(s->tgt, err);
 	if (rc)
 		return rc;
 	row->was_running = s->vm->running;

@@ -378,7 +378,7 @@ static int run(struct supervisor *s)
 	while (!rc && !s->replaced && (!s->ended || s->pidfd >= 0))
 		rc = turn(s);
 	if (!s->replaced) /* else its own leaves with it, and the other one's goes on */
-		record_process_end(&s->recorder, &s->held.kept->notes);
+		record_process_end(&s->recorder, &s->opts->agent, &s->held.kept->notes);
 	let_go(s);
 	if (s->replaced)
 		return xerr_set(

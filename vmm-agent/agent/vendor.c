@@ -49,7 +49,7 @@ static void name_module(struct att_module *m, const char *path)
 	if (n >= sizeof(m->name))
 		n = sizeof(m->name) - 1;
 	for (size_t i = 0; i < n; i++)
-		m->name[i] = name[i] == '-' ? '_' : name[i];
+		m->name[i] = (char)(name[i] == '-' ? '_' : name[i]);
 }
 
 static int take_module(struct reading *r, const char *path, struct span file, struct xerr *err)
@@ -256,6 +256,7 @@ int vendor_prepare(const char *state_dir, const char *build_id, const char *rele
 	XO_CLEANUP(reading_free) struct reading r = {0};
 	struct vendor_from installed = {.nr = 1};
 	char dir[PATH_SIZE], name[128], path[PATH_SIZE + 16], hex[41];
+	struct xerr failed = {0};
 	int rc = kernel_dir(state_dir, build_id, dir, err);
 
 	if (rc)
@@ -263,18 +264,20 @@ int vendor_prepare(const char *state_dir, const char *build_id, const char *rele
 	snprintf(path, sizeof(path), "%s/" REFERENCE, dir);
 	if (!from->nr && !access(path, R_OK))
 		return 0;
-	if (!from->nr && is_release(release)) {
-		snprintf(name, sizeof(name), PACKAGE "%.96s", release);
+	snprintf(name, sizeof(name), PACKAGE "%.96s", release);
+	/* Not a directory of that name that happens to be where we are. */
+	if (!from->nr && is_release(release) && access(name, F_OK)) {
 		installed.source[0] = name;
 		from = &installed;
 	}
-	if (read_all(&r, from, true, err))
-		return from == &installed || !from->nr
-			       ? xerr_set(err, XO_EMISSING,
-					  "kernel %s is not known on this host; name its package "
-					  "with --from once",
-					  release)
-			       : err->code;
+	rc = read_all(&r, from, true, &failed);
+	if (rc && (from == &installed || !from->nr))
+		return xerr_set(err, XO_EMISSING,
+				"kernel %s is not known on this host; name its package with --from "
+				"once",
+				release);
+	if (rc || !r.kernel)
+		return xerr_set(err, rc, "%s", failed.text);
 	xo_hex(SPAN(r.kernel->build_id, r.kernel->build_id_bytes), hex);
 	if (strcmp(hex, build_id) != 0)
 		return xerr_set(err, XO_EREFERENCE,

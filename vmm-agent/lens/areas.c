@@ -6,12 +6,13 @@
  * What was found once is not lost by a change of these tables: the kernel image's
  * areas stay, and a module's as long as it is mapped there. Modules leave their
  * list before their memory is given back, and so does what only their start needs.
+ * Nor is it lost by what the module's own structure says later (loads.c).
  *
  * The GDT of each CPU drops out too: __switch_to stores the thread-local
  * segments of the next task into it, read-only alias or not. Its other entries
  * are compared instead (tables.c).
  */
-#include "vmm-agent/lens/areas.h"
+#include "vmm-agent/lens/loads.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,12 +20,9 @@
 
 #include "base/util.h"
 
-#define MOD_TEXT	  0 /* enum mod_mem_type, include/linux/module.h */
-#define MOD_RODATA	  2
-#define MOD_RO_AFTER_INIT 3
-#define MOD_INIT_TEXT	  4
-#define IDT_BYTES	  4096
-#define MAX_BYTES	  (UINT64_C(256) << 20) /* of one area */
+#define IDT_BYTES 4096
+#define REAL_MODE (UINT64_C(1) << 20)
+#define MAX_BYTES (UINT64_C(256) << 20) /* of one area */
 
 struct list {
 	const struct gkernel *k;
@@ -32,11 +30,6 @@ struct list {
 	bool of_kernel;
 	struct xbuf area, left_out;
 };
-
-static bool is_kernels(const struct lens_area *a)
-{
-	return a->kind >= LENS_AREA_TEXT && a->kind <= LENS_AREA_IDT;
-}
 
 static bool follows(const struct lens_area *a, const struct lens_area *b)
 {
@@ -95,14 +88,15 @@ static bool is_fit(const struct list *l, const struct lens_area *a, bool writabl
 	       (!writable || was_there(l, a));
 }
 
-/* The kernel's page at @gva, as it was found before: tables that say otherwise now do not count.
- */
-static const struct lens_area *was_kernels(const struct list *l, uint64_t gva)
+/* Tables that say otherwise now do not count. */
+static bool is_seeded(const struct list *l, uint64_t gva)
 {
-	for (size_t i = 0; i < l->before->nr_were && l->of_kernel; i++)
-		if (gva - l->before->were[i].gva.v < l->before->were[i].len_bytes)
-			return &l->before->were[i];
-	return NULL;
+	const struct gareas *b = l->before;
+
+	for (size_t i = 0; l->of_kernel && i < b->nr; i++)
+		if (!b->area[i].module[0] && gva - b->area[i].gva.v < b->area[i].len_bytes)
+			return true;
+	return false;
 }
 
 /* Whole pages of [@start, @stop), those with other rights left out. */
@@ -116,15 +110,13 @@ static int add(struct list *l, enum lens_area_kind kind, uint64_t start, uint64_
 	if (stop - start > MAX_BYTES)
 		return -XO_ELIMIT;
 	for (uint64_t at = start; at < stop; at += XO_PAGE_SIZE) {
-		const struct lens_area *was = was_kernels(l, at);
 		struct lens_area a;
 		struct gpage page = {0};
 		bool mapped = !gspace_walk(l->k->space, (struct gva){at}, &page);
 		int rc;
 
-		if (was)
-			page = (struct gpage){.gpa = {was->gpa.v + (at - was->gva.v)}};
-
+		if (is_seeded(l, at))
+			continue;
 		memset(&a, 0, sizeof(a));
 		a.kind = kind;
 		a.gva.v = at;
@@ -132,8 +124,7 @@ static int add(struct list *l, enum lens_area_kind kind, uint64_t start, uint64_
 		a.len_bytes = XO_PAGE_SIZE;
 		if (module)
 			xo_escape(SPAN(module, strlen(module)), a.module, sizeof(a.module));
-		rc = append((mapped || was) && is_fit(l, &a, page.write) ? &l->area : &l->left_out,
-			    &a);
+		rc = append(mapped && is_fit(l, &a, page.write) ? &l->area : &l->left_out, &a);
 		if (rc)
 			return rc;
 	}
@@ -148,10 +139,34 @@ static int add_symbols(struct list *l, enum lens_area_kind kind, const char *sta
 	return from && to ? add(l, kind, from, to, NULL) : 0;
 }
 
+/* set_real_mode_permissions, arch/x86/realmode/init.c */
+bool greal_mode_find(struct greal_mode *ret, const struct gkernel *k, const struct gguard_types *t)
+{
+	uint64_t at = gkernel_symbol(k, "real_mode_header"), base, left;
+	uint32_t text, end;
+	struct gpa gpa;
+
+	if (!at || !t->real_text.known || !t->real_ro_end.known ||
+	    gspace_u64(k->space, (struct gva){at}, &base) ||
+	    gspace_u32(k->space, (struct gva){base + t->real_text.off}, &text) ||
+	    gspace_u32(k->space, (struct gva){base + t->real_ro_end.off}, &end) ||
+	    gspace_translate(k->space, (struct gva){base}, &gpa, &left) || text < gpa.v ||
+	    text >= end || end > REAL_MODE)
+		return false;
+	/* The header's addresses are physical once the code was moved to its place. */
+	text &= ~(uint32_t)XO_PAGE_MASK;
+	*ret = (struct greal_mode){.known = true,
+				   .start = base + (text - gpa.v),
+				   .bytes = xo_align_up(end, XO_PAGE_SIZE) - text,
+				   .gpa = text};
+	return true;
+}
+
 /* The last page of text is text to its end; what follows was freed after boot. */
-static int add_kernel(struct list *l)
+static int add_kernel(struct list *l, const struct gguard_types *t)
 {
 	const struct gkernel *k = l->k;
+	struct greal_mode real;
 	uint64_t idt = gkernel_symbol(k, "idt_table"), gdt = gkernel_symbol(k, "gdt_page");
 	uint64_t ro = gkernel_symbol(k, "__start_rodata");
 	uint64_t init = gkernel_symbol(k, "__start_ro_after_init");
@@ -171,6 +186,8 @@ static int add_kernel(struct list *l)
 	} else if (!rc) {
 		rc = add_symbols(l, LENS_AREA_RODATA, "__start_rodata", "__end_rodata");
 	}
+	if (!rc && greal_mode_find(&real, k, t))
+		rc = add(l, LENS_AREA_TEXT, real.start, real.start + real.bytes, NULL);
 	if (!rc && idt)
 		rc = add(l, LENS_AREA_IDT, idt, idt + IDT_BYTES, NULL);
 	for (uint32_t cpu = 0; !rc && gdt && cpu < k->nr_cpus; cpu++)
@@ -180,80 +197,14 @@ static int add_kernel(struct list *l)
 	return rc;
 }
 
-/* struct module_layout until Linux 6.3: text, rodata and ro-after-init in a row. */
-static int add_layout(struct list *l, const struct gguard_types *t, const struct gmodule *m)
-{
-	const struct goffs *o = &l->k->off;
-	uint64_t at = m->addr + o->module_core.off, base = m->part[0].base;
-	uint64_t init_at = m->addr + o->module_init.off, init_base = m->part[1].base;
-	uint32_t text, ro, init, init_text;
-	int rc;
-
-	if (!o->layout_text.known || !t->layout_ro.known || !t->layout_ro_after_init.known)
-		return -XO_EBTF;
-	if (gspace_u32(l->k->space, (struct gva){at + o->layout_text.off}, &text) ||
-	    gspace_u32(l->k->space, (struct gva){at + t->layout_ro.off}, &ro) ||
-	    gspace_u32(l->k->space, (struct gva){at + t->layout_ro_after_init.off}, &init) ||
-	    gspace_u32(l->k->space, (struct gva){init_at + o->layout_text.off}, &init_text) ||
-	    text > ro || ro > init || init > m->part[0].bytes)
-		return 0; /* it is gone */
-	rc = add(l, LENS_AREA_MODULE_TEXT, base, base + text, m->name);
-	if (!rc)
-		rc = add(l, LENS_AREA_MODULE_RODATA, base + text, base + init, m->name);
-	if (!rc && init_base && init_text <= m->part[1].bytes)
-		rc = add(l, LENS_AREA_MODULE_TEXT, init_base, init_base + init_text, m->name);
-	return rc;
-}
-
-static int add_module(struct list *l, const struct gguard_types *t, const struct gmodule *m)
-{
-	static const struct {
-		unsigned int part;
-		enum lens_area_kind kind;
-	} parts[] = {{MOD_TEXT, LENS_AREA_MODULE_TEXT},
-		     {MOD_RODATA, LENS_AREA_MODULE_RODATA},
-		     {MOD_RO_AFTER_INIT, LENS_AREA_MODULE_RODATA},
-		     {MOD_INIT_TEXT, LENS_AREA_MODULE_TEXT}};
-	int rc = 0;
-
-	if (!l->k->off.module_mem.known)
-		return add_layout(l, t, m);
-	for (size_t i = 0; !rc && i < XO_ARRAY_SIZE(parts); i++) {
-		uint64_t base = m->part[parts[i].part].base;
-
-		rc = add(l, parts[i].kind, base,
-			 base + xo_align_up(m->part[parts[i].part].bytes, XO_PAGE_SIZE), m->name);
-	}
-	return rc;
-}
-
-/* A page of what no list names any more, while it is what it was. */
-static int add_lasting(struct list *l, const struct gmodules *m, const struct lens_area *old,
-		       uint64_t off)
-{
-	struct lens_area a = *old;
-	struct gpage now;
-
-	a.gva.v += off;
-	a.gpa.v += off;
-	a.len_bytes = XO_PAGE_SIZE;
-	if (gmodules_at(m, a.gva.v) || gspace_walk(l->k->space, a.gva, &now) ||
-	    now.gpa.v != a.gpa.v || (now.write && !now.exec))
-		return 0;
-	return append(&l->area, &a);
-}
-
-static int add_unlisted(struct list *l, const struct gmodules *m)
+static int add_load(struct list *l, const struct gload *load)
 {
 	int rc = 0;
 
-	for (size_t i = 0; i < l->before->nr && !rc; i++) {
-		const struct lens_area *a = &l->before->area[i];
-
-		for (uint64_t off = 0; off < a->len_bytes && a->module[0] && !rc;
-		     off += XO_PAGE_SIZE)
-			rc = add_lasting(l, m, a, off);
-	}
+	for (size_t i = 0; !rc && i < GLOAD_PARTS; i++)
+		if (load->part[i].kind)
+			rc = add(l, load->part[i].kind, load->part[i].start, load->part[i].stop,
+				 load->name);
 	return rc;
 }
 
@@ -262,6 +213,43 @@ static int by_gpa(const void *a, const void *b)
 	const struct lens_area *x = a, *y = b;
 
 	return (x->gpa.v > y->gpa.v) - (x->gpa.v < y->gpa.v);
+}
+
+/* A page of what no module has as code any more, while it is what it was. */
+static int add_lasting(struct list *l, const struct xbuf *now_listed, const struct lens_area *old,
+		       uint64_t off)
+{
+	const struct lens_area *listed = (const void *)now_listed->data;
+	struct lens_area a = *old;
+	struct gpage now;
+
+	a.gva.v += off;
+	a.gpa.v += off;
+	a.len_bytes = XO_PAGE_SIZE;
+	if (at_gpa(listed, now_listed->len_bytes / sizeof(a), a.gpa.v) ||
+	    gspace_walk(l->k->space, a.gva, &now) || now.gpa.v != a.gpa.v ||
+	    (now.write && !now.exec))
+		return 0;
+	return append(&l->area, &a);
+}
+
+/* What lists say of such a page does not matter: they are easily written. */
+static int add_unlisted(struct list *l)
+{
+	_cleanup_xbuf_ struct xbuf listed = XBUF(LENS_MAX_AREAS * sizeof(struct lens_area));
+	int rc = xbuf_add(&listed, l->area.data, l->area.len_bytes);
+
+	if (!rc && listed.len_bytes)
+		qsort(listed.data, listed.len_bytes / sizeof(struct lens_area),
+		      sizeof(struct lens_area), by_gpa);
+	for (size_t i = 0; i < l->before->nr && !rc; i++) {
+		const struct lens_area *a = &l->before->area[i];
+
+		for (uint64_t off = 0; off < a->len_bytes && a->module[0] && !rc;
+		     off += XO_PAGE_SIZE)
+			rc = add_lasting(l, &listed, a, off);
+	}
+	return rc;
 }
 
 /* Two areas on one page would make it twice somebody's: hostile, or a list that just changed. */
@@ -298,12 +286,34 @@ static struct list new_list(const struct gareas *before, const struct gkernel *k
 			     .left_out = XBUF(LENS_MAX_AREAS * sizeof(struct lens_area))};
 }
 
-static int load_kernel(struct gareas *ret, const struct gkernel *k)
+/* The image does not move: what was seeded of it stays, wherever the tables lead now. */
+static int add_seeded(struct list *l)
+{
+	const struct gareas *b = l->before;
+	int rc = 0;
+
+	for (size_t i = 0; i < b->nr && !rc; i++) {
+		struct lens_area a = b->area[i];
+
+		a.len_bytes = XO_PAGE_SIZE;
+		for (uint64_t off = 0; off < b->area[i].len_bytes && !a.module[0] && !rc;
+		     off += XO_PAGE_SIZE) {
+			a.gva.v = b->area[i].gva.v + off;
+			a.gpa.v = b->area[i].gpa.v + off;
+			rc = append(&l->area, &a);
+		}
+	}
+	return rc;
+}
+
+static int load_kernel(struct gareas *ret, const struct gkernel *k, const struct gguard_types *t)
 {
 	struct list l = new_list(ret, k, true);
 	struct gareas found = {0};
-	int rc = add_kernel(&l);
+	int rc = add_seeded(&l);
 
+	if (!rc)
+		rc = add_kernel(&l, t);
 	take(&found, &l);
 	if (!rc && !found.nr)
 		rc = -XO_EKALLSYMS;
@@ -317,10 +327,33 @@ static int load_kernel(struct gareas *ret, const struct gkernel *k)
 	return rc;
 }
 
+int gareas_seed(struct gareas *a, const struct gkernel *k, const struct lens_area *one)
+{
+	struct lens_area *all = a->area;
+
+	if (one->kind < LENS_AREA_TEXT || one->kind > LENS_AREA_MODULE_RODATA ||
+	    ((one->gva.v | one->gpa.v | one->len_bytes) & XO_PAGE_MASK) || !one->len_bytes ||
+	    one->len_bytes > UINT64_MAX - one->gva.v ||
+	    !gmem_has(k->space->mem, one->gpa, one->len_bytes) ||
+	    (a->nr && one->gpa.v - all[a->nr - 1].gpa.v < all[a->nr - 1].len_bytes) ||
+	    (a->nr && one->gpa.v < all[a->nr - 1].gpa.v) ||
+	    !memchr(one->module, 0, sizeof(one->module)))
+		return -XO_EMALFORMED;
+	if (a->nr == LENS_MAX_AREAS)
+		return -XO_ELIMIT;
+	if (!all)
+		all = calloc(LENS_MAX_AREAS, sizeof(*all));
+	if (!all)
+		return -ENOMEM;
+	a->area = all;
+	all[a->nr++] = *one;
+	return 0;
+}
+
 int gareas_load(struct gareas *ret, const struct gkernel *k, const struct gguard_types *t,
 		const struct gmodules *m, struct xerr *err)
 {
-	int rc = ret->nr_kernel ? 0 : load_kernel(ret, k);
+	int rc = ret->nr_kernel ? 0 : load_kernel(ret, k, t);
 	struct list l = new_list(ret, k, false);
 
 	if (!rc)
@@ -328,10 +361,12 @@ int gareas_load(struct gareas *ret, const struct gkernel *k, const struct gguard
 	if (!rc && ret->nr_kernel_left_out)
 		rc = xbuf_add(&l.left_out, ret->kernel_left_out,
 			      ret->nr_kernel_left_out * sizeof(*ret->kernel_left_out));
-	for (size_t i = 0; !rc && i < m->nr; i++)
-		rc = add_module(&l, t, &m->module[i]);
 	if (!rc)
-		rc = add_unlisted(&l, m);
+		rc = gloads_follow(ret, k, t, m);
+	for (size_t i = 0; !rc && i < ret->nr_loads; i++)
+		rc = add_load(&l, &ret->load[i]);
+	if (!rc)
+		rc = add_unlisted(&l);
 	if (!rc) {
 		take(ret, &l);
 		return 0;
@@ -339,35 +374,6 @@ int gareas_load(struct gareas *ret, const struct gkernel *k, const struct gguard
 	xbuf_free(&l.area);
 	xbuf_free(&l.left_out);
 	return xerr_set(err, rc, "areas to protect: %s", xo_code_text(rc));
-}
-
-/* @nr more at the end of a list. */
-static int lengthen(struct lens_area **list, size_t *list_nr, const struct lens_area *a, size_t nr)
-{
-	struct lens_area *more;
-
-	if (nr > LENS_MAX_AREAS - *list_nr)
-		return -XO_ELIMIT;
-	more = realloc(*list, (*list_nr + nr) * sizeof(*a));
-	if (!more)
-		return -ENOMEM;
-	memcpy(more + *list_nr, a, nr * sizeof(*a));
-	*list = more;
-	*list_nr += nr;
-	return 0;
-}
-
-int gareas_were(struct gareas *ret, const struct lens_area *a, size_t nr, struct xerr *err)
-{
-	int rc = lengthen(&ret->area, &ret->nr, a, nr);
-
-	for (size_t i = 0; i < nr && !rc; i++)
-		if (is_kernels(&a[i]))
-			rc = lengthen(&ret->were, &ret->nr_were, &a[i], 1);
-	if (rc)
-		return xerr_set(err, rc, "areas of before: %s", xo_code_text(rc));
-	qsort(ret->area, ret->nr, sizeof(*a), by_gpa);
-	return 0;
 }
 
 const struct lens_area *gareas_at(const struct gareas *a, uint64_t gpa)
@@ -397,6 +403,6 @@ void gareas_free(struct gareas *a)
 	free(a->left_out);
 	free(a->kernel);
 	free(a->kernel_left_out);
-	free(a->were);
+	free(a->load);
 	*a = (struct gareas){0};
 }

@@ -20,24 +20,17 @@
 #include "base/util.h"
 #include "vmm-agent/lens/tasks.h"
 
-#define TRIES		 5
-#define MAX_KERNEL	 (1u << 17) /* tables of the kernel half: 256 GiB in pages of 4 KiB */
-#define MAX_USER	 (1u << 15) /* tables of user halves in one audit; the next goes on */
-#define ENTRIES		 512u
-#define HALF		 256u
-#define LEVEL_BITS	 9
-#define BITS		 (GPTE_PRESENT | GPTE_WRITE | GPTE_USER | GPTE_NX | GPTE_ADDR)
-#define USER_TABLE	 XO_PAGE_SIZE /* PTI: the user's top level is the next page */
-#define REAL_MODE	 (UINT64_C(1) << 20)
-#define MODULE_INIT_TEXT 4			      /* MOD_INIT_TEXT, include/linux/module.h */
-#define DIRECT_MAP_END	 UINT64_C(0xfffff00000000000) /* far above it, below what is fixed */
-#define MODULES		 UINT64_C(0xffffffff80000000)
-
-struct range {
-	uint64_t start, end;
-	uint64_t gpa; /* of start, 0: any */
-	bool only;    /* mapped elsewhere, it says nothing */
-};
+#define TRIES	       5
+#define MAX_KERNEL     (1u << 17) /* tables of the kernel half: 256 GiB in pages of 4 KiB */
+#define MAX_USER       (1u << 15) /* tables of user halves in one audit; the next goes on */
+#define MAX_EXEC       (1u << 16) /* executable pages: 256 MiB in pages of 4 KiB */
+#define ENTRIES	       512u
+#define HALF	       256u
+#define LEVEL_BITS     9
+#define BITS	       (GPTE_PRESENT | GPTE_WRITE | GPTE_USER | GPTE_NX | GPTE_ADDR)
+#define USER_TABLE     XO_PAGE_SIZE		    /* PTI: the user's top level is the next page */
+#define DIRECT_MAP_END UINT64_C(0xfffff00000000000) /* far above it, below what is fixed */
+#define MODULES	       UINT64_C(0xffffffff80000000)
 
 /* One address space. */
 struct owner {
@@ -49,15 +42,16 @@ struct owner {
 struct audit {
 	const struct gjudge *j;
 	const struct gkernel *k;
-	struct xbuf approved; /* struct range */
+	struct gapproved approved;
 	struct glisted listed;
 	struct xbuf owners; /* struct owner */
 	const struct owner *now;
 	uint64_t efi_mm;
 	struct gfound *found;
 	struct lens_audit_stats stats;
-	uint32_t left; /* tables that may still be looked at */
-	bool cut;      /* there were more */
+	uint32_t left;	    /* tables that may still be looked at */
+	uint32_t exec_left; /* executable pages, of whatever size, that may */
+	bool cut;	    /* there were more */
 };
 
 static uint64_t span_of(unsigned int level)
@@ -80,99 +74,6 @@ static const uint64_t *table_at(const struct audit *a, uint64_t gpa, uint64_t co
 static uint64_t load(const uint64_t *p)
 {
 	return *(const volatile uint64_t *)p;
-}
-
-/* ---- what is approved ---- */
-
-static int approve(struct audit *a, uint64_t start, uint64_t bytes, uint64_t gpa)
-{
-	const struct range r = {.start = start, .end = start + bytes, .gpa = gpa};
-
-	return bytes && bytes <= UINT64_MAX - start ? xbuf_add(&a->approved, &r, sizeof(r)) : 0;
-}
-
-/* Text of modules that left the list and are still mapped: it is protected, and was approved. */
-static int approve_unlisted(struct audit *a)
-{
-	const struct gareas *all = &a->j->areas;
-	int rc = 0;
-
-	for (size_t i = 0; i < all->nr && !rc; i++) {
-		const struct lens_area *one = &all->area[i];
-		const struct range r = {.start = one->gva.v,
-					.end = one->gva.v + one->len_bytes,
-					.gpa = one->gpa.v,
-					.only = true};
-
-		if (one->kind == LENS_AREA_MODULE_TEXT)
-			rc = xbuf_add(&a->approved, &r, sizeof(r));
-	}
-	return rc;
-}
-
-/* Text of modules as far as it is mapped: of those being loaded too, which may run their init. */
-static int approve_modules(struct audit *a, struct xerr *err)
-{
-	const struct goffs *o = &a->k->off;
-	struct gmodules m;
-	int rc = gmodules_load(&m, a->k, err);
-
-	if (rc)
-		return rc;
-	for (size_t i = 0; !rc && i < m.nr; i++) {
-		const struct gmodule *one = &m.module[i];
-		unsigned int init = o->module_mem.known ? MODULE_INIT_TEXT : 1;
-		uint32_t text[2] = {(uint32_t)one->part[0].bytes, (uint32_t)one->part[init].bytes};
-
-		if (!o->module_mem.known &&
-		    (gspace_u32(a->k->space,
-				(struct gva){one->addr + o->module_core.off + o->layout_text.off},
-				&text[0]) ||
-		     gspace_u32(a->k->space,
-				(struct gva){one->addr + o->module_init.off + o->layout_text.off},
-				&text[1])))
-			continue;
-		rc = approve(a, one->part[0].base, xo_align_up(text[0], XO_PAGE_SIZE), 0);
-		if (!rc)
-			rc = approve(a, one->part[init].base, xo_align_up(text[1], XO_PAGE_SIZE),
-				     0);
-	}
-	gmodules_free(&m);
-	if (!rc)
-		rc = approve_unlisted(a);
-	return rc ? xerr_set(err, rc, "audit: %s", xo_code_text(rc)) : 0;
-}
-
-/* Where a CPU starts in real mode: set_real_mode_permissions, arch/x86/realmode/init.c */
-static int approve_real_mode(struct audit *a)
-{
-	const struct gguard_types *t = &a->j->t;
-	uint64_t at = gkernel_symbol(a->k, "real_mode_header"), base;
-	uint32_t text, end;
-	struct gpa gpa;
-	uint64_t left;
-
-	if (!at || !t->real_text.known || !t->real_ro_end.known ||
-	    gspace_u64(a->k->space, (struct gva){at}, &base) ||
-	    gspace_u32(a->k->space, (struct gva){base + t->real_text.off}, &text) ||
-	    gspace_u32(a->k->space, (struct gva){base + t->real_ro_end.off}, &end) ||
-	    gspace_translate(a->k->space, (struct gva){base}, &gpa, &left) || text < gpa.v ||
-	    text >= end || end > REAL_MODE)
-		return 0;
-	/* The header's addresses are physical once the code was moved to its place. */
-	text &= ~(uint32_t)XO_PAGE_MASK;
-	return approve(a, base + (text - gpa.v), xo_align_up(end, XO_PAGE_SIZE) - text, text);
-}
-
-static const struct range *approved_at(const struct audit *a, uint64_t gva, uint64_t gpa)
-{
-	const struct range *r = (const struct range *)(const void *)a->approved.data;
-
-	for (size_t i = 0; i < a->approved.len_bytes / sizeof(*r); i++)
-		if (gva - r[i].start < r[i].end - r[i].start &&
-		    (!r[i].only || r[i].gpa + (gva - r[i].start) == gpa))
-			return &r[i];
-	return NULL;
 }
 
 /* ---- one executable page ---- */
@@ -209,26 +110,27 @@ static void report(struct audit *a, enum lens_found kind, uint64_t gva, uint64_t
 	gfound_add(a->found, &f);
 }
 
-/* Page by page, since large ones may be approved in part. */
+/* Piece by piece, since large ones may be approved in part. */
 static void exec_page(struct audit *a, uint64_t gva, uint64_t gpa, uint64_t bytes, uint64_t entry,
 		      bool write)
 {
 	uint64_t end = gva + (bytes - 1);
 
+	if (!a->exec_left)
+		return;
+	a->exec_left--;
 	a->stats.nr_exec_pages += (uint32_t)(bytes >> XO_PAGE_SHIFT);
 	if (write) {
 		report(a, LENS_FOUND_WX, gva, gpa, bytes, 0, entry);
 		return;
 	}
 	while (gva <= end) {
-		const struct range *r = approved_at(a, gva, gpa);
-		uint64_t last = end;
+		const struct grange_approved *r = gapproved_at(&a->approved, gva, gpa);
+		uint64_t last = r ? r->end - 1 : (gapproved_next(&a->approved, gva) - 1);
 		uint64_t want = r && r->gpa ? r->gpa + (gva - r->start) : 0;
 
-		if (r && r->end - 1 < last)
-			last = r->end - 1;
-		if (!r && bytes > XO_PAGE_SIZE)
-			last = gva | XO_PAGE_MASK;
+		if (last > end)
+			last = end;
 		if (!r)
 			report(a, LENS_FOUND_EXEC, gva, gpa, last - gva + 1, 0, entry);
 		else if (want && want != gpa)
@@ -258,8 +160,10 @@ static void walk(struct audit *a, uint64_t gpa, struct path at, unsigned int fir
 	/* In a user half most pages are the user's: nothing of them matters. */
 	uint64_t mask = GPTE_PRESENT | GPTE_NX | (at.level == 1 && at.user ? GPTE_USER : 0);
 
-	if (!p)
+	if (!p) {
+		report(a, LENS_FOUND_TABLE, at.gva, gpa, span, 0, 0);
 		return;
+	}
 	if (!a->left) {
 		a->cut = true;
 		return;
@@ -307,8 +211,14 @@ static void walk_others(struct audit *a, uint64_t gpa, uint64_t other, struct pa
 	uint64_t span = span_of(at.level);
 	uint64_t bits = BITS | (at.level > 1 ? GPTE_LARGE : 0);
 
-	if (!p || !q || !a->left)
+	if (!p || !q) {
+		report(a, LENS_FOUND_TABLE, at.gva + first * span, p ? other : gpa, span, 0, 0);
 		return;
+	}
+	if (!a->left) {
+		a->cut = true;
+		return;
+	}
 	a->left--;
 	a->stats.nr_tables++;
 	for (unsigned int i = first; i < ENTRIES; i++) {
@@ -446,6 +356,7 @@ static void walk_space(struct audit *a, const struct owner *o,
 		       void (*part)(struct audit *a, uint64_t gpa))
 {
 	struct gfound *all = a->found, first = {0}, second = {0};
+	const uint32_t tables_left = a->left, exec_left = a->exec_left;
 	struct gpa gpa;
 	uint64_t left;
 
@@ -457,6 +368,8 @@ static void walk_space(struct audit *a, const struct owner *o,
 	part(a, gpa.v);
 	if (first.nr) {
 		a->found = &second;
+		a->left = tables_left;
+		a->exec_left = exec_left;
 		part(a, gpa.v);
 	}
 	a->found = all;
@@ -465,31 +378,79 @@ static void walk_space(struct audit *a, const struct owner *o,
 		return;
 	gspace_flush(a->k->space);
 	if (is_still(a, o))
-		for (size_t i = 0; i < second.nr; i++)
-			gfound_add(all, &second.f[i]);
+		gfound_join(all, &second);
 }
 
-static int walk_all(struct gaudit *g, struct audit *a, struct xerr *err)
+static void say_cut(struct audit *a, const struct owner *o, const char *what)
+{
+	char comm[LENS_COMM_SIZE * 4];
+	struct lens_finding f;
+
+	memset(&f, 0, sizeof(f));
+	f.kind = LENS_FOUND_INCOMPLETE;
+	if (o)
+		snprintf(f.what, sizeof(f.what), "%s of task %d (%.40s)", what, o->pid,
+			 xo_escape(SPAN(o->comm, sizeof(o->comm)), comm, sizeof(comm)));
+	else
+		snprintf(f.what, sizeof(f.what), "%s", what);
+	gfound_add(a->found, &f);
+}
+
+/* Whose header says now that it is elsewhere, or other. */
+static void say_real_mode(struct audit *a, const struct greal_mode *was)
+{
+	struct lens_finding f;
+
+	memset(&f, 0, sizeof(f));
+	f.kind = LENS_FOUND_TEXT_MAPPING;
+	f.gva.v = was->start;
+	f.gpa.v = was->gpa;
+	f.len_bytes = was->bytes;
+	snprintf(f.what, sizeof(f.what), "the header of what CPUs start with was changed");
+	gfound_add(a->found, &f);
+}
+
+/* Once round, as far as the budget goes; who is cut short comes first the next time, with all of
+ * it. */
+static void walk_user_halves(struct gaudit *g, struct audit *a)
 {
 	const struct owner *o = (const struct owner *)(const void *)a->owners.data;
 	size_t nr = a->owners.len_bytes / sizeof(*o), i;
-	uint64_t root = a->k->space->root.v;
 
-	a->left = MAX_KERNEL;
-	walk(a, root, root_path(a, true), HALF, ENTRIES);
-	if (a->k->pti)
-		walk(a, root + USER_TABLE, root_path(a, true), HALF, ENTRIES);
-	for (i = 0; i < nr; i++)
-		walk_space(a, &o[i], walk_kernel_half);
-	if (a->cut || !a->left)
-		return xerr_set(err, XO_EPAGETABLE, "audit: the kernel's page tables do not end");
 	a->left = MAX_USER;
-	for (i = 0; i < nr && a->left; i++)
-		walk_space(a, &o[(g->cursor + i) % nr], walk_user_half);
+	for (i = 0; i < nr && a->left; i++) {
+		const struct owner *now = &o[(g->cursor + i) % nr];
+
+		a->cut = false;
+		walk_space(a, now, walk_user_half);
+		if (a->cut && i)
+			break;
+		if (a->cut)
+			say_cut(a, now, "too many page tables, user half");
+	}
 	a->stats.nr_left = (uint32_t)(nr - i);
 	g->cursor = nr ? (g->cursor + i) % nr : 0;
 	a->stats.nr_spaces = (uint32_t)nr;
-	return 0;
+}
+
+static void walk_all(struct gaudit *g, struct audit *a)
+{
+	const struct owner *o = (const struct owner *)(const void *)a->owners.data;
+	size_t nr = a->owners.len_bytes / sizeof(*o);
+	uint64_t root = a->k->space->root.v;
+
+	a->left = MAX_KERNEL;
+	a->exec_left = MAX_EXEC;
+	walk(a, root, root_path(a, true), HALF, ENTRIES);
+	if (a->k->pti)
+		walk(a, root + USER_TABLE, root_path(a, true), HALF, ENTRIES);
+	for (size_t i = 0; i < nr; i++)
+		walk_space(a, &o[i], walk_kernel_half);
+	if (a->cut)
+		say_cut(a, NULL, "too many page tables, kernel half");
+	walk_user_halves(g, a);
+	if (!a->exec_left)
+		say_cut(a, NULL, "too many executable pages");
 }
 
 int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_approved *extra,
@@ -498,39 +459,33 @@ int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_appro
 {
 	struct audit a = {.j = j,
 			  .k = j->k,
-			  .approved =
-				  XBUF((GMODULE_MAX * 2 + LENS_MAX_AREAS + LENS_MAX_APPROVED + 2) *
-				       sizeof(struct range)),
 			  .owners = XBUF(2ul * GTASK_MAX * sizeof(struct owner)),
 			  .efi_mm = gkernel_symbol(j->k, "efi_mm"),
 			  .found = ret};
 	uint64_t start = xo_now_ns();
-	int rc = approve(&a, j->k->base, xo_align_up(j->k->text_end, XO_PAGE_SIZE) - j->k->base,
-			 j->k->phys.v);
+	bool moved = false;
+	int rc = gapproved_load(&a.approved, j, extra, nr_extra, &g->real, &moved);
 
-	ret->nr = 0;
-	gmoved_report(j, ret);
-	if (!rc)
-		rc = approve_real_mode(&a);
-	for (size_t i = 0; !rc && i < nr_extra; i++)
-		rc = approve(&a, extra[i].gva.v, extra[i].len_bytes, extra[i].gpa.v);
+	*ret = (struct gfound){0};
 	if (rc)
 		rc = xerr_set(err, rc, "audit: %s", xo_code_text(rc));
-	if (!rc)
-		rc = approve_modules(&a, err);
 	if (!rc)
 		rc = glisted_load(&a.listed, j->k, &j->t, err);
 	if (!rc)
 		gjudge_vet(j, &a.listed);
 	if (!rc)
 		rc = find_owners(&a, err);
-	if (!rc)
-		rc = walk_all(g, &a, err);
 	if (!rc) {
+		gmoved_report(j, ret);
+		gareas_report(&j->areas, ret);
+		if (moved)
+			say_real_mode(&a, &g->real);
+		walk_all(g, &a);
+		gfound_close(ret);
 		*stats = a.stats;
 		stats->ns = xo_now_ns() - start;
 	}
-	xbuf_free(&a.approved);
+	gapproved_free(&a.approved);
 	xbuf_free(&a.owners);
 	glisted_free(&a.listed);
 	return rc;

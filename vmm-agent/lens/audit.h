@@ -3,17 +3,20 @@
 #ifndef EXOPATCH_LENS_AUDIT_H
 #define EXOPATCH_LENS_AUDIT_H
 
+#include "vmm-agent/lens/approved.h"
 #include "vmm-agent/lens/findings.h"
-#include "vmm-agent/lens/judge.h"
 
-/** struct gaudit - where the next audit goes on with user halves; zero-initialise */
+/** struct gaudit - where the next audit goes on with user halves, and what does not change;
+ *  zero-initialise */
 struct gaudit {
 	size_t cursor;
+	struct greal_mode real;
 };
 
 /**
  * gaudit_run - as lens_audit
- * Return: 0, -XO_EPAGETABLE (tables without end), -XO_ETASKLIST, -XO_EMODLIST, -ENOMEM
+ * What it did not get to, since there is too much of it, is a finding.
+ * Return: 0, -XO_ETASKLIST, -XO_ELIMIT, -ENOMEM
  */
 int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_approved *extra,
 	       size_t nr_extra, struct gfound *ret, struct lens_audit_stats *stats,

@@ -42,11 +42,10 @@ int lens_areas(struct lens *l, struct lens_area *ret, size_t max, size_t *ret_nr
 	       struct xerr *err) XO_MUST_CHECK;
 
 /**
- * lens_areas_were - what a lens before this one found, before anything else of the guard's is asked
- * The kernel's own areas are that for good, and a module's page stays its own, whatever rights the
- * guest's tables give to either by now.
+ * lens_areas_seed - before anything else is asked: what the lens before found, which is not lost by
+ * what the guest's tables say now
  */
-int lens_areas_were(struct lens *l, const struct lens_area *a, size_t nr,
+int lens_areas_seed(struct lens *l, const struct lens_area *area, size_t nr,
 		    struct xerr *err) XO_MUST_CHECK;
 
 /**
@@ -78,6 +77,7 @@ enum lens_write_kind {
 	LENS_WRITE_KPROBE,
 	LENS_WRITE_MODULE,     /* inside a module that is being loaded or unloaded */
 	LENS_WRITE_DESCRIPTOR, /* accessed and busy bits of a GDT or IDT entry, set by the CPU */
+	LENS_WRITE_LOCK,       /* a lock prefix that comes back with the second processor */
 	LENS_WRITE_OTHER,      /* no site that the kernel rewrites: a violation */
 };
 
@@ -148,6 +148,9 @@ struct lens_finding {
 		LENS_FOUND_REGISTER,	 /* a pinned register differs */
 		LENS_FOUND_DESCRIPTOR,	 /* a GDT entry differs, but for what the CPU and context
 					  * switches write */
+		LENS_FOUND_TABLE,  /* a page table that is not in RAM: what it maps is unknown */
+		LENS_FOUND_MODULE, /* a module says that it is elsewhere, or other, than it was */
+		LENS_FOUND_INCOMPLETE, /* there is more than is looked at or told */
 	} kind;
 	enum lens_owner owner; /* of an executable page, by the kernel's own lists */
 	struct gva gva;
@@ -157,6 +160,8 @@ struct lens_finding {
 	char what[96];	    /* "pgd of task 123 (sh)", "CR4.SMEP of vCPU 1", escaped */
 };
 
+/* What the kernel's lists explain gives way to what they do not; what had no room all the same is
+ * LENS_FOUND_INCOMPLETE, the last one. */
 #define LENS_MAX_FINDINGS 64
 
 /**
@@ -167,6 +172,27 @@ struct lens_finding {
 int lens_tables_pin(struct lens *l, struct xerr *err) XO_MUST_CHECK;
 int lens_tables_check(struct lens *l, struct lens_finding *ret, size_t *ret_nr,
 		      struct xerr *err) XO_MUST_CHECK;
+
+/** struct lens_table - one table as it is remembered; or, of level 0, GDTs */
+struct lens_table {
+	uint64_t gpa, gva;    /* gva: of what entry 0 maps */
+	uint64_t from;	      /* gpa of the entry that leads here; 0: the root */
+	uint16_t first, last; /* entries that count */
+	uint8_t level, zero[3];
+	uint64_t entry[512];
+};
+
+#define LENS_MAX_TABLES 4096
+
+/**
+ * lens_tables_get - what is remembered, for the lens that comes after this one
+ * lens_tables_set - have it remembered, instead of what the tables are now. Of the same kernel
+ * @table: room for LENS_MAX_TABLES
+ */
+int lens_tables_get(struct lens *l, struct lens_table *table, size_t *ret_nr,
+		    struct xerr *err) XO_MUST_CHECK;
+int lens_tables_set(struct lens *l, const struct lens_table *table, size_t nr,
+		    struct xerr *err) XO_MUST_CHECK;
 
 /** struct lens_approved - a range in which supervisor-executable pages may be */
 struct lens_approved {
@@ -185,9 +211,9 @@ struct lens_audit_stats {
 
 /**
  * lens_audit - walk every address space: each supervisor-executable page must be approved (kernel
- * text, live modules, @extra: @nr_extra of them, at most LENS_MAX_APPROVED), none writable and
- * executable, text mapped where it is
- * lens_areas or lens_guard_prepare was called before. Without a hold.
+ * text, modules' text that lens_areas or lens_guard_prepare found when it was called last, @extra:
+ * @nr_extra of them, at most LENS_MAX_APPROVED), none writable and executable, text mapped where
+ * it is. Without a hold.
  */
 int lens_audit(struct lens *l, const struct lens_approved *extra, size_t nr_extra,
 	       struct lens_finding *ret, size_t *ret_nr, struct lens_audit_stats *stats,

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "vmm-agent/lens/client.h"
 #include "vmm-agent/lens/wire.h"
 
@@ -69,25 +70,26 @@ int lens_areas(struct lens *l, struct lens_area *ret, size_t max, size_t *ret_nr
 	return all_areas(l, false, ret, max, ret_nr, err);
 }
 
+int lens_areas_seed(struct lens *l, const struct lens_area *area, size_t nr, struct xerr *err)
+{
+	for (size_t at = 0, n; at < nr; at += n) {
+		_cleanup_msg_ struct msg m = {0};
+		int rc;
+
+		n = nr - at < WIRE_MAX_AREAS ? nr - at : WIRE_MAX_AREAS;
+		rc = lclient_ask(l, WIRE_AREAS_SEED, area + at, n * sizeof(*area), &m, err);
+		if (rc)
+			return rc;
+		if (m.head.len_bytes)
+			return lclient_broken(l, err);
+	}
+	return 0;
+}
+
 int lens_areas_left_out(struct lens *l, struct lens_area *ret, size_t max, size_t *ret_nr,
 			struct xerr *err)
 {
 	return all_areas(l, true, ret, max, ret_nr, err);
-}
-
-int lens_areas_were(struct lens *l, const struct lens_area *a, size_t nr, struct xerr *err)
-{
-	int rc = 0;
-
-	for (size_t at = 0, n; at < nr && !rc; at += n) {
-		_cleanup_msg_ struct msg m = {0};
-
-		n = nr - at < WIRE_MAX_AREAS ? nr - at : WIRE_MAX_AREAS;
-		rc = lclient_ask(l, WIRE_AREAS_WERE, a + at, n * sizeof(*a), &m, err);
-		if (!rc && m.head.len_bytes)
-			rc = lclient_broken(l, err);
-	}
-	return rc;
 }
 
 /* A request without a body and an answer without one. */
@@ -190,6 +192,57 @@ int lens_tables_pin(struct lens *l, struct xerr *err)
 	return order(l, WIRE_TABLES_PIN, err);
 }
 
+int lens_tables_get(struct lens *l, struct lens_table *table, size_t *ret_nr, struct xerr *err)
+{
+	size_t at = 0, nr = 0;
+
+	do {
+		const struct wire_areas q = {.first = (uint32_t)at};
+		_cleanup_msg_ struct msg m = {0};
+		struct wire_count count;
+		size_t part;
+		int rc = lclient_ask(l, WIRE_TABLES_GET, &q, sizeof(q), &m, err);
+
+		if (rc)
+			return rc;
+		if (!span_copy(msg_span(&m), 0, &count, sizeof(count)))
+			return lclient_broken(l, err);
+		part = (m.head.len_bytes - sizeof(count)) / sizeof(*table);
+		nr = count.nr;
+		if (m.head.len_bytes != sizeof(count) + part * sizeof(*table) ||
+		    nr > LENS_MAX_TABLES || part > nr - at || (!part && at < nr))
+			return lclient_broken(l, err);
+		memcpy(table + at, m.body + sizeof(count), part * sizeof(*table));
+		at += part;
+	} while (at < nr);
+	*ret_nr = nr;
+	return 0;
+}
+
+int lens_tables_set(struct lens *l, const struct lens_table *table, size_t nr, struct xerr *err)
+{
+	for (size_t at = 0, n; at < nr; at += n) {
+		_cleanup_xbuf_ struct xbuf body = XBUF(MSG_MAX_BYTES);
+		_cleanup_msg_ struct msg m = {0};
+		struct wire_count left = {0};
+		int rc;
+
+		n = nr - at < WIRE_MAX_TABLES ? nr - at : WIRE_MAX_TABLES;
+		left.nr = (uint32_t)(nr - at - n);
+		rc = xbuf_add(&body, &left, sizeof(left));
+		if (!rc)
+			rc = xbuf_add(&body, table + at, n * sizeof(*table));
+		if (rc)
+			return xerr_set(err, rc, "lens: out of memory");
+		rc = lclient_ask(l, WIRE_TABLES_SET, body.data, body.len_bytes, &m, err);
+		if (rc)
+			return rc;
+		if (m.head.len_bytes)
+			return lclient_broken(l, err);
+	}
+	return 0;
+}
+
 /* What is left of an answer from @off on: findings. */
 static int take_findings(struct lens *l, struct span body, size_t off, struct lens_finding *ret,
 			 size_t *ret_nr, struct xerr *err)
@@ -202,7 +255,7 @@ static int take_findings(struct lens *l, struct span body, size_t off, struct le
 		memcpy(ret, body.p + off, bytes);
 	for (size_t i = 0; i < nr; i++) {
 		lclient_settle(ret[i].what, sizeof(ret[i].what));
-		if (ret[i].kind < LENS_FOUND_PTE || ret[i].kind > LENS_FOUND_DESCRIPTOR ||
+		if (ret[i].kind < LENS_FOUND_PTE || ret[i].kind > LENS_FOUND_INCOMPLETE ||
 		    ret[i].owner > LENS_OWNER_EFI)
 			return lclient_broken(l, err);
 	}

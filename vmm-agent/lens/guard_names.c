@@ -39,6 +39,8 @@ const char *lens_write_kind_name(enum lens_write_kind k)
 		return "module";
 	case LENS_WRITE_DESCRIPTOR:
 		return "descriptor";
+	case LENS_WRITE_LOCK:
+		return "lock prefix";
 	case LENS_WRITE_OTHER:
 		return "other";
 	}

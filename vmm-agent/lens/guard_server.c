@@ -66,18 +66,20 @@ static int do_areas(struct gguard *g, const struct gkernel *k, struct span body,
 	return rc;
 }
 
-static int do_areas_were(struct gguard *g, struct span body, struct xerr *err)
+static int do_seed(struct gguard *g, const struct gkernel *k, struct span body, struct xerr *err)
 {
-	_cleanup_free_ struct lens_area *a = NULL;
-	size_t nr = body.len_bytes / sizeof(*a);
+	struct lens_area a;
+	int rc = 0;
 
-	if (g->prepared || !nr || body.len_bytes % sizeof(*a) || nr > WIRE_MAX_AREAS)
-		return bad(err, "areas of before: too late, or a wrong length");
-	a = malloc(body.len_bytes);
-	if (!a)
-		return xerr_set(err, ENOMEM, "lens: out of memory");
-	memcpy(a, body.p, body.len_bytes);
-	return gareas_were(&g->judge.areas, a, nr, err);
+	if (body.len_bytes % sizeof(a))
+		return bad(err, "areas: wrong length");
+	if (g->prepared)
+		return bad(err, "areas: too late for those of before");
+	for (size_t off = 0; off < body.len_bytes && !rc; off += sizeof(a)) {
+		memcpy(&a, body.p + off, sizeof(a));
+		rc = gareas_seed(&g->judge.areas, k, &a);
+	}
+	return rc ? xerr_set(err, rc, "areas of before: %s", xo_code_text(rc)) : 0;
 }
 
 static int do_judge(struct gguard *g, struct span body, bool explains, struct xbuf *reply,
@@ -140,6 +142,58 @@ static int do_pin(struct gguard *g, const struct gkernel *k, struct span body, s
 	return rc ? rc : gtables_pin(&g->tables, &g->judge, err);
 }
 
+static int do_tables_get(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
+{
+	struct wire_count count = {0};
+	struct wire_areas q;
+	size_t at = reply->len_bytes, nr = 0;
+	int rc;
+
+	if (body.len_bytes != sizeof(q))
+		return bad(err, "tables: wrong length");
+	memcpy(&q, body.p, sizeof(q));
+	rc = add(reply, &count, sizeof(count), err);
+	if (!rc && gtables_get(&g->tables, q.first, WIRE_MAX_TABLES, reply, &nr))
+		rc = xerr_set(err, ENOMEM, "lens: out of memory");
+	if (rc)
+		return rc;
+	count.nr = (uint32_t)nr;
+	memcpy(reply->data + at, &count, sizeof(count));
+	return 0;
+}
+
+/* The last part makes it count. */
+static int do_tables_set(struct gguard *g, const struct gkernel *k, struct span body,
+			 struct xerr *err)
+{
+	struct lens_table one;
+	struct wire_count count;
+	int rc = 0;
+
+	if (!span_copy(body, 0, &count, sizeof(count)) ||
+	    (body.len_bytes - sizeof(count)) % sizeof(one))
+		return bad(err, "tables: wrong length");
+	if (!g->prepared)
+		rc = prepare(g, k, err);
+	if (rc)
+		return rc;
+	for (size_t off = sizeof(count); off < body.len_bytes && !rc; off += sizeof(one)) {
+		memcpy(&one, body.p + off, sizeof(one));
+		rc = gtables_put(&g->more, &one, 1);
+	}
+	if (!rc && count.nr)
+		return 0;
+	if (!rc && (!g->more.nr || g->more.nr_gdt > g->judge.nr_gdt))
+		rc = -XO_EMALFORMED;
+	if (!rc) {
+		gtables_free(&g->tables);
+		g->tables = g->more;
+		g->more = (struct gtables){0};
+	}
+	gtables_free(&g->more);
+	return rc ? xerr_set(err, rc, "tables that were remembered: %s", xo_code_text(rc)) : 0;
+}
+
 static int do_tables_check(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
 {
 	struct gfound found;
@@ -183,6 +237,15 @@ static int do_audit(struct gguard *g, const struct gkernel *k, struct span body,
 	return rc ? rc : add(reply, found.f, found.nr * sizeof(found.f[0]), err);
 }
 
+/* There is a gate from now on: what takes time is done before somebody rings. */
+static int do_bell(struct gguard *g, const struct gkernel *k, struct span body, struct xbuf *reply,
+		   struct xerr *err)
+{
+	int rc = gmodtables_load(&g->module_tables, k, err);
+
+	return rc ? rc : gmodgate_bell(k, body, reply, err);
+}
+
 int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct span body,
 		  struct xbuf *reply, struct xerr *err)
 {
@@ -198,14 +261,19 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 		return do_pin(g, k, body, err);
 	case WIRE_TABLES_CHECK:
 		return do_tables_check(g, body, reply, err);
+	case WIRE_AREAS_SEED:
+		return do_seed(g, k, body, err);
+	case WIRE_TABLES_GET:
+		return do_tables_get(g, body, reply, err);
+	case WIRE_TABLES_SET:
+		return do_tables_set(g, k, body, err);
 	case WIRE_AUDIT:
 		return do_audit(g, k, body, reply, err);
 	case WIRE_MODULES:
-		return gmodgate_modules(&g->listed, &g->judge, k, body, reply, err);
-	case WIRE_AREAS_WERE:
-		return do_areas_were(g, body, err);
+		return gmodgate_modules(&g->listed, &g->module_tables, &g->judge, k, body, reply,
+					err);
 	case WIRE_BELL:
-		return gmodgate_bell(k, body, reply, err);
+		return do_bell(g, k, body, reply, err);
 	case WIRE_PROBES:
 		return do_probes(g, body, reply, err);
 	case WIRE_PROBES_SET:
@@ -221,6 +289,8 @@ void gguard_free(struct gguard *g)
 	gmodules_free(&g->listed);
 	gtables_free(&g->tables);
 	gprograms_free(&g->programs);
+	gtables_free(&g->more);
 	g->audit = (struct gaudit){0};
+	g->module_tables = (struct gmodtables){0};
 	g->prepared = false;
 }

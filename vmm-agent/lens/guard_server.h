@@ -7,6 +7,7 @@
 #include "vmm-agent/lens/audit.h"
 #include "vmm-agent/lens/judge.h"
 #include "vmm-agent/lens/listed_programs.h"
+#include "vmm-agent/lens/modtables.h"
 #include "vmm-agent/lens/tables.h"
 #include "vmm-agent/lens/wire.h"
 
@@ -14,9 +15,11 @@
 struct gguard {
 	struct gjudge judge;
 	struct gtables tables;
+	struct gtables more; /* being set, in several parts */
 	struct gaudit audit;
 	struct gprograms programs;
 	struct gmodules listed; /* of a question in several parts */
+	struct gmodtables module_tables;
 	bool prepared;
 };
 

@@ -169,6 +169,12 @@ static bool judge_byte(struct gwrite *w, size_t off, size_t *ret_next)
 	enum gform_fit fit = GFORM_NONE;
 	enum lens_write_kind kind = LENS_WRITE_OTHER;
 
+	if (gsmplocks_fit(w, off)) {
+		if (!w->ret->kind)
+			w->ret->kind = LENS_WRITE_LOCK;
+		*ret_next = off + 1;
+		return true;
+	}
 	nr = gwrite_sites(w, addr, site, MAX_CANDIDATES);
 	for (size_t i = 0; i < nr; i++) {
 		fit = fit_site(w, &site[i], &len);

@@ -7,6 +7,7 @@
 #include "vmm-agent/lens/listed.h"
 #include "vmm-agent/lens/moved.h"
 #include "vmm-agent/lens/sites_module.h"
+#include "vmm-agent/lens/smplocks.h"
 
 /** struct gcopied - code that is copied, and places in it; addresses in the kernel */
 struct gcopied {
@@ -24,6 +25,7 @@ struct gjudge {
 	struct gguard_types t;
 	struct gareas areas;
 	struct gsites sites;
+	struct gsmplocks smplocks;
 	struct gmodules modules; /* as of the request that needed them last */
 	struct gmoved moved;
 	struct gmodtexts texts;

@@ -92,6 +92,8 @@ int gjudge_prepare(struct gjudge *j, const struct gkernel *k, struct xerr *err)
 		load_addresses(j);
 		load_copied(j);
 	}
+	if (!rc && gsmplocks_load(&j->smplocks, k))
+		rc = xerr_set(err, ENOMEM, "out of memory");
 	return rc ? rc : gjudge_follow(j, err);
 }
 
@@ -99,6 +101,7 @@ void gjudge_free(struct gjudge *j)
 {
 	gareas_free(&j->areas);
 	gsites_free(&j->sites);
+	gsmplocks_free(&j->smplocks);
 	gmodules_free(&j->modules);
 	gmoved_free(&j->moved);
 	gmodtexts_free(&j->texts);

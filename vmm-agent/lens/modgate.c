@@ -113,23 +113,28 @@ static int describe(const struct gjudge *j, const struct gkernel *k, const struc
 		w->base[i] = m->part[i].base;
 		w->bytes[i] = m->part[i].bytes;
 	}
+	/* No such state: it has left since the list was read, and its memory is something else. */
+	if (w->state > LENS_MODULE_GOING)
+		w->state = LENS_MODULE_GOING;
 	xo_escape(SPAN(m->name, sizeof(m->name)), w->name, sizeof(w->name));
 	return rc;
 }
 
-static int answer(const struct gjudge *j, const struct gkernel *k, const struct gmodule *m,
-		  struct xbuf *reply, struct xerr *err)
+/* @tables: NULL if they are not asked for */
+static int answer(const struct gmodtables *tables, const struct gjudge *j, const struct gkernel *k,
+		  const struct gmodule *m, struct xbuf *reply, struct xerr *err)
 {
 	struct wire_module w = {0};
 
-	if (describe(j, k, m, &w))
+	if (describe(j, k, m, &w) || (tables && gmodtables_read(tables, k, m->addr, w.table)))
 		return xerr_set(err, XO_EMODLIST, "guest module at %#llx: it leaves memory",
 				(unsigned long long)m->addr);
 	return add(reply, &w, sizeof(w), err);
 }
 
-int gmodgate_modules(struct gmodules *kept, const struct gjudge *j, const struct gkernel *k,
-		     struct span body, struct xbuf *reply, struct xerr *err)
+int gmodgate_modules(struct gmodules *kept, struct gmodtables *tables, const struct gjudge *j,
+		     const struct gkernel *k, struct span body, struct xbuf *reply,
+		     struct xerr *err)
 {
 	struct wire_count count = {0};
 	struct wire_modules q;
@@ -140,6 +145,8 @@ int gmodgate_modules(struct gmodules *kept, const struct gjudge *j, const struct
 	memcpy(&q, body.p, sizeof(q));
 	if (!q.first)
 		rc = load(kept, k, err);
+	if (!rc && q.addr)
+		rc = gmodtables_load(tables, k, err);
 	if (rc)
 		return rc;
 	if (q.first > kept->nr)
@@ -149,7 +156,7 @@ int gmodgate_modules(struct gmodules *kept, const struct gjudge *j, const struct
 	for (size_t i = q.first, nr = 0; !rc && i < kept->nr && nr < WIRE_MAX_MODULES; i++) {
 		if (q.addr && kept->module[i].addr != q.addr)
 			continue;
-		rc = answer(j, k, &kept->module[i], reply, err);
+		rc = answer(q.addr ? tables : NULL, j, k, &kept->module[i], reply, err);
 		nr++;
 	}
 	return rc;

@@ -23,16 +23,25 @@ enum lens_module_part {
 /** enum lens_module_state - MODULE_STATE_*, include/linux/module.h */
 enum lens_module_state { LENS_MODULE_LIVE, LENS_MODULE_COMING, LENS_MODULE_GOING };
 
+struct lens_module_span {
+	struct gva base;
+	uint64_t len_bytes;
+};
+
+#define LENS_MODULE_TABLES 26
+
+/** lens_module_table_name - its member of struct module */
+const char *lens_module_table_name(size_t i);
+
 /** struct lens_module - a module on the kernel's list; addresses are hostile */
 struct lens_module {
 	struct gva addr; /* of its struct module */
 	char name[56];	 /* escaped */
 	enum lens_module_state state;
-	struct {
-		struct gva base;
-		uint64_t len_bytes;
-	} part[LENS_MODULE_PARTS];
+	struct lens_module_span part[LENS_MODULE_PARTS];
 	struct gva percpu; /* 0: none */
+	/* Where its structure says that its tables are; of lens_module only. */
+	struct lens_module_span table[LENS_MODULE_TABLES];
 };
 
 #define LENS_MAX_MODULES 4096

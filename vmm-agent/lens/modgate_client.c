@@ -17,6 +17,7 @@ static bool take(const struct wire_module *w, struct lens_module *ret)
 	*ret = (struct lens_module){
 		.addr = {m.addr}, .state = (enum lens_module_state)m.state, .percpu = {m.percpu}};
 	memcpy(ret->name, m.name, sizeof(ret->name));
+	memcpy(ret->table, m.table, sizeof(ret->table));
 	for (size_t i = 0; i < LENS_MODULE_PARTS; i++) {
 		ret->part[i].base.v = m.base[i];
 		ret->part[i].len_bytes = m.bytes[i];

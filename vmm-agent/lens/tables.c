@@ -57,7 +57,7 @@ static int pin(struct xbuf *all, const struct gkernel *k, uint64_t gpa, uint64_t
 	uint64_t copy[GTABLE_ENTRIES];
 	const uint64_t *p = table_at(k, gpa, copy);
 	uint64_t span = span_of(level);
-	struct gtable t = {.gpa = gpa, .gva = gva, .from = from, .level = (uint8_t)level};
+	struct lens_table t = {.gpa = gpa, .gva = gva, .from = from, .level = (uint8_t)level};
 	int rc;
 
 	if (!p)
@@ -99,7 +99,7 @@ static int copy_gdts(struct gtables *t, const struct gjudge *j)
 
 int gtables_pin(struct gtables *t, const struct gjudge *j, struct xerr *err)
 {
-	_cleanup_xbuf_ struct xbuf all = XBUF(GTABLES_MAX * sizeof(struct gtable));
+	_cleanup_xbuf_ struct xbuf all = XBUF(GTABLES_MAX * sizeof(struct lens_table));
 	struct gtables fresh = {0};
 	int rc = pin_window(&all, j->k, IMAGE, UINT64_MAX);
 
@@ -111,8 +111,8 @@ int gtables_pin(struct gtables *t, const struct gjudge *j, struct xerr *err)
 		gtables_free(&fresh);
 		return xerr_set(err, rc, "shared page tables: %s", xo_code_text(rc));
 	}
-	fresh.nr = all.len_bytes / sizeof(struct gtable);
-	fresh.table = (struct gtable *)(void *)XO_TAKE_PTR(all.data);
+	fresh.nr = all.len_bytes / sizeof(struct lens_table);
+	fresh.table = (struct lens_table *)(void *)XO_TAKE_PTR(all.data);
 	gtables_free(t);
 	*t = fresh;
 	return 0;
@@ -133,6 +133,8 @@ struct check {
 	const struct gkernel *k;
 	uint64_t ro_start, ro_end;
 	struct gfound *found;
+	uint32_t left; /* tables that are new and may still be looked at */
+	bool cut;      /* there were more */
 };
 
 static enum part part_of(const struct check *c, uint64_t gva)
@@ -154,9 +156,12 @@ static void report(struct check *c, unsigned int level, uint64_t gva, uint64_t w
 	struct lens_finding f;
 
 	memset(&f, 0, sizeof(f));
-	f.kind = (is & GPTE_PRESENT) && is_leaf(is, level) && (is & GPTE_WRITE) && !(is & GPTE_NX)
-			 ? LENS_FOUND_WX
-			 : LENS_FOUND_PTE;
+	f.kind = LENS_FOUND_PTE;
+	if ((is & GPTE_PRESENT) && is_leaf(is, level) && (is & GPTE_WRITE) && !(is & GPTE_NX))
+		f.kind = LENS_FOUND_WX;
+	else if ((is & GPTE_PRESENT) && !is_leaf(is, level) &&
+		 !gmem_has(c->k->space->mem, (struct gpa){is & GPTE_ADDR}, XO_PAGE_SIZE))
+		f.kind = LENS_FOUND_TABLE;
 	f.gva.v = gva;
 	f.gpa.v = is & GPTE_ADDR;
 	f.len_bytes = span_of(level);
@@ -192,12 +197,22 @@ static bool leaf_is_fine(enum part part, uint64_t was, uint64_t is, unsigned int
 	return is & GPTE_NX;
 }
 
+static const uint64_t *new_table(struct check *c, uint64_t gpa, uint64_t copy[GTABLE_ENTRIES])
+{
+	if (!c->left) {
+		c->cut = true;
+		return NULL;
+	}
+	c->left--;
+	return table_at(c->k, gpa, copy);
+}
+
 /* A large page that was split: each part must be what it was a part of. */
 static void check_split(struct check *c, unsigned int level, uint64_t gva, uint64_t was,
 			uint64_t is)
 {
 	uint64_t copy[GTABLE_ENTRIES];
-	const uint64_t *p = table_at(c->k, is & GPTE_ADDR, copy);
+	const uint64_t *p = new_table(c, is & GPTE_ADDR, copy);
 	uint64_t span = span_of(level - 1);
 
 	for (unsigned int i = 0; p && i < GTABLE_ENTRIES; i++) {
@@ -219,7 +234,7 @@ static void check_split(struct check *c, unsigned int level, uint64_t gva, uint6
 static void check_new_table(struct check *c, unsigned int level, uint64_t gva, uint64_t is)
 {
 	uint64_t copy[GTABLE_ENTRIES];
-	const uint64_t *p = table_at(c->k, is & GPTE_ADDR, copy);
+	const uint64_t *p = new_table(c, is & GPTE_ADDR, copy);
 
 	for (unsigned int i = 0; p && i < GTABLE_ENTRIES; i++) {
 		uint64_t e = load(p + i), at = gva + i * span_of(level - 1);
@@ -231,9 +246,11 @@ static void check_new_table(struct check *c, unsigned int level, uint64_t gva, u
 		else
 			check_new_table(c, level - 1, at, e);
 	}
+	if (!p)
+		report(c, level, gva, 0, is);
 }
 
-static void check_entry(struct check *c, const struct gtable *t, unsigned int i, uint64_t is)
+static void check_entry(struct check *c, const struct lens_table *t, unsigned int i, uint64_t is)
 {
 	uint64_t was = t->entry[i], gva = t->gva + i * span_of(t->level);
 	enum part part = part_of(c, gva);
@@ -255,19 +272,55 @@ static void check_entry(struct check *c, const struct gtable *t, unsigned int i,
 	}
 }
 
+/* asm/segment.h */
+#define GDT_TSS	    64 /* two entries */
+#define GDT_CPUNODE 120
+
+static bool is_zero(const uint8_t *p, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+/*
+ * A processor that was never up has no task state in its GDT; as it comes up it gets one, and the
+ * segment that tells its number. Nothing else passes for these: a task state of the kernel's half,
+ * data for programs. Intel SDM volume 3, section 3.4.5 and 8.2.3
+ */
+static bool is_starting(const uint8_t *was, const uint8_t *now)
+{
+	const uint8_t *tss = now + GDT_TSS, *node = now + GDT_CPUNODE;
+
+	return is_zero(was + GDT_TSS, 16) &&
+	       (is_zero(tss, 16) ||
+		((tss[5] & 0xfd) == 0x89 && tss[11] == 0xff && is_zero(tss + 12, 4))) &&
+	       (is_zero(node, 8) || (node[5] & 0xf8) == 0xf0);
+}
+
+static bool is_of_start(size_t off)
+{
+	return off - GDT_TSS < 16 || off - GDT_CPUNODE < 8;
+}
+
 static void check_gdts(struct check *c, const struct gtables *t, const struct gjudge *j)
 {
 	uint64_t page = gkernel_symbol(j->k, "gdt_page");
 
 	for (size_t i = 0; i < t->nr_gdt && i < j->nr_gdt; i++) {
 		uint8_t now[GTABLES_GDT];
+		bool starting;
 
 		if (gmem_read(j->k->space->mem, (struct gpa){j->gdt[i]}, now, sizeof(now)))
 			continue;
+		starting = is_starting(t->gdt[i], now);
 		for (size_t off = 0; off < sizeof(now); off++) {
 			struct lens_finding f;
 			uint8_t was = t->gdt[i][off];
 
+			if (starting && is_of_start(off))
+				continue;
 			if (!((was ^ now[off]) & ~gjudge_gdt_mask(off, was)))
 				continue;
 			memset(&f, 0, sizeof(f));
@@ -281,11 +334,26 @@ static void check_gdts(struct check *c, const struct gtables *t, const struct gj
 			gfound_add(c->found, &f);
 			off |= 7;
 		}
+		/* Once: from then on they have to stay. */
+		if (starting && !is_zero(now + GDT_TSS, 16)) {
+			memcpy(t->gdt[i] + GDT_TSS, now + GDT_TSS, 16);
+			memcpy(t->gdt[i] + GDT_CPUNODE, now + GDT_CPUNODE, 8);
+		}
 	}
 }
 
+static void say_cut(struct check *c)
+{
+	struct lens_finding f;
+
+	memset(&f, 0, sizeof(f));
+	f.kind = LENS_FOUND_INCOMPLETE;
+	snprintf(f.what, sizeof(f.what), "too many new tables among those that all share");
+	gfound_add(c->found, &f);
+}
+
 /* A table that nothing leads to any more may be anything; what led to it was compared. */
-static bool is_in_use(const struct gkernel *k, const struct gtable *t)
+static bool is_in_use(const struct gkernel *k, const struct lens_table *t)
 {
 	uint64_t entry;
 
@@ -294,7 +362,7 @@ static bool is_in_use(const struct gkernel *k, const struct gtable *t)
 		!is_leaf(entry, t->level + 1u) && (entry & GPTE_ADDR) == t->gpa);
 }
 
-static bool differs(const struct gtable *t, unsigned int i, uint64_t is)
+static bool differs(const struct lens_table *t, unsigned int i, uint64_t is)
 {
 	return is != t->entry[i] && relevant(is, t->level) != relevant(t->entry[i], t->level);
 }
@@ -302,18 +370,21 @@ static bool differs(const struct gtable *t, unsigned int i, uint64_t is)
 int gtables_check(const struct gtables *t, const struct gjudge *j, struct gfound *ret,
 		  struct xerr *err)
 {
-	struct check c = {.k = j->k, .found = ret};
+	struct check c = {.k = j->k, .found = ret, .left = GTABLES_MAX};
 
 	if (!t->nr)
 		return xerr_set(err, XO_ENOKERNEL, "shared page tables: they were not pinned yet");
 	c.ro_start = gkernel_symbol(j->k, "__start_rodata");
 	c.ro_end = gkernel_symbol(j->k, "__end_rodata");
-	ret->nr = 0;
+	*ret = (struct gfound){0};
 	for (size_t n = 0; n < t->nr; n++) {
-		const struct gtable *one = &t->table[n];
+		const struct lens_table *one = &t->table[n];
 		uint64_t copy[GTABLE_ENTRIES];
-		const uint64_t *p = is_in_use(j->k, one) ? table_at(j->k, one->gpa, copy) : NULL;
+		bool used = is_in_use(j->k, one);
+		const uint64_t *p = used ? table_at(j->k, one->gpa, copy) : NULL;
 
+		if (used && !p)
+			report(&c, one->level + 1u, one->gva, 0, one->gpa | GPTE_PRESENT);
 		for (unsigned int i = one->first; p && i <= one->last; i++) {
 			uint64_t is = load(p + i);
 
@@ -326,6 +397,9 @@ int gtables_check(const struct gtables *t, const struct gjudge *j, struct gfound
 		}
 	}
 	check_gdts(&c, t, j);
+	if (c.cut)
+		say_cut(&c);
+	gfound_close(ret);
 	return 0;
 }
 

@@ -11,28 +11,29 @@
 #include "vmm-agent/lens/judge.h"
 
 #define GTABLE_ENTRIES 512
-#define GTABLES_MAX    4096
+#define GTABLES_MAX    LENS_MAX_TABLES
 #define GTABLES_GDT    128 /* bytes of it that have descriptors: GDT_ENTRIES, asm/segment.h */
-
-struct gtable {
-	uint64_t gpa, gva; /* gva: of what entry 0 maps */
-	uint64_t from;	   /* gpa of the entry that leads here; 0: the root */
-	uint8_t level;
-	uint16_t first, last; /* entries that count */
-	uint64_t entry[GTABLE_ENTRIES];
-};
 
 /** struct gtables - zero-initialise, gtables_free it */
 struct gtables {
 	size_t nr;
-	struct gtable *table;
-	size_t nr_gdt;
+	struct lens_table *table;
+	size_t nr_gdt;		     /* at most GKERNEL_MAX_CPUS */
 	uint8_t (*gdt)[GTABLES_GDT]; /* in the order of struct gjudge */
 };
 
 /** gtables_pin - remember; replaces what was remembered. Return: 0, -XO_EPAGETABLE, -XO_ELIMIT,
  *  -ENOMEM */
 int gtables_pin(struct gtables *t, const struct gjudge *j, struct xerr *err) XO_MUST_CHECK;
+
+/** gtables_get - append @max at most from the @first on, as lens_tables_get has them; *@ret_nr: how
+ *  many there are in all. Return: 0, or as xbuf_add */
+int gtables_get(const struct gtables *t, size_t first, size_t max, struct xbuf *to,
+		size_t *ret_nr) XO_MUST_CHECK;
+
+/** gtables_put - append @nr records, which are hostile, to @more
+ *  Return: 0, -XO_EMALFORMED, -XO_ELIMIT, -ENOMEM */
+int gtables_put(struct gtables *more, const struct lens_table *table, size_t nr) XO_MUST_CHECK;
 
 /** gtables_check - compare. Return: 0 */
 int gtables_check(const struct gtables *t, const struct gjudge *j, struct gfound *ret,

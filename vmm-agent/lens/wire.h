@@ -36,9 +36,11 @@ enum wire_op {
 	WIRE_MODULES,	   /* wire_modules -> wire_count, wire_module[] */
 	WIRE_BELL,	   /* nothing -> lens_bell */
 	WIRE_EXPLAIN,	   /* as WIRE_JUDGE */
-	WIRE_AREAS_WERE,   /* lens_area[] -> nothing */
 	WIRE_PROBES,	   /* nothing -> lens_probe[] */
 	WIRE_PROBES_SET,   /* lens_probe[] -> nothing */
+	WIRE_TABLES_GET,   /* wire_areas -> wire_count, lens_table[] */
+	WIRE_TABLES_SET,   /* wire_count, lens_table[] -> nothing */
+	WIRE_AREAS_SEED,   /* lens_area[] -> nothing */
 };
 
 #define WIRE_MAX_READ 65536u
@@ -131,14 +133,18 @@ struct wire_module {
 	uint64_t base[LENS_MODULE_PARTS], bytes[LENS_MODULE_PARTS];
 	uint32_t state, zero;
 	char name[56];
+	struct lens_module_span table[LENS_MODULE_TABLES];
 };
 
-#define WIRE_MAX_MODULES 256  /* in one answer */
-#define WIRE_MAX_AREAS	 1024 /* in one answer */
+#define WIRE_MAX_MODULES 128  /* in one answer */
+#define WIRE_MAX_AREAS	 1024 /* in one record */
 
+/* Of tables that are set @nr are to come yet. */
 struct wire_count {
 	uint32_t nr, zero; /* in all */
 };
+
+#define WIRE_MAX_TABLES 30 /* in one record */
 
 struct wire_judgement {
 	uint64_t gva, where_off;

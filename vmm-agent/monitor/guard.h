@@ -89,6 +89,10 @@ int mon_guard_next(struct mon *m, int timeout_ms, struct mon_write_event *ret,
 int mon_guard_verdict(struct mon *m, bool keep, uint64_t *ret_held_ns,
 		      struct xerr *err) XO_MUST_CHECK;
 
+/** mon_guard_pause - take no more writes: they wait for the next monitor (mon_free this one).
+ *  Return: 0; -EAGAIN: a write waits for its verdict */
+int mon_guard_pause(struct mon *m, struct xerr *err) XO_MUST_CHECK;
+
 /** struct mon_guard_stats - since mon_guard_open */
 struct mon_guard_stats {
 	uint64_t nr_pages, nr_events, nr_empty, nr_kept, nr_put_back;
@@ -145,6 +149,13 @@ void mon_guard_thaw(const struct mon_guard_fds *fds, pid_t qemu);
  * what differs.
  */
 void mon_guard_lift(const struct mon_guard_fds *fds);
+
+/**
+ * mon_guard_follow - without a monitor: golden copies that hold @expected hold @replacement then
+ * @w: @nr records; those that lie in no protected page are passed over
+ */
+int mon_guard_follow(const struct mon_guard_fds *fds, const struct mon_write *w, size_t nr,
+		     struct xerr *err) XO_MUST_CHECK;
 
 /** mon_guard_close - un-protect everything; closing the last copy of @fds.uffd ends it for good.
  *  -EAGAIN: a write waits for its verdict, nothing was done */

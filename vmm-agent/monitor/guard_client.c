@@ -125,6 +125,11 @@ int mon_guard_verdict(struct mon *m, bool keep, uint64_t *ret_held_ns, struct xe
 			sizeof(*ret_held_ns), NULL, err);
 }
 
+int mon_guard_pause(struct mon *m, struct xerr *err)
+{
+	return fetch(m, MON_OP_GUARD_PAUSE, NULL, 0, err);
+}
+
 int mon_guard_stats(struct mon *m, struct mon_guard_stats *ret, struct xerr *err)
 {
 	return fetch(m, MON_OP_GUARD_STATS, ret, sizeof(*ret), err);

@@ -117,3 +117,31 @@ void mon_guard_lift(const struct mon_guard_fds *fds)
 {
 	each_run(fds, uffd_unregister);
 }
+
+static int32_t slot_of(const struct golden *g, struct gpa page)
+{
+	for (size_t i = 0; i < g->nr; i++)
+		if (golden_gpa(g, g->order[i]).v == page.v)
+			return (int32_t)g->order[i];
+	return -1;
+}
+
+int mon_guard_follow(const struct mon_guard_fds *fds, const struct mon_write *w, size_t nr,
+		     struct xerr *err)
+{
+	struct golden g = {0};
+	int rc = golden_map(&g, fds->golden, false, err);
+
+	for (size_t i = 0; i < nr && !rc; i++) {
+		uint64_t off = w[i].gpa.v & XO_PAGE_MASK;
+		int32_t slot = slot_of(&g, (struct gpa){w[i].gpa.v - off});
+
+		if (w[i].len_bytes > XO_PAGE_SIZE - off)
+			rc = xerr_set(err, XO_EPLAN, "record %zu: not inside one page", i);
+		else if (slot >= 0 && !memcmp(golden_page(&g, (uint32_t)slot) + off, w[i].expected,
+					      w[i].len_bytes))
+			golden_write(&g, (uint32_t)slot, off, w[i].replacement, w[i].len_bytes);
+	}
+	golden_unmap(&g);
+	return rc;
+}

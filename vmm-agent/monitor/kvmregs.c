@@ -73,13 +73,29 @@ static int find_runs(pid_t pid, const struct found *found, struct kvm_fds *ret)
 	return 0;
 }
 
+/* QEMU keeps the descriptor of a vCPU that was taken out, for the next one with its id, but not its
+ * mapping. */
+static void drop_parked(struct kvm_fds *k)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < k->nr; i++) {
+		if (!k->run[i].v)
+			continue;
+		k->fd[kept] = k->fd[i];
+		k->run[kept++] = k->run[i];
+	}
+	if (kept)
+		k->nr = kept;
+}
+
 int kvmregs_find(pid_t pid, struct kvm_fds *ret)
 {
 	struct found found[MON_MAX_VCPUS];
 	struct dirent *e;
 	char path[64];
 	size_t nr = 0;
-	int vm = -1;
+	int vm = -1, rc;
 	DIR *d;
 
 	(void)snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
@@ -98,7 +114,10 @@ int kvmregs_find(pid_t pid, struct kvm_fds *ret)
 	*ret = (struct kvm_fds){.nr = nr, .vm = vm};
 	for (size_t i = 0; i < nr; i++)
 		ret->fd[i] = found[i].fd;
-	return find_runs(pid, found, ret);
+	rc = find_runs(pid, found, ret);
+	if (!rc)
+		drop_parked(ret);
+	return rc;
 }
 
 struct answers {

@@ -348,6 +348,15 @@ static int op_guard_again(struct server *s, struct msg *req, struct answer *a)
 	return 0;
 }
 
+/* For a monitor that is to follow this one. */
+static int op_guard_pause(struct server *s, struct msg *req, struct answer *a)
+{
+	(void)req;
+	(void)a;
+	s->guard.ready = false;
+	return 0;
+}
+
 static int op_guard_close(struct server *s, struct msg *req, struct answer *a)
 {
 	(void)req;
@@ -420,6 +429,7 @@ static const struct {
 	[MON_OP_GUARD_STATS] = {FREE | HELD | JUDGING | GUARDED, op_guard_stats},
 	[MON_OP_GUARD_AUDIT] = {FREE | HELD | JUDGING | GUARDED, op_guard_audit},
 	[MON_OP_GUARD_AGAIN] = {FREE | HELD | JUDGING | GUARDED, op_guard_again},
+	[MON_OP_GUARD_PAUSE] = {FREE | GUARDED, op_guard_pause},
 	[MON_OP_GUARD_CLOSE] = {FREE | GUARDED, op_guard_close},
 	[MON_OP_SYSREGS_FIND] = {FREE | GUARDED, op_sysregs_find},
 	[MON_OP_DENY_MSRS] = {FREE | GUARDED, op_deny_msrs},

@@ -57,11 +57,21 @@ int uffd_register(int fd, struct hva start, uint64_t len_bytes, struct xerr *err
 		start.v, strerrordesc_np(errno));
 }
 
-int uffd_unregister(int fd, struct hva start, uint64_t len_bytes)
+int uffd_wake(int fd, struct hva start, uint64_t len_bytes)
 {
 	struct uffdio_range r = {.start = start.v, .len = len_bytes};
 
-	return ioctl(fd, UFFDIO_UNREGISTER, &r) ? -errno : 0;
+	return ioctl(fd, UFFDIO_WAKE, &r) ? -errno : 0;
+}
+
+/* The kernel wakes only who waits for a page that is missing. */
+int uffd_unregister(int fd, struct hva start, uint64_t len_bytes)
+{
+	struct uffdio_range r = {.start = start.v, .len = len_bytes};
+	int rc = ioctl(fd, UFFDIO_UNREGISTER, &r) ? -errno : 0;
+	int woken = uffd_wake(fd, start, len_bytes);
+
+	return rc ? rc : woken;
 }
 
 /* EAGAIN: QEMU's address space is being changed at this moment. */
@@ -87,13 +97,6 @@ int uffd_protect(int fd, struct hva start, uint64_t len_bytes)
 int uffd_open(int fd, struct hva start, uint64_t len_bytes)
 {
 	return set_mode(fd, start, len_bytes, 0);
-}
-
-int uffd_wake(int fd, struct hva start, uint64_t len_bytes)
-{
-	struct uffdio_range r = {.start = start.v, .len = len_bytes};
-
-	return ioctl(fd, UFFDIO_WAKE, &r) ? -errno : 0;
 }
 
 size_t uffd_read(int fd, struct uffd_event *ret, size_t max)

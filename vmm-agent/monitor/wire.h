@@ -36,6 +36,7 @@ enum mon_op {
 	MON_OP_GUARD_STATS,   /* empty; answer: struct mon_guard_stats */
 	MON_OP_GUARD_AUDIT,   /* empty; answer: uint64_t, pages */
 	MON_OP_GUARD_CLOSE,   /* empty */
+	MON_OP_GUARD_PAUSE,   /* empty */
 	MON_OP_GUARD_EVENT,   /* at the other socket, never asked for: struct mon_write_event, or a
 				 status and struct wire_error */
 	MON_OP_GUARD_AGAIN,   /* empty; answer: uint64_t, enum mon_phase. A record so named comes at

@@ -37,7 +37,9 @@ static char take_char(const char **at)
 
 	if (c != '&') {
 		(*at)++;
-		return c >= 0x20 && c < 0x7f && c != '<' ? c : '\0';
+		if (c < 0x20 || c >= 0x7f || c == '<')
+			return '\0';
+		return c;
 	}
 	for (size_t i = 0; i < XO_ARRAY_SIZE(entity); i++) {
 		if (strncmp(*at, entity[i].text, strlen(entity[i].text)) != 0)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/file.h>
 
 #include "vmm-agent/target/internal.h"
@@ -137,22 +138,18 @@ static int connect_aside(void *arg, struct xerr *err)
 	return open_channel(c->spec, &c->chan, err);
 }
 
-/* The same process with the same vCPU threads? What was its own stub is stale now. */
+/* The same process? What was its own stub is stale now. */
 static int recognise(struct tgt *t, struct xerr *err)
 {
 	_cleanup_refusal_ struct refusal why = {0};
 	struct tgt_info before = t->info;
 	int rc = facts_vcpus(t, &why, err);
 
-	for (size_t i = 0; !rc && i < before.nr_vcpus; i++)
-		if (t->info.vcpu[i].tid != before.vcpu[i].tid)
-			rc = -XO_ENOTQEMU;
-	if (!rc && (t->info.nr_vcpus != before.nr_vcpus || t->info.pid != before.pid ||
-		    t->info.start_time != before.start_time))
-		rc = -XO_ENOTQEMU;
-	if (rc == -XO_ENOTQEMU)
-		xerr_set(err, rc, "QEMU process %d: the monitor now speaks for another one",
-			 (int)before.pid);
+	if (!rc && (t->info.pid != before.pid || t->info.start_time != before.start_time))
+		rc = xerr_set(err, XO_ENOTQEMU,
+			      "QEMU process %d: the monitor now speaks for another one",
+			      (int)before.pid);
+	tgt_take_vcpus(t, &before); /* the caller has to learn of others by tgt_vcpus */
 	if (!rc)
 		rc = process_prove(t, err);
 	return rc ? rc : debugger_check(t, &why, err);
@@ -196,6 +193,29 @@ void tgt_disconnect(struct tgt *t)
 int tgt_refresh_state(struct tgt *t, struct xerr *err)
 {
 	return facts_state(t, err);
+}
+
+int tgt_vcpus(struct tgt *t, struct tgt_info *ret, struct xerr *err)
+{
+	_cleanup_refusal_ struct refusal why = {0};
+	struct tgt_info before = t->info;
+	int rc = facts_vcpus(t, &why, err);
+
+	if (!rc && why.nr)
+		rc = xerr_set(err, why.reason[0].code, "%s", why.reason[0].detail);
+	if (!rc && (t->info.pid != before.pid || t->info.start_time != before.start_time))
+		rc = xerr_set(err, XO_ENOTQEMU, "QEMU process %d: its vCPUs are another one's",
+			      (int)before.pid);
+	if (!rc)
+		*ret = t->info;
+	t->info = before;
+	return rc;
+}
+
+void tgt_take_vcpus(struct tgt *t, const struct tgt_info *now)
+{
+	memcpy(t->info.vcpu, now->vcpu, sizeof(t->info.vcpu));
+	t->info.nr_vcpus = now->nr_vcpus;
 }
 
 int tgt_migration(struct tgt *t, struct tgt_migration *ret, struct xerr *err)

@@ -201,7 +201,8 @@ int tgt_recall(struct tgt **ret, const struct tgt_info *info, int lock_fd, int q
 
 /**
  * tgt_connect - connect to QEMU anew; @spec as for tgt_attach
- * Return: 0, also if connected; -XO_ENOTQEMU if it is not the VM of before, ...
+ * Return: 0, also if connected; -XO_ENOTQEMU if it is not the VM of before, ... Its vCPUs may be
+ * others than before
  */
 int tgt_connect(struct tgt *t, const struct tgt_spec *spec, struct xerr *err) XO_MUST_CHECK;
 bool tgt_connected(const struct tgt *t);
@@ -211,6 +212,13 @@ void tgt_disconnect(struct tgt *t);
 
 /** tgt_refresh_state - as tgt_refresh, the run state only: no vCPU is asked */
 int tgt_refresh_state(struct tgt *t, struct xerr *err) XO_MUST_CHECK;
+
+/**
+ * tgt_vcpus - read which vCPUs there are now
+ * @ret: as tgt_info, with them. What tgt_info says stays, until tgt_take_vcpus
+ */
+int tgt_vcpus(struct tgt *t, struct tgt_info *ret, struct xerr *err) XO_MUST_CHECK;
+void tgt_take_vcpus(struct tgt *t, const struct tgt_info *now);
 
 /** struct tgt_migration - the last, or the one that goes on */
 struct tgt_migration {

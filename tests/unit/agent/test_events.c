@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "base/util.h"
 #include "vmm-agent/agent/events.h"
@@ -261,12 +262,12 @@ static void a_full_disk_keeps_nobody(void **state)
 {
 	struct events *e = open_events("/dev/full", 0);
 	struct events_stats stats;
-	uint64_t start = xo_now_ns();
+	clock_t start = clock();
 
 	(void)state;
 	for (int i = 0; i < 10000; i++)
 		events_emit(e, "guard-on", NULL, NULL);
-	assert_true(xo_now_ns() - start < 2 * S);
+	assert_true(clock() - start < 2 * CLOCKS_PER_SEC);
 	events_stats(e, &stats);
 	assert_int_equal(stats.seq, 10000);
 	assert_true(stats.lost > 0);

@@ -188,7 +188,7 @@ static void an_older_journal(void **unused)
 	(void)snprintf(path, sizeof(path), "%s/journal.db", state);
 	assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
 	assert_int_equal(sqlite3_exec(db,
-				      "DROP TABLE statement; DROP TABLE noted;"
+				      "DROP TABLE statement; DROP TABLE noted; DROP TABLE signal;"
 				      "ALTER TABLE patch DROP COLUMN advisories;"
 				      "ALTER TABLE patch DROP COLUMN policy_sha256;"
 				      "ALTER TABLE patch DROP COLUMN decision_sha256;"

@@ -888,12 +888,224 @@ static void test_moved(void **state)
 	assert_false(judge_raw(x, FAKE_MOD_BASE + 0x20, "\x00", "\x90", 1).legal);
 }
 
+static const struct lens_finding *find_kind(const struct lens_finding *f, size_t nr, int kind)
+{
+	for (size_t i = 0; i < nr; i++)
+		if ((int)f[i].kind == kind)
+			return &f[i];
+	return NULL;
+}
+
+/* What its structure says once it is loaded: it has less code, other code, code for its start. */
+static void test_module_lies(void **state)
+{
+	struct fixture *x = *state;
+	struct fake_module *m = fake_module(&x->guest);
+	const struct fake_module was = *m;
+	uint64_t *pt = fake_u64(&x->guest, fake_gva(FAKE_PT));
+	const uint64_t init = fake_gva(248);
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
+	struct lens_area a[16];
+
+	assert_int_equal(areas(x, false, a, 16), 4);
+	assert_int_equal(audit(x, f), 0);
+	m->mem[0].size = 0;
+	m->mem[1].base = FAKE_MOD_BASE;
+	m->mem[1].size = 4096;
+	assert_int_equal(areas(x, false, a, 16), 4);
+	assert_int_equal(a[3].gva.v, FAKE_MOD_BASE);
+	assert_int_equal(audit(x, f), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_MODULE);
+	assert_non_null(strstr(f[0].what, "fakemod"));
+	*m = was;
+	assert_int_equal(areas(x, false, a, 16), 4);
+	assert_int_equal(audit(x, f), 0);
+	/* It started long ago. */
+	pt[248] = fake_phys(248) | GPTE_PRESENT;
+	m->mem[4].base = init;
+	m->mem[4].size = 4096;
+	for (m->state = 0; m->state < 2; m->state++) {
+		assert_int_equal(areas(x, false, a, 16), 4);
+		assert_int_equal(audit(x, f), 1 + m->state);
+		assert_non_null(find_kind(f, 1 + m->state, LENS_FOUND_EXEC));
+	}
+	/* Off the list, it is what it was; on it again, it is another for all we know. */
+	*m = was;
+	m->mem[0].size = 0;
+	fake_link(&x->guest, fake_gva(FAKE_VARS) + FAKE_MODULES,
+		  fake_gva(FAKE_VARS) + FAKE_MODULES);
+	assert_int_equal(areas(x, false, a, 16), 4);
+	fake_link(&x->guest, fake_gva(FAKE_VARS) + FAKE_MODULES, fake_gva(FAKE_MODULE));
+	fake_link(&x->guest, fake_gva(FAKE_MODULE), fake_gva(FAKE_VARS) + FAKE_MODULES);
+	assert_int_equal(areas(x, false, a, 16), 4);
+	pt[248] = 0;
+}
+
+/* What stands there when it has left is no state: it is on its way out. */
+static void test_module_leaves(void **state)
+{
+	struct fixture *x = *state;
+	struct wire_modules q = {0};
+	struct wire_count count;
+	struct wire_module w;
+
+	prepare(x);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(ask(x, WIRE_MODULES, &q, sizeof(q)), 0);
+		assert_int_equal(x->reply.len_bytes, sizeof(count) + sizeof(w));
+		memcpy(&w, x->reply.data + sizeof(count), sizeof(w));
+		assert_string_equal(w.name, "fakemod");
+		assert_int_equal(w.state, i ? LENS_MODULE_GOING : LENS_MODULE_LIVE);
+		q.addr = w.addr; /* tables, too; this kernel has none */
+		fake_module(&x->guest)->state = 0x90909090;
+	}
+}
+
+/* It is being loaded: its start's code is code, as long as it says the same. */
+static void test_module_starts(void **state)
+{
+	struct fixture *x = *state;
+	struct fake_module *m = fake_module(&x->guest);
+	uint64_t *pt = fake_u64(&x->guest, fake_gva(FAKE_PT));
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
+	struct lens_area a[16];
+	size_t nr;
+
+	pt[247] = fake_phys(247) | GPTE_PRESENT;
+	pt[248] = fake_phys(248) | GPTE_PRESENT;
+	m->state = 1;
+	m->node = 0;
+	m->mem[4].base = fake_gva(248);
+	m->mem[4].size = 4096;
+	nr = areas(x, false, a, 16);
+	assert_int_equal(nr, 5);
+	assert_int_equal(a[4].gva.v, fake_gva(248));
+	nr = audit(x, f);
+	assert_int_equal(nr, 1); /* the other page */
+	m->mem[4].base = fake_gva(247);
+	assert_int_equal(areas(x, false, a, 16), 5);
+	nr = audit(x, f);
+	assert_int_equal(nr, 2);
+	assert_non_null(find_kind(f, nr, LENS_FOUND_MODULE));
+	assert_int_equal(find_kind(f, nr, LENS_FOUND_EXEC)->gva.v, fake_gva(247));
+	pt[247] = pt[248] = 0;
+}
+
+/* Tables that are no RAM, in both looks. */
+static void test_tables_elsewhere(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t *pgd = fake_u64(&x->guest, fake_gva(FAKE_PGD));
+	uint64_t *pmd = fake_u64(&x->guest, fake_gva(FAKE_PMD));
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
+	unsigned int empty = 100;
+
+	prepare(x);
+	assert_int_equal(ask(x, WIRE_TABLES_PIN, NULL, 0), 0);
+	pgd[300] = UINT64_C(0xfe000000) | 3;
+	assert_int_equal(audit(x, f), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_TABLE);
+	assert_int_equal(f[0].gpa.v, 0xfe000000);
+	pgd[300] = 0;
+	assert_int_equal(pmd[empty], 0);
+	pmd[empty] = UINT64_C(0xfe000000) | 3;
+	assert_int_equal(check_tables(x, f), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_TABLE);
+	pmd[empty] = 0;
+	assert_int_equal(check_tables(x, f), 0);
+}
+
+/* Others in front of it, of which the kernel's lists know, or more than there is room for. */
+static void test_many_findings(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t *pgd2 = fake_u64(&x->guest, fake_gva(FAKE_PGD2));
+	uint64_t *spare = fake_u64(&x->guest, fake_gva(245));
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
+	size_t nr;
+
+	memset(spare, 0, 3 * XO_PAGE_SIZE);
+	pgd2[0] = fake_phys(245) | 7;
+	spare[0] = fake_phys(246) | 7;
+	spare[512] = fake_phys(247) | 7;
+	for (unsigned int i = 0; i < 63; i++)
+		spare[1024 + 2 * i] = fake_phys(200) | 1;
+	nr = audit(x, f);
+	assert_int_equal(nr, 63);
+	assert_null(find_kind(f, nr, LENS_FOUND_INCOMPLETE));
+	spare[1024 + 400] = fake_phys(200) | 1;
+	nr = audit(x, f);
+	assert_int_equal(nr, 64);
+	assert_int_equal(f[63].kind, LENS_FOUND_INCOMPLETE);
+	/* Too many to look at: the table is everywhere. */
+	for (unsigned int i = 0; i < 512; i++) {
+		spare[512 + i] = fake_phys(247) | 7;
+		spare[1024 + i] = fake_phys(200 + i % 2) | 1;
+	}
+	nr = audit(x, f);
+	assert_int_equal(nr, 2);
+	assert_int_equal(f[0].kind, LENS_FOUND_EXEC);
+	assert_int_equal(f[1].kind, LENS_FOUND_INCOMPLETE);
+	pgd2[0] = 0;
+}
+
+/* The next lens goes on from what this one remembered, not from what there is by then. */
+static void test_next_lens(void **state)
+{
+	struct fixture *x = *state;
+	uint64_t *pt = fake_u64(&x->guest, fake_gva(FAKE_PT));
+	uint64_t *module = &pt[(FAKE_MOD_BASE - FAKE_BASE) / 4096];
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
+	const struct wire_areas first = {0};
+	struct lens_area a[16], again[16];
+	struct lens_table bad = {.level = 1, .first = 5, .last = 4};
+	_cleanup_free_ uint8_t *kept = NULL;
+	uint8_t body[sizeof(struct wire_count) + sizeof(bad)] = {0};
+	struct wire_count count;
+	size_t nr = areas(x, false, a, 16), bytes;
+
+	assert_int_equal(nr, 4);
+	assert_int_equal(ask(x, WIRE_TABLES_PIN, NULL, 0), 0);
+	assert_int_equal(ask(x, WIRE_TABLES_GET, &first, sizeof(first)), 0);
+	bytes = x->reply.len_bytes;
+	kept = malloc(bytes);
+	assert_non_null(kept);
+	memcpy(kept, x->reply.data, bytes);
+	memcpy(&count, kept, sizeof(count));
+	assert_int_equal(bytes, sizeof(count) + count.nr * sizeof(bad));
+	memset(kept, 0, sizeof(count)); /* none is to come */
+	/* The guest changes while there is none. */
+	pt[1] |= GPTE_WRITE;
+	*module |= GPTE_WRITE | GPTE_NX;
+	assert_int_equal(ask(x, WIRE_DISCOVER, NULL, 0), 0);
+	assert_int_equal(areas(x, false, again, 16), 4); /* text in two pieces, no module */
+	assert_int_equal(ask(x, WIRE_AREAS_SEED, a, 4 * sizeof(a[0])), -XO_EPROTO);
+	assert_int_equal(ask(x, WIRE_DISCOVER, NULL, 0), 0);
+	assert_int_equal(ask(x, WIRE_AREAS_SEED, a, 4 * sizeof(a[0])), 0);
+	assert_int_equal(areas(x, false, again, 16), 4);
+	assert_memory_equal(a, again, sizeof(a[0]) * 4);
+	assert_int_equal(areas(x, true, again, 16), 1); /* GDTs, as ever */
+	assert_int_equal(ask(x, WIRE_TABLES_SET, kept, bytes), 0);
+	assert_int_equal(check_tables(x, f), 2);
+	assert_int_equal(f[0].kind, LENS_FOUND_WX);
+	assert_int_equal(f[0].gva.v, fake_gva(1));
+	/* Nothing of it is believed. */
+	memcpy(body + sizeof(count), &bad, sizeof(bad));
+	assert_int_equal(ask(x, WIRE_TABLES_SET, body, sizeof(body)), -XO_EMALFORMED);
+	assert_int_equal(ask(x, WIRE_TABLES_SET, body, sizeof(body) - 1), -XO_EPROTO);
+	assert_int_equal(check_tables(x, f), 2);
+	assert_int_equal(ask(x, WIRE_DISCOVER, NULL, 0), 0);
+	a[0].gpa.v = UINT64_C(1) << 40;
+	assert_int_equal(ask(x, WIRE_AREAS_SEED, a, sizeof(a[0])), -XO_EMALFORMED);
+}
+
 static void test_bounds(void **state)
 {
 	struct fixture *x = *state;
 	uint64_t start = worked_ns();
 	uint64_t *pgd = fake_u64(&x->guest, fake_gva(FAKE_PGD));
 	const struct wire_addr q = {.addr = FAKE_GPA, .len_bytes = 4097};
+	struct lens_finding f[LENS_MAX_FINDINGS] = {0};
 	uint8_t body[sizeof(q) + 4];
 
 	memcpy(body, &q, sizeof(q));
@@ -906,7 +1118,7 @@ static void test_bounds(void **state)
 	/* The kernel half leads to itself, over and over. */
 	for (unsigned int i = 256; i < 511; i++)
 		pgd[i] = fake_phys(FAKE_PGD) | 3;
-	assert_int_equal(ask(x, WIRE_AUDIT, NULL, 0), -XO_EPAGETABLE);
+	assert_non_null(find_kind(f, audit(x, f), LENS_FOUND_INCOMPLETE));
 	assert_true(worked_ns() - start < UINT64_C(10000000000));
 }
 
@@ -914,14 +1126,28 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
-		TEST(test_jump_label),	   TEST(test_static_call),
-		TEST(test_ftrace),	   TEST(test_kprobe),
-		TEST(test_plain_kprobe),   TEST(test_other),
-		TEST(test_descriptors),	   TEST(test_module),
-		TEST(test_areas),	   TEST(test_tables),
-		TEST(test_audit),	   TEST(test_bounds),
-		TEST(test_areas_left_out), TEST(test_moved),
-		TEST(test_forged_kprobe),  TEST(test_bpf),
+		TEST(test_jump_label),
+		TEST(test_static_call),
+		TEST(test_ftrace),
+		TEST(test_kprobe),
+		TEST(test_plain_kprobe),
+		TEST(test_other),
+		TEST(test_descriptors),
+		TEST(test_module),
+		TEST(test_areas),
+		TEST(test_tables),
+		TEST(test_audit),
+		TEST(test_bounds),
+		TEST(test_areas_left_out),
+		TEST(test_moved),
+		TEST(test_module_lies),
+		TEST(test_next_lens),
+		TEST(test_module_leaves),
+		TEST(test_module_starts),
+		TEST(test_tables_elsewhere),
+		TEST(test_many_findings),
+		TEST(test_forged_kprobe),
+		TEST(test_bpf),
 		TEST(test_probes_kept),
 	};
 

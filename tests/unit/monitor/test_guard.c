@@ -247,7 +247,15 @@ static void test_userfaultfd(void **state)
 	assert_int_equal(uffd_open(fd, hva, XO_PAGE_SIZE), 0);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(p[0], 1);
+	/* Who waits when protection ends is let go. */
+	assert_int_equal(uffd_protect(fd, hva, XO_PAGE_SIZE), 0);
+	assert_int_equal(pthread_create(&thread, NULL, store, p + 8), 0);
+	for (nr = 0; !nr; nr = uffd_read(fd, e, 4))
+		xo_sleep_ns(1000000);
+	assert_int_equal(p[8], 0);
 	assert_int_equal(uffd_unregister(fd, hva, len), 0);
+	assert_int_equal(pthread_join(thread, NULL), 0);
+	assert_int_equal(p[8], 1);
 	(void)munmap(p, len);
 }
 

@@ -37,6 +37,13 @@ static void rings_open_when_the_one_before_has_baked(void **state)
 	      /* inconclusive health pauses, and never promotes */
 	      {RINGS("min_successes: 1"), TWO(ON("a1", WATCHED), ON("a2", "")), WAITS(POL_BY_RING),
 	       .when = ""},
+	      /* a deadline may pass rings by */
+	      {RINGS("max_failures: 0") "deadlines: [{name: d, after: 14d, skips: [rings]}]\n",
+	       TWO("{\"name\":\"a1\"}", "{\"name\":\"a2\"}"), .at = "2026-02-14T23:59:59Z",
+	       WAITS(POL_BY_RING), .when = "2026-02-15T00:00:00Z"},
+	      {RINGS("max_failures: 0") "deadlines: [{name: d, after: 14d, skips: [rings]}]\n",
+	       TWO("{\"name\":\"a1\"}", "{\"name\":\"a2\"}"), .at = "2026-02-15T00:00:00Z",
+	       ALLOWED},
 	      /* who is in no ring */
 	      {POLFIX_OPEN "groups: [{name: g, include: [{domains: [x]}]}]\n"
 			   "rings: [{name: r, groups: [g]}]\n",
@@ -128,6 +135,13 @@ static void limits_at_their_edges(void **state)
 	       "[{}," RECENT "]", ALLOWED},
 	      {LIMIT("per: group, at_once: 1") "groups: [{name: g, include: [{domains: ['*']}]}]\n",
 	       "[{}," RECENT "]", WAITS(POL_BY_LIMIT)},
+	      {LIMIT("per: host, spacing: 301s"), "[{}," RECENT "]", WAITS(POL_BY_LIMIT),
+	       .when = "2026-03-04T12:00:01Z"},
+	      {LIMIT("per: host, spacing: 301s"), "[{\"host\":\"h2\"}," RECENT "]", ALLOWED},
+	      /* another ring has room of its own */
+	      {LIMIT("per: ring, at_once: 1") "groups: [{name: g, include: [{domains: [a1]}]}]\n"
+					      "rings: [{name: r, groups: [g]}, {name: s}]\n",
+	       "[{}," RECENT "]", ALLOWED},
 	      /* one VM, one patch at a time */
 	      {POLFIX_OPEN, .patches = "[{},{\"id\":\"a\",\"severity\":\"critical\"}]",
 	       WAITS(POL_BY_BUSY), .when = "2026-03-04T12:10:00Z"});

@@ -88,6 +88,10 @@ static void eligibility_by_each_key(void **state)
 	       UNFIT(POL_BY_ELIGIBILITY)});
 }
 
+#define BASE(state)                                                                                \
+	"{\"patches\":[{\"id\":\"base\",\"payload_sha256\":\"" OTHER                               \
+	"\",\"serial\":1,\"state\":\"" state "\",\"at\":\"2026-02-01T00:00:00Z\"}]}"
+
 static void kernels_and_serials(void **state)
 {
 	(void)state;
@@ -111,6 +115,18 @@ static void kernels_and_serials(void **state)
 	      {POLFIX_OPEN, .vms = "{\"rolled_back\":[\"" PAYLOAD "\"]}",
 	       DENIED(POL_BY_ROLLED_BACK)},
 	      {POLFIX_OPEN, .vms = "{\"rolled_back\":[\"" OTHER "\"]}", ALLOWED},
+	      /* it is remembered of the VM, and of the payload whatever it is called */
+	      {POLFIX_OPEN, .vms = "[{},{\"name\":\"b\",\"rolled_back\":[\"" PAYLOAD "\"]}]",
+	       ALLOWED},
+	      {POLFIX_OPEN, .vms = "{\"rolled_back\":[\"" PAYLOAD "\"]}",
+	       .patches = "{\"id\":\"anew\",\"serial\":99,\"signer_roles\":[\"other\"]}",
+	       .patch = "anew", DENIED(POL_BY_ROLLED_BACK)},
+	      {POLFIX_OPEN, .patches = "{\"requires\":[\"base\"]}", .vms = BASE("applying"),
+	       WAITS(POL_BY_PREREQUISITE), .when = ""},
+	      {POLFIX_OPEN, .patches = "{\"requires\":[\"base\"]}", .vms = BASE("reverted"),
+	       WAITS(POL_BY_PREREQUISITE), .when = ""},
+	      {POLFIX_OPEN, .patches = "{\"requires\":[\"base\"]}", .vms = BASE("failed"),
+	       WAITS(POL_BY_PREREQUISITE), .when = ""},
 	      {POLFIX_OPEN, .patches = "{\"requires\":[\"base\"]}", WAITS(POL_BY_PREREQUISITE),
 	       .when = ""},
 	      {POLFIX_OPEN, .patches = "{\"requires\":[\"base\"]}",

@@ -81,17 +81,17 @@ static void limits(void **state)
 
 	(void)state;
 	for (int i = 0; i < 64; i++)
-		at += sprintf(at, " k%d='v'", i);
-	strcpy(at, "/>");
+		at += snprintf(at, 40, " k%d='v'", i);
+	snprintf(at, 40, "/>");
 	assert_int_equal(metadata_parse(many, &o), 0);
 	json_decref(o);
-	strcpy(at, " one='more'/>");
+	snprintf(at, 40, " one='more'/>");
 	assert_int_equal(metadata_parse(many, &o), -XO_ELIMIT);
 	memset(longest + 7, 'x', 255);
-	strcpy(longest + 7 + 255, "\"/>");
+	snprintf(longest + 7 + 255, 40, "\"/>");
 	assert_int_equal(metadata_parse(longest, &o), 0);
 	json_decref(o);
-	strcpy(longest + 7 + 255, "x\"/>");
+	snprintf(longest + 7 + 255, 40, "x\"/>");
 	assert_int_equal(metadata_parse(longest, &o), -XO_ELIMIT);
 }
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "vmm-agent/agent/ram.h"
+#include "vmm-agent/agent/vmram.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-struct ram {
+struct vmram {
 	const struct tgt_info *vm; /* borrowed from the target */
 	size_t nr_fds;
 	int fd[TGT_MAX_BACKENDS];
@@ -20,9 +20,9 @@ static bool has_private(const struct tgt_info *vm)
 	return false;
 }
 
-int ram_open(struct ram **ret, struct tgt *t, struct xerr *err)
+int vmram_open(struct vmram **ret, struct tgt *t, struct xerr *err)
 {
-	struct ram *r = calloc(1, sizeof(*r));
+	struct vmram *r = calloc(1, sizeof(*r));
 	int rc = 0;
 
 	if (!r)
@@ -40,13 +40,13 @@ int ram_open(struct ram **ret, struct tgt *t, struct xerr *err)
 			r->fd[r->nr_fds++] = fd;
 	}
 	if (rc)
-		ram_free(r);
+		vmram_free(r);
 	else
 		*ret = r;
 	return rc;
 }
 
-int ram_read(const struct ram *r, struct gpa gpa, void *buf, size_t len_bytes)
+int vmram_read(const struct vmram *r, struct gpa gpa, void *buf, size_t len_bytes)
 {
 	for (size_t i = 0; i < r->vm->nr_regions; i++) {
 		const struct tgt_region *g = &r->vm->region[i];
@@ -67,7 +67,7 @@ int ram_read(const struct ram *r, struct gpa gpa, void *buf, size_t len_bytes)
 	return -XO_ENOTMAPPED;
 }
 
-void ram_free(struct ram *r)
+void vmram_free(struct vmram *r)
 {
 	if (!r)
 		return;

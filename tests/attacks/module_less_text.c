@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* A live module whose structure says that it has no code, until its code has been rewritten. */
+#include "own_parts.h"
+
+static u8 old[sizeof(attack_works)];
+static struct own_parts parts;
+
+static noinline int victim(void)
+{
+	asm volatile(".skip 16, 0x90");
+	return 0;
+}
+
+static void rewrite(struct work_struct *work)
+{
+	own_parts_save(&parts);
+	own_parts_no_text();
+	msleep(OWN_LOOKS_MS);
+	attack_write(attack_body((unsigned long)victim), attack_works, sizeof(attack_works));
+	own_parts_restore(&parts);
+}
+
+static DECLARE_DELAYED_WORK(later, rewrite);
+
+static int run(void)
+{
+	memcpy(old, attack_body((unsigned long)victim), sizeof(old));
+	schedule_delayed_work(&later, HZ);
+	return 0;
+}
+
+static void undo(void)
+{
+	flush_delayed_work(&later);
+	attack_write(attack_body((unsigned long)victim), old, sizeof(old));
+}
+
+ATTACK(run, undo, victim, "a module that says it has no code");
