@@ -40,7 +40,7 @@ struct vendor {
 	uint8_t reference[XO_SHA256_BYTES]; /* digest of the reference file */
 };
 
-/** vendor_open - what was prepared. @step: called between its parts, which take up to a tenth of a
+/** vendor_open - what was prepared. @step: called between its parts, which take up to a fifth of a
  *  second each; may be NULL. Return: 0, -XO_EMISSING, -XO_EMALFORMED, ..., or what @step said */
 int vendor_open(struct vendor **ret, const char *state_dir, const char *build_id,
 		int (*step)(void *arg, struct xerr *err), void *arg,
