@@ -451,7 +451,7 @@ static void explains_the_gate(void **state)
 static void roots_in_a_tpm(void **state)
 {
 	struct trial t = {0};
-	struct attfix_tpm tpm;
+	struct attfix_tpm tpm = {0};
 	_cleanup_free_ char *said = NULL;
 
 	(void)state;
