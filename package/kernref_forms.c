@@ -134,7 +134,8 @@ static bool fits_ftrace(struct kernref_run *run, const struct ksite *s, const st
 	for (size_t i = 0; i < XO_ARRAY_SIZE(run->r->tracer); i++)
 		if (run->r->tracer[i] && run->r->tracer[i] == to)
 			return true;
-	if (to != run->tracer && !ask_guest(run, p))
+	/* None was found yet: what leads to address 0 is to be asked about like any other. */
+	if ((!run->tracer || to != run->tracer) && !ask_guest(run, p))
 		return false;
 	run->tracer = to;
 	return true;

@@ -268,6 +268,17 @@ static void branches(void **state)
 	}
 }
 
+/* Where "no tracer yet" would lead: it is in reach of what is linked at the top. */
+static void a_tracer_at_address_0(void **state)
+{
+	struct world *w = *state;
+
+	put_branch(w, KERNFIX_BASE + KERNFIX_FTRACE, 0xe8, 0);
+	assert_int_not_equal(compare(w), 0);
+	w->legal_at = KERNFIX_BASE + KERNFIX_FTRACE + SHIFT;
+	assert_int_equal(compare(w), 0);
+}
+
 static void a_static_call_of_nothing(void **state)
 {
 	static const uint8_t nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
@@ -401,6 +412,7 @@ int main(void)
 		TEST(as_it_is_loaded),
 		TEST(forms_of_places),
 		TEST(branches),
+		TEST(a_tracer_at_address_0),
 		TEST(a_static_call_of_nothing),
 		TEST(a_constant_of_its_variable),
 		TEST(a_kprobe),
