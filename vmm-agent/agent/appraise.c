@@ -98,57 +98,6 @@ int appraise_modules(struct appraiser *a, struct session *s, const struct apprai
 	return rc ? rc : json_object_set(detail, "modules", list) ? -ENOMEM : 0;
 }
 
-/* ---- code that we have brought ---- */
-
-static bool is_code(const struct jwrite *w)
-{
-	return w->kind == J_CODE || w->kind == J_SHIM;
-}
-
-static uint64_t differing(const uint8_t *x, const uint8_t *y, size_t len)
-{
-	uint64_t n = 0;
-
-	for (size_t i = 0; i < len; i++)
-		n += x[i] != y[i];
-	return n;
-}
-
-/* The patches' own code, as the journal has it: an area of its own, if there is any. */
-static int appraise_homes(struct session *s, struct att_appraisal *ret, json_t *detail,
-			  struct xerr *err)
-{
-	_cleanup_xbuf_ struct xbuf want = XBUF(SIZE_MAX);
-	struct att_area *area = &ret->area[ret->nr_areas];
-	int rc = 0;
-
-	snprintf(area->name, sizeof(area->name), "patches");
-	for (size_t i = 0; !rc && i < s->nr_rows; i++) {
-		const struct jrow *r = &s->row[i];
-
-		for (size_t k = 0; !rc && k < r->nr_writes && session_row_here(s, r); k++) {
-			const struct jwrite *w = &r->write[k];
-			_cleanup_free_ uint8_t *have = malloc(w->len_bytes + 1u);
-
-			if (!is_code(w))
-				continue;
-			rc = have ? session_read(s, w->gpa, have, w->len_bytes, err) : -ENOMEM;
-			if (rc)
-				break;
-			area->unexplained_bytes += differing(have, w->after, w->len_bytes);
-			rc = xbuf_add(&want, w->after, w->len_bytes);
-		}
-	}
-	if (rc || !want.len_bytes)
-		return rc;
-	ret->nr_areas++;
-	area->size_bytes = want.len_bytes;
-	json_array_append_new(json_object_get(detail, "areas"),
-			      json_pack("{s:s,s:I}", "name", area->name, "unexplained_bytes",
-					(json_int_t)area->unexplained_bytes));
-	return xo_sha256(xbuf_span(&want), area->sha256);
-}
-
 /* ---- executable pages ---- */
 
 /* Whose code the kernel's own lists name may be there: docs/guard.md. */
@@ -178,7 +127,7 @@ struct pages {
 static int audit(struct session *s, struct att_appraisal *ret, struct pages *p, struct xerr *err)
 {
 	size_t nr_homes = 0;
-	_cleanup_free_ struct lens_approved *home = session_homes(s, &nr_homes);
+	_cleanup_free_ struct lens_approved *home = session_homes(s, appraise_row, &nr_homes);
 	struct lens_audit_stats stats = {.nr_left = 1};
 	int rc = home ? 0 : -ENOMEM;
 
@@ -242,7 +191,7 @@ int appraise(struct appraiser *a, struct session *s, const struct appraise_guard
 		rc = appraise_modules(a, s, g, ret, detail, err);
 	stats->modules_ns = xo_now_ns() - stats->modules_ns;
 	if (!rc)
-		rc = appraise_homes(s, ret, detail, err);
+		rc = appraise_patches(s, ret, detail, err);
 	if (!rc)
 		rc = appraise_pages(s, g, ret, detail, err);
 	if (!rc && g) {

@@ -235,7 +235,7 @@ static struct kernref_patch *patches(const struct appraiser *a, const struct ses
 	for (size_t i = 0; p && i < s->nr_rows; i++) {
 		const struct jrow *r = &s->row[i];
 
-		if (r->state != J_ACTIVE || !session_same_kernel(s, r))
+		if (!appraise_row(s, r))
 			continue;
 		for (size_t w = 0; w < r->nr_writes; w++)
 			if (r->write[w].gva.v)

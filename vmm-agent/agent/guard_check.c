@@ -243,7 +243,7 @@ static int audit(struct guard *g, struct xerr *err)
 		rc = session_journal(&g->s, err);
 	if (rc)
 		return rc;
-	home = session_homes(&g->s, &nr_homes);
+	home = session_homes(&g->s, session_row_here, &nr_homes);
 	if (!home)
 		return xerr_set(err, ENOMEM, "out of memory");
 	rc = lens_audit(g->s.lens, home, nr_homes, f, &nr, &stats, err);
