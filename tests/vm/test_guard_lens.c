@@ -160,7 +160,9 @@ static void check_areas(struct vm *v)
 	take_areas(v);
 	print_message("%zu areas in %.1f ms\n", v->nr_areas, (double)(xo_now_ns() - start) / 1e6);
 	for (size_t i = 0; i < v->nr_areas; i++)
-		bytes[v->area[i].kind] += v->area[i].len_bytes;
+		/* What CPUs start with is text too, in the direct map. */
+		if (v->area[i].gva.v >= v->k.base.v || v->area[i].kind != LENS_AREA_TEXT)
+			bytes[v->area[i].kind] += v->area[i].len_bytes;
 	for (int i = LENS_AREA_TEXT; i <= LENS_AREA_MODULE_RODATA; i++)
 		print_message("  %-14s %6lu pages\n", lens_area_name((enum lens_area_kind)i),
 			      (unsigned long)(bytes[i] / XO_PAGE_SIZE));

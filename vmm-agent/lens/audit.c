@@ -47,6 +47,7 @@ struct audit {
 	struct xbuf owners; /* struct owner */
 	const struct owner *now;
 	uint64_t efi_mm;
+	uint64_t ro_start, ro_end; /* the image's read-only data */
 	struct gfound *found;
 	struct lens_audit_stats stats;
 	uint32_t left;	    /* tables that may still be looked at */
@@ -202,6 +203,41 @@ static struct path root_path(const struct audit *a, bool kernel)
 			     .user = true};
 }
 
+/* What another address space has on its own where the image's read-only data is: that is never
+ * executed, so that "no execution" is no excuse for other memory. */
+static void walk_rodata(struct audit *a, uint64_t e, unsigned int level, uint64_t gva)
+{
+	uint64_t copy[ENTRIES], span = span_of(level), last = gva + (span - 1);
+	const uint64_t *p;
+
+	if (!(e & GPTE_PRESENT) || a->ro_start >= a->ro_end || last < a->ro_start ||
+	    gva >= a->ro_end)
+		return;
+	if (is_leaf(e, level)) {
+		uint64_t from = a->ro_start > gva ? a->ro_start : gva;
+		uint64_t to = a->ro_end - 1 < last ? a->ro_end - 1 : last;
+		uint64_t is = (e & GPTE_ADDR & ~(span - 1)) + (from - gva);
+		uint64_t want = a->k->phys.v + (from - a->k->base);
+
+		if (is != want)
+			report(a, LENS_FOUND_TEXT_MAPPING, from, is, to - from + 1, want, e);
+		return;
+	}
+	p = table_at(a, e & GPTE_ADDR, copy);
+	if (!p) {
+		report(a, LENS_FOUND_TABLE, gva, e & GPTE_ADDR, span, 0, 0);
+		return;
+	}
+	if (!a->left) {
+		a->cut = true;
+		return;
+	}
+	a->left--;
+	a->stats.nr_tables++;
+	for (unsigned int i = 0; i < ENTRIES; i++)
+		walk_rodata(a, load(p + i), level - 1, gva + i * span_of(level - 1));
+}
+
 /* Walk what table @gpa has otherwise than @other, which was walked. */
 static void walk_others(struct audit *a, uint64_t gpa, uint64_t other, struct path at,
 			unsigned int first)
@@ -223,11 +259,16 @@ static void walk_others(struct audit *a, uint64_t gpa, uint64_t other, struct pa
 	a->stats.nr_tables++;
 	for (unsigned int i = first; i < ENTRIES; i++) {
 		uint64_t e = load(p + i), f = load(q + i);
+		bool alike = (f & GPTE_PRESENT) && !is_leaf(e, at.level) && !is_leaf(f, at.level);
 		struct path next;
 
-		if (!(e & GPTE_PRESENT) || (e & GPTE_NX) || !((e ^ f) & bits))
+		if (!(e & GPTE_PRESENT) || !((e ^ f) & bits))
 			continue;
-		if (is_leaf(e, at.level) || !(f & GPTE_PRESENT) || is_leaf(f, at.level)) {
+		if (!alike || (e & GPTE_NX))
+			walk_rodata(a, e, at.level, at.gva + i * span);
+		if (e & GPTE_NX)
+			continue;
+		if (!alike) {
 			walk(a, gpa, at, i, i + 1);
 			continue;
 		}
@@ -461,6 +502,8 @@ int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_appro
 			  .k = j->k,
 			  .owners = XBUF(2ul * GTASK_MAX * sizeof(struct owner)),
 			  .efi_mm = gkernel_symbol(j->k, "efi_mm"),
+			  .ro_start = gkernel_symbol(j->k, "__start_rodata"),
+			  .ro_end = gkernel_symbol(j->k, "__end_rodata"),
 			  .found = ret};
 	uint64_t start = xo_now_ns();
 	bool moved = false;
