@@ -31,6 +31,8 @@
 #define USER_TABLE     XO_PAGE_SIZE		    /* PTI: the user's top level is the next page */
 #define DIRECT_MAP_END UINT64_C(0xfffff00000000000) /* far above it, below what is fixed */
 #define MODULES	       UINT64_C(0xffffffff80000000)
+#define EFI_START      UINT64_C(0xffffffef00000000)
+#define EFI_END	       UINT64_C(0xffffffff00000000)
 
 /* One address space. */
 struct owner {
@@ -79,6 +81,13 @@ static uint64_t load(const uint64_t *p)
 
 /* ---- one executable page ---- */
 
+/* Where the firmware's run-time code is mapped: at its own physical addresses, and below -4 GiB
+ * (Documentation/arch/x86/x86_64/mm.rst). */
+static bool is_efi(uint64_t gva, uint64_t gpa, uint64_t bytes)
+{
+	return gva == gpa || (gva >= EFI_START && gva < EFI_END && bytes <= EFI_END - gva);
+}
+
 static void report(struct audit *a, enum lens_found kind, uint64_t gva, uint64_t gpa,
 		   uint64_t bytes, uint64_t was, uint64_t entry)
 {
@@ -93,7 +102,7 @@ static void report(struct audit *a, enum lens_found kind, uint64_t gva, uint64_t
 
 	memset(&f, 0, sizeof(f));
 	f.kind = kind;
-	if (a->now && a->now->mm == a->efi_mm)
+	if (a->now && a->now->mm == a->efi_mm && is_efi(gva, gpa, bytes))
 		f.owner = LENS_OWNER_EFI;
 	else if (r && kind == LENS_FOUND_EXEC)
 		f.owner = r->owner;
@@ -451,26 +460,34 @@ static void say_real_mode(struct audit *a, const struct greal_mode *was)
 	gfound_add(a->found, &f);
 }
 
-/* Once round, as far as the budget goes; who is cut short comes first the next time, with all of
- * it. */
+/* The first that was not reached: address spaces come and go between two audits. */
+static size_t first_left(const struct owner *o, size_t nr, uint64_t pgd)
+{
+	size_t i = 0;
+
+	while (i < nr && o[i].pgd < pgd)
+		i++;
+	return i;
+}
+
+/* As far as the budget goes, the next audit goes on to the end; who is cut short comes first then,
+ * with all of it. */
 static void walk_user_halves(struct gaudit *g, struct audit *a)
 {
 	const struct owner *o = (const struct owner *)(const void *)a->owners.data;
-	size_t nr = a->owners.len_bytes / sizeof(*o), i;
+	size_t nr = a->owners.len_bytes / sizeof(*o), first = first_left(o, nr, g->cursor), i;
 
 	a->left = MAX_USER;
-	for (i = 0; i < nr && a->left; i++) {
-		const struct owner *now = &o[(g->cursor + i) % nr];
-
+	for (i = first; i < nr && a->left; i++) {
 		a->cut = false;
-		walk_space(a, now, walk_user_half);
-		if (a->cut && i)
+		walk_space(a, &o[i], walk_user_half);
+		if (a->cut && i > first)
 			break;
 		if (a->cut)
-			say_cut(a, now, "too many page tables, user half");
+			say_cut(a, &o[i], "too many page tables, user half");
 	}
 	a->stats.nr_left = (uint32_t)(nr - i);
-	g->cursor = nr ? (g->cursor + i) % nr : 0;
+	g->cursor = i < nr ? o[i].pgd : 0;
 	a->stats.nr_spaces = (uint32_t)nr;
 }
 
