@@ -98,6 +98,7 @@ struct kernref_run {
 	const struct kernref *r;
 	const struct kernref_image *image;
 	const struct kernref_guest *guest;
+	bool by_guest;		      /* what fits now, does by the guest's lists */
 	uint64_t tracer;	      /* that the guest's lists have, found last */
 	uint8_t *bad[KERNREF_TABLES]; /* by entry: it is not one of the file's; NULL: not looked yet
 				       */

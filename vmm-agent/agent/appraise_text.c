@@ -421,6 +421,9 @@ int appraise_text(struct appraiser *a, struct session *s, const struct appraise_
 		to->size_bytes = from->bytes;
 		to->unexplained_bytes = a->area[k].sum[KERNREF_UNEXPLAINED];
 		stats->pages += a->area[k].nr_pages;
+		ret->runtime_bytes +=
+			a->area[k].sum[KERNREF_KPROBE] + a->area[k].sum[KERNREF_LISTED];
+		ret->init_bytes += a->area[k].sum[KERNREF_RO_AFTER_INIT];
 		json_array_append_new(list, json_pack("{s:s,s:I,s:o}", "name", to->name,
 						      "unexplained_bytes",
 						      (json_int_t)to->unexplained_bytes,

@@ -21,6 +21,7 @@ enum {
 	OPT_BOOT,
 	OPT_TPM,
 	OPT_GUARD,
+	OPT_NO_RUNTIME,
 	OPT_REMEMBER
 };
 
@@ -41,6 +42,9 @@ static const struct argp_option options[] = {
 	{"boot", OPT_BOOT, "HEX", 0, "the boot it must be about", 3},
 	{"require-tpm", OPT_TPM, NULL, 0, "evidence without a TPM is incomplete", 3},
 	{"require-guard", OPT_GUARD, NULL, 0, "an unguarded guest is incomplete", 3},
+	{"no-runtime-code", OPT_NO_RUNTIME, NULL, 0,
+	 "code that the guest made while it ran, and only its own lists explain, speaks against it",
+	 3},
 	{"remember", OPT_REMEMBER, NULL, 0,
 	 "remember trusted evidence in the trust directory: what comes later must go on from it",
 	 4},
@@ -114,6 +118,9 @@ static error_t parse_one(int key, char *arg, struct argp_state *st)
 	case OPT_GUARD:
 		a->expect.require_guard = true;
 		break;
+	case OPT_NO_RUNTIME:
+		a->expect.forbid_runtime = true;
+		break;
 	case OPT_REMEMBER:
 		a->remember = true;
 		break;
@@ -185,23 +192,47 @@ static json_t *patches_json(const struct att_result *r)
 	return list;
 }
 
+/* What the verdict is not about. */
+static json_t *trust_json(const struct att_result *r)
+{
+	return r->tells_trust
+		       ? json_pack("{s:I,s:I,s:I}", "runtime_pages", (json_int_t)r->runtime_pages,
+				   "runtime_bytes", (json_int_t)r->runtime_bytes, "init_bytes",
+				   (json_int_t)r->init_bytes)
+		       : json_null();
+}
+
 static void print_json(const struct att_result *r, const struct refusal *why)
 {
 	char when[32];
 	json_t *doc;
 
 	time_text(r->appraised_s, when);
-	doc = json_pack("{s:s,s:s,s:o,s:s,s:{s:s},s:{s:s,s:s},s:{s:s,s:I,s:I},s:I,s:s,s:s,s:I,s:o}",
-			"operation", "verify", "result", att_verdict_name(r->verdict), "reasons",
-			reasons_json(why), "root", r->tpm_rooted ? "tpm" : "software", "vm", "uuid",
-			r->vm_uuid, "kernel", "release", r->release, "build_id", r->build_id, "log",
-			"origin", r->log_origin, "size", (json_int_t)r->log_size, "witnesses",
-			(json_int_t)r->nr_witnesses, "statements", (json_int_t)r->nr_statements,
-			"appraised", when, "guard", guard_name(r->guard), "unexplained_bytes",
-			(json_int_t)r->unexplained_bytes, "patches", patches_json(r));
+	doc = json_pack(
+		"{s:s,s:s,s:o,s:s,s:{s:s},s:{s:s,s:s},s:{s:s,s:I,s:I},s:I,s:s,s:s,s:I,s:o,s:I,s:o}",
+		"operation", "verify", "result", att_verdict_name(r->verdict), "reasons",
+		reasons_json(why), "root", r->tpm_rooted ? "tpm" : "software", "vm", "uuid",
+		r->vm_uuid, "kernel", "release", r->release, "build_id", r->build_id, "log",
+		"origin", r->log_origin, "size", (json_int_t)r->log_size, "witnesses",
+		(json_int_t)r->nr_witnesses, "statements", (json_int_t)r->nr_statements,
+		"appraised", when, "guard", guard_name(r->guard), "unexplained_bytes",
+		(json_int_t)r->unexplained_bytes, "taken_on_trust", trust_json(r), "registers",
+		(json_int_t)r->registers, "patches", patches_json(r));
 	json_dumpf(doc, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
 	putchar('\n');
 	json_decref(doc);
+}
+
+static void print_trust(const struct att_result *r)
+{
+	if (!r->tells_trust)
+		printf("  on trust  not told\n");
+	else
+		printf("  on trust  %" PRIu64 " pages and %" PRIu64
+		       " bytes of code made while it ran; %" PRIu64 " bytes set at its start\n",
+		       r->runtime_pages, r->runtime_bytes, r->init_bytes);
+	if (!r->registers)
+		printf("  unknown   registers of its CPUs were not looked at: no guard\n");
 }
 
 static void print_text(const struct att_result *r, const struct refusal *why)
@@ -216,6 +247,8 @@ static void print_text(const struct att_result *r, const struct refusal *why)
 	if (r->appraised_s)
 		printf("  appraised %s: %" PRIu64 " unexplained bytes, guard: %s\n", when,
 		       r->unexplained_bytes, guard_name(r->guard));
+	if (r->appraised_s)
+		print_trust(r);
 	for (size_t i = 0; i < r->nr_patches; i++)
 		printf("  patch     %s %s\n", r->patch[i].id, r->patch[i].version);
 	if (r->log_origin[0])

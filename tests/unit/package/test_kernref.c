@@ -268,15 +268,21 @@ static void branches(void **state)
 	}
 }
 
-/* Where "no tracer yet" would lead: it is in reach of what is linked at the top. */
-static void a_tracer_at_address_0(void **state)
+/* One that leads to address 0, which is in reach, and where "no tracer yet" would lead. */
+static void a_listed_tracer(void **state)
 {
 	struct world *w = *state;
+	uint64_t sum[KERNREF_WHYS];
 
 	put_branch(w, KERNFIX_BASE + KERNFIX_FTRACE, 0xe8, 0);
 	assert_int_not_equal(compare(w), 0);
 	w->legal_at = KERNFIX_BASE + KERNFIX_FTRACE + SHIFT;
-	assert_int_equal(compare(w), 0);
+	assert_int_equal(compare_with(w, NULL, 0, sum), 0);
+	assert_int_not_equal(sum[KERNREF_LISTED], 0);
+	/* Its own tracer is nobody's word. */
+	put_branch(w, KERNFIX_BASE + KERNFIX_FTRACE, 0xe8, KERNFIX_BASE + KERNFIX_TRACER);
+	assert_int_equal(compare_with(w, NULL, 0, sum), 0);
+	assert_int_equal(sum[KERNREF_LISTED], 0);
 }
 
 static void a_static_call_of_nothing(void **state)
@@ -439,7 +445,7 @@ int main(void)
 		TEST(as_it_is_loaded),
 		TEST(forms_of_places),
 		TEST(branches),
-		TEST(a_tracer_at_address_0),
+		TEST(a_listed_tracer),
 		TEST(a_static_call_of_nothing),
 		TEST(a_constant_of_its_variable),
 		TEST(a_paravirtual_call),
