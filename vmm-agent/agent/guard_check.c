@@ -39,10 +39,11 @@ static json_t *address(uint64_t v)
 	return json_sprintf("0x%llx", (unsigned long long)v);
 }
 
+/* But for how far it goes, since neighbours come and go, and for the name of the process. */
 static bool same(const struct lens_finding *a, const struct lens_finding *b)
 {
 	return a->kind == b->kind && a->owner == b->owner && a->gva.v == b->gva.v &&
-	       a->is == b->is && !strcmp(a->what, b->what);
+	       a->gpa.v == b->gpa.v && a->is == b->is && (a->gva.v || !strcmp(a->what, b->what));
 }
 
 /* What the audit before saw too, or NULL. */
@@ -134,7 +135,10 @@ static void report_lasting(struct guard *g, const struct lens_finding *f, size_t
 		uint64_t wait_ns = is_in_modules(g, &f[i]) ? GUARD_MODULES_NS : 0;
 		struct guard_known *k = &now[kept];
 
-		*k = before ? *before : (struct guard_known){.finding = f[i], .since_ns = now_ns};
+		*k = before ? *before : (struct guard_known){.since_ns = now_ns};
+		/* What has grown has pages that were not told. */
+		k->said &= before && f[i].len_bytes <= before->finding.len_bytes;
+		k->finding = f[i];
 		if (guard_approves(g, &f[i])) {
 			if (!k->said)
 				tell_approved(g, &f[i]);
