@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include "attest/json.h"
 #include "vmm-agent/agent/record.h"
@@ -12,7 +13,7 @@
 
 /* One statement is about notes of one kind and boot; violations only are taken together. */
 struct batch {
-	const struct note *first, *last;
+	const struct note *first;
 	bool all_undone;
 	size_t nr_distinct;
 	const struct note *distinct[MAX_DISTINCT];
@@ -40,7 +41,6 @@ static void add(struct batch *b, const struct note *n)
 		b->first = n;
 		b->all_undone = true;
 	}
-	b->last = n;
 	b->all_undone &= n->undone;
 	while (i < b->nr_distinct && strcmp(b->distinct[i]->what, n->what) != 0)
 		i++;
@@ -123,7 +123,9 @@ static int queue(struct journal *j, const struct batch *b, struct xerr *err)
 		return 0;
 	st->kind = ATT_ACTION;
 	st->started_s = n->time_s;
-	st->finished_s = b->last->time_s;
+	/* The chain is in the order of the queue, and notes wait: what came since is there already.
+	 */
+	st->finished_s = (int64_t)time(NULL);
 	memcpy(st->build_id, n->build_id, sizeof(st->build_id));
 	memcpy(st->release, n->release, sizeof(st->release));
 	rc = record_machine(n->vm_key, st->vm_uuid);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -308,6 +309,21 @@ static void said_already(void **unused)
 	assert_int_equal(ring.taken, 2);
 }
 
+/* What waited in the ring, however long, is not said to have ended before what was said meanwhile.
+ */
+static void a_note_that_waited(void **unused)
+{
+	_cleanup_free_ struct att_statement *s = NULL;
+	int64_t now_s = (int64_t)time(NULL);
+
+	(void)unused;
+	note(NOTE_VIOLATION, "a", true);
+	say(true);
+	s = reclog_statement(log_dir, 0);
+	assert_int_equal(s->started_s, ATTFIX_NOW_S);
+	assert_in_range(s->finished_s, now_s, now_s + 60);
+}
+
 /* ---- names ---- */
 
 static void names_of_machines(void **unused)
@@ -344,6 +360,7 @@ int main(void)
 		TEST(violations_are_put_together),
 		TEST(a_flood),
 		TEST(said_already),
+		TEST(a_note_that_waited),
 		TEST(names_of_machines),
 	};
 
