@@ -72,6 +72,7 @@ struct guard {
 	struct guard_regs regs;
 	struct gate *gate; /* NULL: modules are not gated */
 	bool tables_new;   /* what is remembered of tables is not yet known to the next guard */
+	bool recall_due;   /* what the guard before remembered of them is to be told the lens */
 	bool tables_again; /* a change among modules is being looked at twice */
 	int failed_look;   /* code of a check that failed, until one does not */
 	int looks_failed;  /* in a row, since lists changed */

@@ -361,7 +361,10 @@ int guard_check(struct guard *g, struct xerr *err)
 
 	say_if_late(g, now);
 	if (now >= g->tables_due_ns) {
-		rc = guard_check_tables(g, NULL, &why);
+		rc = g->recall_due ? guard_recall_tables(g, &why) : 0;
+		g->recall_due = rc != 0;
+		if (!rc)
+			rc = guard_check_tables(g, NULL, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;
 	}
 	if (!rc && g->tables_new)

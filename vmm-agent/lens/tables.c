@@ -276,6 +276,16 @@ static void check_entry(struct check *c, const struct lens_table *t, unsigned in
 #define GDT_TSS	    64 /* two entries */
 #define GDT_CPUNODE 120
 
+static void say_incomplete(struct check *c, const char *what)
+{
+	struct lens_finding f;
+
+	memset(&f, 0, sizeof(f));
+	f.kind = LENS_FOUND_INCOMPLETE;
+	snprintf(f.what, sizeof(f.what), "%s", what);
+	gfound_add(c->found, &f);
+}
+
 static bool is_zero(const uint8_t *p, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
@@ -306,8 +316,8 @@ static bool is_of_start(size_t off)
 
 static void check_gdts(struct check *c, const struct gtables *t, const struct gjudge *j)
 {
-	uint64_t page = gkernel_symbol(j->k, "gdt_page");
-
+	if (t->nr_gdt > j->nr_gdt)
+		say_incomplete(c, "there were more processors, whose GDTs are not looked at now");
 	for (size_t i = 0; i < t->nr_gdt && i < j->nr_gdt; i++) {
 		uint8_t now[GTABLES_GDT];
 		bool starting;
@@ -329,7 +339,7 @@ static void check_gdts(struct check *c, const struct gtables *t, const struct gj
 			f.len_bytes = sizeof(f.was);
 			memcpy(&f.was, t->gdt[i] + (off & ~7ul), sizeof(f.was));
 			memcpy(&f.is, now + (off & ~7ul), sizeof(f.is));
-			f.gva.v = page;
+			f.gva.v = j->gdt_gva[i] + (off & ~7ul);
 			snprintf(f.what, sizeof(f.what), "GDT of CPU %zu, entry %zu", i, off / 8);
 			gfound_add(c->found, &f);
 			off |= 7;
@@ -340,16 +350,6 @@ static void check_gdts(struct check *c, const struct gtables *t, const struct gj
 			memcpy(t->gdt[i] + GDT_CPUNODE, now + GDT_CPUNODE, 8);
 		}
 	}
-}
-
-static void say_cut(struct check *c)
-{
-	struct lens_finding f;
-
-	memset(&f, 0, sizeof(f));
-	f.kind = LENS_FOUND_INCOMPLETE;
-	snprintf(f.what, sizeof(f.what), "too many new tables among those that all share");
-	gfound_add(c->found, &f);
 }
 
 /* A table that nothing leads to any more may be anything; what led to it was compared. */
@@ -398,7 +398,7 @@ int gtables_check(const struct gtables *t, const struct gjudge *j, struct gfound
 	}
 	check_gdts(&c, t, j);
 	if (c.cut)
-		say_cut(&c);
+		say_incomplete(&c, "too many new tables among those that all share");
 	gfound_close(ret);
 	return 0;
 }

@@ -719,6 +719,7 @@ static void test_tables(void **state)
 	fake_at(&x->guest, fake_gva(FAKE_GDT_PAGE))[16] ^= 1;
 	assert_int_equal(check_tables(x, f), 1);
 	assert_int_equal(f[0].kind, LENS_FOUND_DESCRIPTOR);
+	assert_int_equal(f[0].gva.v, fake_gva(FAKE_GDT_PAGE) + 16);
 	assert_non_null(strstr(f[0].what, "CPU 0, entry 2"));
 }
 
@@ -1093,6 +1094,13 @@ static void test_next_lens(void **state)
 	assert_int_equal(check_tables(x, f), 2);
 	assert_int_equal(f[0].kind, LENS_FOUND_WX);
 	assert_int_equal(f[0].gva.v, fake_gva(1));
+	/* Lists that lead nowhere by then do not matter. */
+	assert_int_equal(ask(x, WIRE_DISCOVER, NULL, 0), 0);
+	fake_module(&x->guest)->list[0] = UINT64_C(1) << 60;
+	assert_int_equal(ask(x, WIRE_GUARD, NULL, 0), -XO_EMODLIST);
+	assert_int_equal(ask(x, WIRE_TABLES_SET, kept, bytes), 0);
+	assert_int_equal(check_tables(x, f), 2);
+	fake_link(&x->guest, fake_gva(FAKE_MODULE), fake_gva(FAKE_VARS) + FAKE_MODULES);
 	/* Nothing of it is believed. */
 	memcpy(body + sizeof(count), &bad, sizeof(bad));
 	assert_int_equal(ask(x, WIRE_TABLES_SET, body, sizeof(body)), -XO_EMALFORMED);
