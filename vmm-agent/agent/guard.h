@@ -69,6 +69,8 @@ struct guard {
 	bool follow_all; /* following them failed half-way: some may not be protected */
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
+	struct lens_finding told[LENS_MAX_FINDINGS]; /* of tables, not accepted yet */
+	size_t nr_told;
 	struct guard_regs regs;
 	struct gate *gate; /* NULL: modules are not gated */
 	bool tables_new;   /* what is remembered of tables is not yet known to the next guard */

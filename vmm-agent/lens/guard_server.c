@@ -200,8 +200,20 @@ static int do_tables_check(struct gguard *g, const struct gkernel *k, struct spa
 	if (!rc && !g->judge.k)
 		(void)!prepare(g, k, &lists);
 	if (!rc)
-		rc = gtables_check(&g->tables, &g->judge, &found, err);
+		rc = gtables_check(&g->tables, &g->judge, &g->seen, &found, err);
 	return rc ? rc : add(reply, found.f, found.nr * sizeof(found.f[0]), err);
+}
+
+static int do_tables_accept(struct gguard *g, struct span body, struct xerr *err)
+{
+	if (body.len_bytes)
+		return bad(err, "acceptance of tables: wrong length");
+	if (!g->seen.nr)
+		return xerr_set(err, XO_EPAGETABLE, "shared page tables: they cannot be copied");
+	gtables_free(&g->tables);
+	g->tables = g->seen;
+	g->seen = (struct gtables){0};
+	return 0;
 }
 
 static int do_audit(struct gguard *g, const struct gkernel *k, struct span body, struct xbuf *reply,
@@ -267,6 +279,8 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 		return do_tables_get(g, body, reply, err);
 	case WIRE_TABLES_SET:
 		return do_tables_set(g, body, err);
+	case WIRE_TABLES_TAKE:
+		return do_tables_accept(g, body, err);
 	case WIRE_AUDIT:
 		return do_audit(g, k, body, reply, err);
 	case WIRE_MODULES:
@@ -290,6 +304,7 @@ void gguard_free(struct gguard *g)
 	gtables_free(&g->tables);
 	gprograms_free(&g->programs);
 	gtables_free(&g->more);
+	gtables_free(&g->seen);
 	g->audit = (struct gaudit){0};
 	g->module_tables = (struct gmodtables){0};
 	g->prepared = false;
