@@ -202,37 +202,69 @@ static bool is_for_audit(const struct lens_finding *f)
 	return !f->was && (f->kind == LENS_FOUND_PTE || f->kind == LENS_FOUND_WX);
 }
 
+static bool was_told(const struct guard *g, const struct lens_finding *f)
+{
+	for (size_t i = 0; i < g->nr_told; i++)
+		if (g->told[i].gva.v == f->gva.v && g->told[i].kind == f->kind &&
+		    g->told[i].is == f->is)
+			return true;
+	return false;
+}
+
+/* Once, though the next look finds it again: it was not taken for what is there by right yet. */
+static void tell_change(struct guard *g, const struct lens_finding *f)
+{
+	if (was_told(g, f))
+		return;
+	if (g->nr_told < XO_ARRAY_SIZE(g->told))
+		g->told[g->nr_told++] = *f;
+	report(g, f);
+}
+
+static int accept_tables(struct guard *g, struct xerr *err)
+{
+	int rc = lens_tables_accept(g->s.lens, err);
+
+	if (rc)
+		return rc;
+	g->nr_told = 0;
+	g->tables_new = true;
+	return 0;
+}
+
 /*
  * An entry that changed is an attack; one that is new is told by the audit, which is made at once.
  * A module that is being loaded is told by its ring; it may come at any moment, so what has moved
- * among modules is looked at twice. What is of the one that rings is not remembered before it was
- * judged: the next look finds it again, and if it was refused, it should be gone by then.
+ * among modules is looked at twice. While one rings nothing is remembered: what is of it was not
+ * judged yet, and if it is refused, it should be gone by the next look.
  */
 int guard_check_tables(struct guard *g, const struct lens_module *module, struct xerr *err)
 {
 	struct lens_finding f[LENS_MAX_FINDINGS];
 	uint64_t start = xo_now_ns();
-	size_t nr = 0, nr_of = 0;
+	size_t nr = 0;
 	int rc = lens_tables_check(g->s.lens, f, &nr, err);
+	bool again;
 
 	g->count.table_checks++;
 	g->count.table_check_ns = xo_now_ns() - start;
-	if (rc || !nr)
+	if (rc)
 		return rc;
-	if (!module && gate_may_load(g, f, nr) && !g->tables_again) {
-		g->tables_again = true;
-		return 0;
-	}
-	g->tables_again = false;
+	again = !module && !g->tables_again && gate_may_load(g, f, nr);
+	g->tables_again = again;
 	for (size_t i = 0; i < nr; i++) {
-		if (is_of(g, module, &f[i]))
-			nr_of++;
-		else if (is_for_audit(&f[i]))
+		if (is_of(g, module, &f[i]) || (again && gate_may_load(g, &f[i], 1)))
+			continue;
+		if (is_for_audit(&f[i]))
 			g->audit_due_ns = 0;
 		else
-			report(g, &f[i]);
+			tell_change(g, &f[i]);
 	}
-	return nr_of == nr ? 0 : guard_pin_tables(g, err);
+	if (module && nr)
+		g->tables_due_ns = 0;
+	if (!nr)
+		g->nr_told = 0;
+	return !nr || again || module ? 0 : accept_tables(g, err);
 }
 
 /* Pages are walked with what was known last, if the lists of the guest lead nowhere just now. */
@@ -376,7 +408,10 @@ int guard_check(struct guard *g, struct xerr *err)
 
 	say_if_late(g, now);
 	if (now >= g->tables_due_ns) {
-		rc = guard_check_tables(g, NULL, &why);
+		rc = g->recall_due ? guard_recall_tables(g, &why) : 0;
+		g->recall_due = rc != 0;
+		if (!rc)
+			rc = guard_check_tables(g, NULL, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;
 	}
 	if (!rc && g->tables_new)

@@ -155,14 +155,20 @@ int guard_start_monitor(struct guard *g, struct xerr *err)
 	return 0;
 }
 
-/* The areas are known, and the tables as they should be. */
+/* The areas are known, and the tables as they should be: or will be, with the next look that finds
+ * the guest's lists whole. */
 static int pin_again(struct guard *g, const struct guard_regs *before, bool found, struct xerr *err)
 {
+	struct xerr why = {0};
 	int rc = guard_refresh_all(g, err);
 
-	if (!rc)
-		rc = guard_recall_tables(g, err);
-	return rc ? rc : guard_regs_resume(g, before, found, err);
+	if (rc)
+		return rc;
+	rc = guard_recall_tables(g, &why);
+	g->recall_due = rc != 0;
+	if (guard_is_fatal(rc))
+		return xerr_set(err, rc, "%s", why.text);
+	return guard_regs_resume(g, before, found, err);
 }
 
 int guard_resume(struct guard *g, struct xerr *err)

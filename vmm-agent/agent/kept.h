@@ -2,7 +2,8 @@
 /*
  * The guard's memory: what outlives a guard, so that the next one goes on from
  * it without asking anybody. In a memfd that supervisor and guard both map; a
- * build only ever meets its own. Plain data without pointers.
+ * build only ever meets its own. Plain data: the few pointers in it (of what is expected of
+ * registers) are the dead process's, and set anew before they are used.
  */
 #ifndef EXOPATCH_AGENT_KEPT_H
 #define EXOPATCH_AGENT_KEPT_H
