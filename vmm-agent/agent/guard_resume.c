@@ -136,13 +136,24 @@ static int take_monitor(struct guard *g)
 	return rc;
 }
 
+/* However it ends, it lets go of whom it holds: nobody may run what it has not had judged. */
+static void end_monitor(struct guard *g)
+{
+	if (!g->kept->lifted)
+		mon_guard_shut(&g->fds, g->s.vm->pid);
+	link_give(g->link, LINK_MONITOR, -1);
+	link_give(g->link, LINK_MONITOR_EVENTS, -1);
+	await_end(&g->kept->monitor);
+	/* Meanwhile it may have opened a page. */
+	if (!g->kept->lifted)
+		mon_guard_shut(&g->fds, g->s.vm->pid);
+}
+
 int guard_start_monitor(struct guard *g, struct xerr *err)
 {
 	int rc;
 
-	link_give(g->link, LINK_MONITOR, -1);
-	link_give(g->link, LINK_MONITOR_EVENTS, -1);
-	await_end(&g->kept->monitor);
+	end_monitor(g);
 	rc = session_monitor(&g->s, err);
 	if (!rc)
 		rc = mon_guard_open(g->s.mon, -1, &g->fds, err);

@@ -56,6 +56,7 @@ struct guard {
 	uint64_t judging_since_ns;
 	struct mon_guard_stats stats;
 	bool stuck;		      /* golden bytes could not be put back; QEMU stands still */
+	bool gave_up;		      /* that was in this hold: the next comparison will tell */
 	bool served;		      /* the write that this hold is for has been taken */
 	uint8_t judged[XO_PAGE_SIZE]; /* what the client has been shown */
 	uint8_t page[XO_PAGE_SIZE];   /* of memory that is not mapped here */

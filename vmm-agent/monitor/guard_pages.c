@@ -388,7 +388,8 @@ static int put_back_private(struct guard *g, uint32_t slot, const uint8_t *golde
 		xo_sleep_ns(FREEZE_PAUSE_NS);
 		rc = try_put_back(g, slot, golden);
 	}
-	g->stuck = g->stuck || rc == -XO_EREADBACK;
+	if (rc == -XO_EREADBACK)
+		g->stuck = g->gave_up = true;
 	return rc;
 }
 
