@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define PAGE	   0x1000u
-#define IMAGE	   (3 * PAGE)
+#define IMAGE	   0x3000u
 #define TEXT_BYTES 0x100u
 #define THUNK	   0xc0
 #define TRAMPOLINE 0xd0

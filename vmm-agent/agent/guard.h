@@ -69,7 +69,7 @@ struct guard {
 	bool follow_all; /* following them failed half-way: some may not be protected */
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
-	struct lens_audit_stats audited; /* by the last audit */
+	struct lens_audit_stats audited;	     /* by the last audit */
 	struct lens_finding told[LENS_MAX_FINDINGS]; /* of tables, not accepted yet */
 	size_t nr_told;
 	struct guard_regs regs;
