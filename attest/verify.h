@@ -10,6 +10,9 @@
 #include "attest/quote.h"
 #include "attest/statement.h"
 
+/** enum guard_change - what a statement says of a guard that enforces */
+enum guard_change { GUARD_SAME, GUARD_BEGINS, GUARD_ENDS };
+
 /** struct proven - one statement of the machine, as far as it was read */
 struct proven {
 	uint64_t leaf, sequence;
@@ -18,6 +21,8 @@ struct proven {
 	size_t era;    /* another number for what certainly is another boot */
 	bool measured; /* found in the measured log */
 	bool violation;
+	enum guard_change guard;
+	int64_t finished_s;
 	bool accepted; /* by an earlier judgement, says the trust directory */
 };
 

@@ -33,6 +33,21 @@ static void check_freshness(struct verify *v)
 			    (unsigned long long)limit_s);
 }
 
+/* A guard that enforces now, and has since it began to in this boot. */
+static void check_guarded(struct verify *v)
+{
+	char at[21];
+
+	if (v->last->appraisal.guard != ATT_GUARD_ENFORCE)
+		refusal_add(v->why, XO_EGUARDOFF, "no guard enforced when it was appraised");
+	else if (!v->ret->guarded_since_s)
+		refusal_add(v->why, XO_EGUARDOFF, "no statement says that a guard enforces");
+	else if (v->ret->guard_lapsed)
+		refusal_add(v->why, XO_EGUARDOFF,
+			    "guarded since %s; before that, in the same boot, for a while not",
+			    json_time(v->ret->guarded_since_s, at));
+}
+
 static void check_machine(struct verify *v)
 {
 	const struct att_expect *x = v->expect;
@@ -42,8 +57,8 @@ static void check_machine(struct verify *v)
 		refusal_add(v->why, XO_EOTHERVM, "it is about machine %s", s->vm_uuid);
 	if (x->boot && !same32(x->boot, s->boot))
 		refusal_add(v->why, XO_EREBOOTED, "the guest booted since");
-	if (x->require_guard && s->appraisal.guard != ATT_GUARD_ENFORCE)
-		refusal_add(v->why, XO_EGUARDOFF, "no guard enforced when it was appraised");
+	if (x->require_guard)
+		check_guarded(v);
 	if (v->ret->tpm_rooted != s->appraisal.tpm_rooted)
 		refusal_add(v->why, XO_ESTATEMENT, "the appraisal says that it is rooted in %s",
 			    s->appraisal.tpm_rooted ? "a TPM" : "software");

@@ -196,6 +196,8 @@ static void begin(struct verify *v, const struct att_statement *s)
 	p->accepted = s->kind == ATT_APPRAISAL && accepted(v, s->vm_uuid, p->envelope);
 	if (!p->accepted)
 		return;
+	if (s->appraisal.guard == ATT_GUARD_ENFORCE)
+		p->guard = GUARD_BEGINS;
 	v->active.nr = s->nr_patches;
 	memcpy(v->active.patch, s->patch, sizeof(v->active.patch));
 }
@@ -214,6 +216,16 @@ static void check_boot(struct verify *v, const struct att_statement *s, const ch
 	}
 }
 
+/* A guard that only reports is none here. */
+static enum guard_change guard_of(const struct att_statement *s)
+{
+	if (s->kind != ATT_ACTION ||
+	    (s->action.act != ATT_GUARD_ON && s->action.act != ATT_GUARD_OFF))
+		return GUARD_SAME;
+	return s->action.act == ATT_GUARD_ON && s->action.guard == ATT_GUARD_ENFORCE ? GUARD_BEGINS
+										     : GUARD_ENDS;
+}
+
 /* Add statement @s to what is known. */
 static void add(struct verify *v, const struct att_file *f, uint64_t leaf, struct att_statement *s,
 		int64_t *before_s)
@@ -222,6 +234,8 @@ static void add(struct verify *v, const struct att_file *f, uint64_t leaf, struc
 
 	*p = (struct proven){.leaf = leaf, .sequence = s->sequence, .boot = statement_boot(s)};
 	p->violation = s->kind == ATT_ACTION && s->action.act == ATT_VIOLATION;
+	p->guard = guard_of(s);
+	p->finished_s = s->finished_s;
 	check_link(v, s, f->name);
 	check_times(v, s, *before_s, f->name);
 	check_boot(v, s, f->name);
@@ -258,6 +272,28 @@ static void check_violations(struct verify *v)
 				    ? ""
 				    : ", of a boot that nobody saw end",
 			    n);
+}
+
+/*
+ * Since when a guard enforces, without a gap. A second beginning is the end of a gap, too: the
+ * guard before had died with all that would have said so.
+ */
+static void check_guard(struct verify *v)
+{
+	const struct proven *last = &v->proven[v->nr - 1];
+	bool began = false;
+
+	v->ret->guarded_since_s = 0;
+	v->ret->guard_lapsed = false;
+	for (size_t i = 0; i < v->nr; i++) {
+		const struct proven *p = &v->proven[i];
+
+		if (p->era != last->era || p->guard == GUARD_SAME)
+			continue;
+		v->ret->guard_lapsed |= began;
+		began = true;
+		v->ret->guarded_since_s = p->guard == GUARD_BEGINS ? p->finished_s : 0;
+	}
 }
 
 /* Go through all statements. Return: whether the last one, which is in @s then, was sound */
@@ -320,6 +356,7 @@ void verify_chain(struct verify *v)
 	}
 	v->last = s;
 	check_violations(v);
+	check_guard(v);
 	/* All of this boot is there if the chain begins before it, or with the very first, or where
 	 * it was accepted before. */
 	if (v->proven[0].sequence && !v->proven[0].accepted &&

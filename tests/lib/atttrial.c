@@ -165,6 +165,11 @@ static void build_boots(void)
 	one_boot_after(ATT_VIOLATION, "boots-anew", started_anew);
 	one_boot_after(ATT_VIOLATION, "boots-restored", other_process);
 	one_boot_after(ATT_APPLY, "boots-patched", reboot_lies);
+	/* And within a boot: a guard that lapsed, one that ended, one that began again. */
+	one_boot_after(ATT_REFUSE, "guard-whole", NULL);
+	one_boot_after(ATT_GUARD_OFF, "guard-ended", NULL);
+	one_boot_after(ATT_GUARD_ON, "guard-again", NULL);
+	one_boot_after(ATT_GUARD_ON, "guard-next-boot", reboot_seen);
 }
 
 static void build_world(void)

@@ -292,6 +292,15 @@ static void look_failed(struct guard *g, int rc, const struct xerr *why)
 	if (rc != g->failed_look)
 		guard_emit(g, "audit-failed", "reported", json_pack("{s:s}", "reason", why->text));
 	g->failed_look = rc;
+	g->kept->blind = true;
+}
+
+static void look_succeeded(struct guard *g)
+{
+	if (g->kept->blind)
+		guard_emit(g, "audit-resumed", NULL, NULL);
+	g->kept->blind = false;
+	g->failed_look = g->looks_failed = 0;
 }
 
 /* Without a processor, or while it does something long, a guard sees nothing of what it only looks
@@ -344,7 +353,7 @@ int guard_check(struct guard *g, struct xerr *err)
 			rc = compare(g, &why);
 		}
 		if (!rc)
-			g->failed_look = g->looks_failed = 0;
+			look_succeeded(g);
 	}
 	if (rc_regs && (!rc || guard_is_fatal(rc_regs))) {
 		rc = rc_regs;

@@ -516,6 +516,37 @@ static void boot_sheds_a_patch(struct trial *t)
 	use_trusted(t, "boots-patched");
 }
 
+static void use_guarded(struct trial *t, const char *name)
+{
+	use_trusted(t, name);
+	t->expect.require_guard = true;
+}
+
+static void guard_whole(struct trial *t)
+{
+	use_guarded(t, "guard-whole");
+}
+
+static void guard_ended(struct trial *t)
+{
+	use_guarded(t, "guard-ended");
+}
+
+static void guard_lapsed(struct trial *t)
+{
+	use_guarded(t, "guard-again");
+}
+
+static void guard_lapse_allowed(struct trial *t)
+{
+	use_trusted(t, "guard-again");
+}
+
+static void guard_of_another_boot(struct trial *t)
+{
+	use_guarded(t, "guard-next-boot");
+}
+
 /* A statement key that a CA vouches for instead of the trust directory. */
 static void certified(struct trial *t, const char *cert)
 {
@@ -629,6 +660,11 @@ static const struct attack {
 	{"violation in another process", boot_in_another_process, 0, ATT_TRUSTED, false},
 	{"violation before save, restore", boot_restored, XO_EVIOLATION, ATT_UNTRUSTED, false},
 	{"patch shed by a boot unseen", boot_sheds_a_patch, XO_EBOOTUNSEEN, ATT_INCOMPLETE, false},
+	{"guarded all the time", guard_whole, 0, ATT_TRUSTED, false},
+	{"guard that ended", guard_ended, XO_EGUARDOFF, ATT_INCOMPLETE, false},
+	{"guard that lapsed", guard_lapsed, XO_EGUARDOFF, ATT_INCOMPLETE, false},
+	{"guard that lapsed, none wanted", guard_lapse_allowed, 0, ATT_TRUSTED, false},
+	{"guard of the boot before", guard_of_another_boot, XO_EGUARDOFF, ATT_INCOMPLETE, false},
 	{"too old", too_old, XO_ETOOOLD, ATT_STALE, false},
 	{"another reference", other_reference, XO_EREFERENCE, ATT_UNTRUSTED, false},
 	{"reference of another kernel", other_kernel, XO_EREFERENCE, ATT_UNTRUSTED, false},
