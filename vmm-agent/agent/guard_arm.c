@@ -320,6 +320,7 @@ int guard_keep_probes(struct guard *g, struct xerr *err)
 	struct xerr why = {0};
 	int rc = lens_probes(g->s.lens, p->probe, &p->nr, &why);
 
+	p->known = !rc;
 	if (!rc)
 		__atomic_store_n(&g->kept->probes_current, other, __ATOMIC_RELEASE);
 	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
@@ -331,7 +332,7 @@ int guard_tell_probes(struct guard *g, struct xerr *err)
 
 	if (p->nr > LENS_MAX_PROBES)
 		return xerr_set(err, XO_EINTERNAL, "guard: its memory is damaged");
-	return lens_probes_set(g->s.lens, p->probe, p->nr, err);
+	return p->known ? lens_probes_set(g->s.lens, p->probe, p->nr, err) : 0;
 }
 
 /* Where the kernel's own page tables begin: what the next guard's lens starts from. */
@@ -410,9 +411,18 @@ static int let_write_go(struct guard *g, struct xerr *err)
 	return rc ? rc : mon_guard_verdict(g->s.mon, true, NULL, err);
 }
 
+/* The next boot has the kernel elsewhere. What the guest may not write it still may not. */
+static void forget_regs(struct guard *g)
+{
+	g->regs = (struct guard_regs){.denied = g->regs.denied, .count = g->regs.count};
+	g->kept->regs[0] = g->kept->regs[1] = g->regs;
+}
+
 void guard_forget(struct guard *g)
 {
 	g->kept->armed = g->kept->lifted = false;
+	forget_regs(g);
+	g->kept->probes[0].known = g->kept->probes[1].known = false;
 	g->kept->nr_areas = 0;
 	g->kept->tables[0].nr = g->kept->tables[1].nr = 0;
 	g->nr_areas = 0;

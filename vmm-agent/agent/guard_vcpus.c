@@ -142,7 +142,8 @@ bool guard_prune_vcpus(struct guard *g)
 	vm->nr_vcpus = kept;
 	for (size_t i = 0; i < XO_ARRAY_SIZE(g->kept->regs); i++) {
 		memset(g->kept->regs[i].pins.vcpu, 0, sizeof(g->kept->regs[i].pins.vcpu));
-		g->kept->regs[i].pins.nr = kept;
+		if (g->kept->regs[i].pins.nr)
+			g->kept->regs[i].pins.nr = kept;
 	}
 	return true;
 }

@@ -29,6 +29,7 @@ struct guard_count {
  * guest
  */
 struct kept_probes {
+	bool known; /* the guard got as far as to look */
 	size_t nr;
 	struct lens_probe probe[LENS_MAX_PROBES];
 };

@@ -275,21 +275,36 @@ bool session_row_here(const struct session *s, const struct jrow *row)
 	return jrow_live(row) && session_same_kernel(s, row);
 }
 
-struct lens_approved *session_homes(const struct session *s, size_t *ret_nr)
+static bool has_page(const struct lens_approved *a, size_t nr, const struct lens_approved *page)
 {
-	struct lens_approved *a = calloc(s->nr_rows + 1, sizeof(*a));
+	for (size_t i = 0; i < nr; i++)
+		if (a[i].gva.v == page->gva.v && a[i].gpa.v == page->gpa.v)
+			return true;
+	return false;
+}
 
+struct lens_approved *session_homes(const struct session *s, session_row_fn *which, size_t *ret_nr)
+{
+	struct lens_approved *a;
+	size_t nr = 1;
+
+	for (size_t i = 0; i < s->nr_rows; i++)
+		nr += s->row[i].nr_writes;
+	a = calloc(nr, sizeof(*a));
 	*ret_nr = 0;
 	for (size_t i = 0; a && i < s->nr_rows; i++) {
 		const struct jrow *r = &s->row[i];
-		uint64_t start = r->home.v & ~XO_PAGE_MASK;
 
-		if (session_row_here(s, r) && r->home_bytes)
-			a[(*ret_nr)++] = (struct lens_approved){
-				.gva = {start},
-				.len_bytes = xo_align_up(r->home.v + r->home_bytes - start,
-							 XO_PAGE_SIZE),
-			};
+		for (size_t k = 0; k < r->nr_writes && which(s, r); k++) {
+			const struct jwrite *w = &r->write[k];
+			const struct lens_approved page = {.gva = {w->gva.v & ~XO_PAGE_MASK},
+							   .len_bytes = XO_PAGE_SIZE,
+							   .gpa = {w->gpa.v & ~XO_PAGE_MASK}};
+
+			/* A record of code lies in one page: home.c. */
+			if (w->kind == J_CODE && !has_page(a, *ret_nr, &page))
+				a[(*ret_nr)++] = page;
+		}
 	}
 	return a;
 }

@@ -67,9 +67,14 @@ bool session_same_kernel(const struct session *s, const struct jrow *row);
 /** session_row_here - may the row's patch have bytes in this guest? Not if it rebooted since */
 bool session_row_here(const struct session *s, const struct jrow *row);
 
-/** session_homes - where the code of the journal's patches may be executed. *@ret_nr: how many.
- * From malloc, NULL when out of memory */
-struct lens_approved *session_homes(const struct session *s, size_t *ret_nr);
+typedef bool session_row_fn(const struct session *s, const struct jrow *row);
+
+/**
+ * session_homes - where code of the journal's patches may be executed, page by page, and the memory
+ * that must be mapped there. From malloc, NULL when out of memory
+ * @which: whose, as session_row_here; *@ret_nr: how many pages
+ */
+struct lens_approved *session_homes(const struct session *s, session_row_fn *which, size_t *ret_nr);
 
 /** session_monitor - start the monitor unless it runs */
 int session_monitor(struct session *s, struct xerr *err) XO_MUST_CHECK;

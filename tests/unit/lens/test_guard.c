@@ -756,6 +756,10 @@ static void test_audit(void **state)
 	assert_int_equal(audit(x, f), 1);
 	assert_int_equal(f[0].kind, LENS_FOUND_EXEC);
 	assert_int_equal(f[0].owner, LENS_OWNER_UNKNOWN);
+	/* Bits that mean nothing make it no other finding. */
+	pt[248] |= GPTE_ACCESSED | GPTE_DIRTY | UINT64_C(0x7f) << 52 | 7u << 9;
+	assert_int_equal(audit(x, f), 1);
+	assert_int_equal(f[0].is, fake_phys(248) | GPTE_PRESENT);
 	fake_trampoline(&x->guest, FAKE_BASE + FAKE_OTHER);
 	assert_int_equal(audit(x, f), 1);
 	assert_int_equal(f[0].owner, LENS_OWNER_FTRACE);
