@@ -300,6 +300,7 @@ void guard_keep(struct guard *g)
 	k->base = g->s.kernel.base;
 	k->phys_base = g->s.kernel.phys_base;
 	k->boot_token = g->s.kernel.boot_token;
+	k->resets = g->s.resets;
 	memcpy(k->build_id, g->s.kernel.build_id, sizeof(k->build_id));
 	k->monitor = guard_identify(mon_pid(g->s.mon));
 	k->count = g->count;

@@ -334,6 +334,15 @@ static void look_failed(struct guard *g, int rc, const struct xerr *why)
 	if (rc != g->failed_look)
 		guard_emit(g, "audit-failed", "reported", json_pack("{s:s}", "reason", why->text));
 	g->failed_look = rc;
+	g->kept->blind = true;
+}
+
+static void look_succeeded(struct guard *g)
+{
+	if (g->kept->blind)
+		guard_emit(g, "audit-resumed", NULL, NULL);
+	g->kept->blind = false;
+	g->failed_look = g->looks_failed = 0;
 }
 
 /* Without a processor, or while it does something long, a guard sees nothing of what it only looks
@@ -422,7 +431,7 @@ int guard_check(struct guard *g, struct xerr *err)
 	if (!guard_is_fatal(rc) && now >= g->audit_due_ns) {
 		keep_worse(&rc, &why, audit_and_compare(g, now, &why_audit), &why_audit);
 		if (!rc)
-			g->failed_look = g->looks_failed = 0;
+			look_succeeded(g);
 	}
 	if (guard_is_fatal(rc))
 		return xerr_set(err, rc, "%s", why.text);
