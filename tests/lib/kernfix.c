@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define PAGE	   0x1000u
-#define IMAGE	   (3 * PAGE)
+#define IMAGE	   0x3000u
 #define TEXT_BYTES 0x100u
 #define THUNK	   0xc0
 #define TRAMPOLINE 0xd0
@@ -180,7 +180,7 @@ void kernfix_make(struct kernfix *f)
 			       .e_phoff = sizeof(eh),
 			       .e_phentsize = sizeof(Elf64_Phdr),
 			       .e_phnum = 1,
-			       .e_shoff = PAGE + IMAGE,
+			       .e_shoff = (Elf64_Off)PAGE + IMAGE,
 			       .e_shentsize = sizeof(Elf64_Shdr),
 			       .e_shnum = 3 + NR_LISTS,
 			       .e_shstrndx = 2 + NR_LISTS};

@@ -287,8 +287,8 @@ static void choose(struct flips *f, const struct trial *t)
 	add_flip(f, symbol(f, "cmdline_proc_show") + 6);
 	add_flip(f, symbol(f, "vfs_read") + 17);
 	add_flip(f, symbol(f, "linux_banner") + 20);
-	add_flip(f, symbol(f, "sys_call_table") + 8 * 59 + 3);
-	add_flip(f, symbol(f, "__start___jump_table") + 16 * 7 + 2);
+	add_flip(f, symbol(f, "sys_call_table") + 8UL * 59 + 3);
+	add_flip(f, symbol(f, "__start___jump_table") + 16UL * 7 + 2);
 	add_places(f);
 }
 

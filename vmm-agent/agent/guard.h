@@ -69,10 +69,13 @@ struct guard {
 	bool follow_all; /* following them failed half-way: some may not be protected */
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
-	struct lens_audit_stats audited; /* by the last audit */
+	struct lens_audit_stats audited;	     /* by the last audit */
+	struct lens_finding told[LENS_MAX_FINDINGS]; /* of tables, not accepted yet */
+	size_t nr_told;
 	struct guard_regs regs;
 	struct gate *gate; /* NULL: modules are not gated */
 	bool tables_new;   /* what is remembered of tables is not yet known to the next guard */
+	bool recall_due;   /* what the guard before remembered of them is to be told the lens */
 	bool tables_again; /* a change among modules is being looked at twice */
 	int failed_look;   /* code of a check that failed, until one does not */
 	int looks_failed;  /* in a row, since lists changed */

@@ -21,6 +21,8 @@ struct session {
 	struct lens_kernel kernel;
 	char build_id[41];
 	char vm_key[96];
+	uint8_t process[XO_SHA256_BYTES]; /* of QEMU, among all of all hosts */
+	uint64_t resets;		  /* that guards have seen of it, as far as is known */
 	struct journal *journal;
 	struct jrow *row; /* of this VM, oldest first */
 	size_t nr_rows;
@@ -54,6 +56,10 @@ void session_blind(struct session *s);
 
 /** session_journal - open the journal unless it is, and load this VM's rows as they are now */
 int session_journal(struct session *s, struct xerr *err) XO_MUST_CHECK;
+
+/** session_was_reset - QEMU said that it reset the guest: count it, for all who look later. It is
+ *  counted here even if the journal could not be written */
+int session_was_reset(struct session *s, struct xerr *err) XO_MUST_CHECK;
 
 /** session_same_kernel - does the guest run the kernel, and the boot, that the row was made for? */
 bool session_same_kernel(const struct session *s, const struct jrow *row);

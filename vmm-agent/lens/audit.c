@@ -81,6 +81,15 @@ static uint64_t load(const uint64_t *p)
 
 /* ---- one executable page ---- */
 
+/* Which page, and with what rights. The rest ring 0 may count up, and be something else at each
+ * look.
+ */
+static uint64_t relevant(uint64_t entry, uint64_t bytes)
+{
+	return (entry & GPTE_ADDR & ~(bytes - 1)) | (entry & BITS & ~GPTE_ADDR) |
+	       (bytes > XO_PAGE_SIZE ? entry & GPTE_LARGE : 0);
+}
+
 /* Where the firmware's run-time code is mapped: at its own physical addresses, and below -4 GiB
  * (Documentation/arch/x86/x86_64/mm.rst). */
 static bool is_efi(uint64_t gva, uint64_t gpa, uint64_t bytes)
@@ -128,6 +137,7 @@ static void exec_page(struct audit *a, uint64_t gva, uint64_t gpa, uint64_t byte
 
 	if (!a->exec_left)
 		return;
+	entry = relevant(entry, bytes);
 	a->exec_left--;
 	a->stats.nr_exec_pages += (uint32_t)(bytes >> XO_PAGE_SHIFT);
 	if (write) {

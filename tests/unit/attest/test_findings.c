@@ -136,7 +136,7 @@ static void test_findings(void **state)
 		attfix_remove(t.ev);
 		attfix_appraise(r, t.ev, true, cases[i].change);
 		attfix_trust(t.trust, t.ev);
-		t.expect.require_guard = true;
+		t.expect.require_guard = cases[i].reason == XO_EGUARDOFF;
 		t.expect.forbid_runtime = true;
 		trial_judge(&t, &res, &why);
 		trial_end(&t);
