@@ -32,8 +32,7 @@ static bool read_guest(const struct kernref_run *run, uint64_t addr, void *buf, 
 static bool ask_guest(struct kernref_run *run, const struct place *p)
 {
 	run->by_guest = true;
-	return run->guest->is_legal(run->guest->arg, p->at + run->r->shift, p->want, p->have,
-				    p->len);
+	return kernref_ask(run, p->at, p->want, p->have, p->len);
 }
 
 /* ---- branches ---- */

@@ -22,7 +22,7 @@ struct world {
 	struct kernref *r;
 	uint8_t *have[KERNREF_AREAS];
 	uint64_t legal_at; /* in the guest; 0: nothing is */
-	size_t nr_unexplained;
+	size_t nr_unexplained, nr_asked;
 	uint64_t unexplained_at;
 };
 
@@ -39,6 +39,7 @@ static bool is_legal(void *arg, uint64_t addr, const uint8_t *before, const uint
 	struct world *w = arg;
 
 	assert_true(memcmp(before, after, len_bytes) != 0);
+	w->nr_asked++;
 	return w->legal_at && addr == w->legal_at;
 }
 
@@ -428,6 +429,27 @@ static void every_bit(void **state)
 	assert_int_equal(missed, 0);
 }
 
+/* A text full of breakpoints, of which no list knows: nobody asks for ever. */
+static void asks_only_so_often(void **state)
+{
+	struct world *w = *state;
+	const struct kernref_guest guest = {
+		.arg = w, .read = read_kernel, .is_legal = is_legal, .unexplained = unexplained};
+	const struct kernref_image image = {.bytes = {w->have[0], w->have[1]}};
+	struct kernref_run *run = kernref_run_new(w->r, &image, &guest);
+
+	assert_non_null(run);
+	put(w, KERNFIX_BASE + KERNFIX_PLAIN, "\xcc\xcc\xcc\xcc", 4);
+	for (size_t i = 0; i < KERNREF_MAX_REFUSED; i++) {
+		struct kernref_page p;
+
+		assert_int_equal(kernref_compare(run, KERNREF_TEXT, 0, &p), 0);
+		assert_int_equal(p.bytes[KERNREF_UNEXPLAINED], 4);
+	}
+	kernref_run_free(run);
+	assert_int_equal(w->nr_asked, KERNREF_MAX_REFUSED);
+}
+
 static void moved_twice(void **state)
 {
 	struct world *w = *state;
@@ -454,6 +476,7 @@ int main(void)
 		TEST(a_sorted_table),
 		TEST(data_that_is_set_at_init),
 		TEST(every_bit),
+		TEST(asks_only_so_often),
 		TEST(moved_twice),
 	};
 
