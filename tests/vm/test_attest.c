@@ -485,12 +485,18 @@ static void finds_a_fix_taken_out(const char *package)
 	assert_int_equal(attest(&t), 0);
 	assert_int_equal(unexplained_of(&t, "patches"), 0);
 	expect_trusted(&t);
+	assert_true(number(&t, "registers", "pinned") > 0);
+	assert_int_equal(number(&t, "registers", "changed"), 0);
 	/* The detour is there, and what it leads to is another page. */
 	in_guest(&t, "/attacks/load window_pte");
 	(void)attest(&t);
 	assert_int_equal(unexplained_of(&t, "text"), 0);
 	assert_true(unexplained_of(&t, "patches") > 0);
 	assert_true(number(&t, "executable_pages", "unapproved") > 0);
+	/* Nobody guards, and yet: */
+	in_guest(&t, "/attacks/load cr0_wp_stays");
+	(void)attest(&t);
+	assert_true(number(&t, "registers", "changed") > 0);
 	close(fd);
 	stop(&t);
 }

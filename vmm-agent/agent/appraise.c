@@ -117,6 +117,8 @@ int appraise(struct appraiser *a, struct session *s, const struct appraise_guard
 	if (!rc)
 		rc = appraise_pages(s, g, ret, detail, err);
 	ret->tells_trust = true;
+	if (!rc && !g)
+		rc = appraise_regs(s, ret, detail, err);
 	if (!rc && g) {
 		ret->guard = g->mode;
 		ret->violations = g->violations;

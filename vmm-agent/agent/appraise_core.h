@@ -86,6 +86,11 @@ int appraise_patches(struct session *s, struct att_appraisal *ret, json_t *detai
 int appraise_pages(struct session *s, const struct appraise_guard *g, struct att_appraisal *ret,
 		   json_t *detail, struct xerr *err) XO_MUST_CHECK;
 
+/** appraise_regs - without a guard: registers, as far as QEMU tells them. @detail: gets
+ *  "registers_changed" */
+int appraise_regs(struct session *s, struct att_appraisal *ret, json_t *detail,
+		  struct xerr *err) XO_MUST_CHECK;
+
 /** appraise_golden - take the guard's copies that are others than those taken last */
 int appraise_golden(struct appraiser *a, const struct appraise_guard *g,
 		    struct xerr *err) XO_MUST_CHECK;

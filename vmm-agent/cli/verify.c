@@ -234,8 +234,10 @@ static void print_trust(const struct att_result *r)
 		printf("  on trust  %" PRIu64 " pages and %" PRIu64
 		       " bytes of code made while it ran; %" PRIu64 " bytes set at its start\n",
 		       r->runtime_pages, r->runtime_bytes, r->init_bytes);
-	if (!r->registers)
-		printf("  unknown   registers of its CPUs were not looked at: no guard\n");
+	if (r->guard == ATT_GUARD_NONE)
+		printf("  unknown   where its CPUs' system calls and page tables lead (LSTAR, "
+		       "CR3): no "
+		       "guard\n");
 }
 
 static void print_text(const struct att_result *r, const struct refusal *why)
