@@ -162,11 +162,16 @@ struct modref_image {
 /** struct modref_guest - what the comparison asks of the rest of the guest */
 struct modref_guest {
 	void *arg;
-	uint64_t return_thunk; /* what the variable x86_return_thunk holds, or 0 */
+	uint64_t return_thunk;	      /* what the variable x86_return_thunk holds, or 0 */
+	uint64_t return0;	      /* __static_call_return0, or 0 */
+	uint64_t pv_nop, pv_identity; /* _paravirt_nop or nop_func, _paravirt_ident_64; or 0 */
 	/* does this lead to a tracer: 5 bytes at @addr, not the nop */
 	bool (*is_traced)(void *arg, uint64_t addr, const uint8_t *bytes);
 	/* does a function begin there */
 	bool (*is_function)(void *arg, uint64_t addr);
+	/* the kernel's own static call @name: *@ret is the function that it calls now, or 0.
+	 * Return: whether it has one of that name. NULL: it is not known of any */
+	bool (*static_call)(void *arg, const char *name, uint64_t *ret);
 	/* copy kernel memory; false if it is not mapped */
 	bool (*read)(void *arg, uint64_t addr, void *buf, size_t len_bytes);
 };

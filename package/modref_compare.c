@@ -175,7 +175,8 @@ static bool replacement(const struct compare *c, const struct modref_site *s, ui
 	return true;
 }
 
-/* A call through a member of pv_ops became a call of what that holds, or nothing. */
+/* A call through a member of pv_ops became a call of what that holds; or what that would do, where
+ * it is nothing, or gives back what it is given. */
 static bool is_direct_call(const struct compare *c, const struct modref_site *s,
 			   const uint8_t *have)
 {
@@ -187,13 +188,15 @@ static bool is_direct_call(const struct compare *c, const struct modref_site *s,
 	if (!l || l->target != MODREF_IMPORT || strcmp(c->r->import[l->import], "pv_ops") != 0 ||
 	    s->len_bytes < 6 || orig[0] != 0xff)
 		return false;
-	if (modform_nops(have, s->len_bytes) ||
-	    modform_padded(have, s->len_bytes, identity, sizeof(identity)))
-		return true;
 	slot = target(c, l) + (orig[1] == 0x15 ? 4 : 0);
+	if (!c->guest->read(c->guest->arg, slot, &func, sizeof(func)))
+		return false;
+	if (modform_nops(have, s->len_bytes))
+		return c->guest->pv_nop && func == c->guest->pv_nop;
+	if (modform_padded(have, s->len_bytes, identity, sizeof(identity)))
+		return c->guest->pv_identity && func == c->guest->pv_identity;
 	return modform_branch(have, s->len_bytes, 0xe8, address(c, s->part, s->off), &to) &&
-	       modform_nops(have + 5, s->len_bytes - 5u) &&
-	       c->guest->read(c->guest->arg, slot, &func, sizeof(func)) && func == to;
+	       modform_nops(have + 5, s->len_bytes - 5u) && func == to;
 }
 
 /* @len: of the place, of which this alternative may be only the beginning */
@@ -285,19 +288,54 @@ static bool fits_jump_label(const struct compare *c, const struct modref_site *s
 	return modform_nop5(have) || (modform_branch(have, 5, 0xe9, at, &to) && to == want);
 }
 
+/* What a site of a static call leads to. Of the kernel's own it is known, by name. */
+struct callee {
+	bool known;
+	uint64_t func; /* 0: nothing is called */
+};
+
+static struct callee callee_of(const struct compare *c, const struct modref_site *s)
+{
+	static const char prefix[] = "__SCT__";
+	const struct modref_reloc *l = reloc_in(c->r, s);
+	const char *name = l && l->target == MODREF_IMPORT ? c->r->import[l->import] : "";
+	struct callee ret = {0};
+
+	ret.known = !strncmp(name, prefix, sizeof(prefix) - 1) && c->guest->static_call &&
+		    c->guest->static_call(c->guest->arg, name + sizeof(prefix) - 1, &ret.func);
+	return ret;
+}
+
+static bool may_call(const struct compare *c, const struct callee *k, uint64_t to)
+{
+	return k->known ? k->func && to == k->func : c->guest->is_function(c->guest->arg, to);
+}
+
+static bool may_do_nothing(const struct callee *k)
+{
+	return !k->known || !k->func;
+}
+
+static bool may_return0(const struct compare *c, const struct callee *k)
+{
+	return !k->known || (k->func && k->func == c->guest->return0);
+}
+
 /* The tail of a call that may be left out, and so return: or of a trampoline. */
-static bool fits_tail(const struct compare *c, const uint8_t *have, uint64_t at)
+static bool fits_tail(const struct compare *c, const struct callee *k, const uint8_t *have,
+		      uint64_t at)
 {
 	uint64_t to;
 
 	if (modform_plain_return(have))
-		return true;
-	return modform_branch(have, 5, 0xe9, at, &to) &&
-	       ((c->guest->return_thunk && to == c->guest->return_thunk) ||
-		c->guest->is_function(c->guest->arg, to));
+		return may_do_nothing(k);
+	if (!modform_branch(have, 5, 0xe9, at, &to))
+		return false;
+	return (c->guest->return_thunk && to == c->guest->return_thunk && may_do_nothing(k)) ||
+	       may_call(c, k, to);
 }
 
-/* Once it lives: what __static_call_transform() makes of it, for any function. */
+/* Once it lives: what __static_call_transform() makes of it, for what its key holds. */
 static bool fits_static_call(const struct compare *c, const struct modref_site *s,
 			     const uint8_t *have)
 {
@@ -305,21 +343,25 @@ static bool fits_static_call(const struct compare *c, const struct modref_site *
 	const uint8_t *orig = c->r->orig + s->orig;
 	uint64_t at = address(c, s->part, s->off), to;
 	uint8_t want[UINT8_MAX];
+	struct callee k;
 
 	if (original(c, s, want) && !memcmp(have, want, s->len_bytes))
 		return true;
 	if (c->when != MODREF_LIVE)
 		return false;
+	k = callee_of(c, s);
 	if (s->len_bytes == 6) /* as long as a jump with a condition: which stays */
 		return have[0] == orig[0] && have[1] == orig[1] &&
-		       modform_branch(have + 1, 5, orig[1], at + 1, &to) &&
-		       c->guest->is_function(c->guest->arg, to);
+		       modform_branch(have + 1, 5, orig[1], at + 1, &to) && may_call(c, &k, to);
 	if (s->len_bytes != 5)
 		return false;
 	if (orig[0] != 0xe8)
-		return fits_tail(c, have, at);
-	return modform_nop5(have) || !memcmp(have, xor5, sizeof(xor5)) ||
-	       (modform_branch(have, 5, 0xe8, at, &to) && c->guest->is_function(c->guest->arg, to));
+		return fits_tail(c, &k, have, at);
+	if (modform_nop5(have))
+		return may_do_nothing(&k);
+	if (!memcmp(have, xor5, sizeof(xor5)))
+		return may_return0(c, &k);
+	return modform_branch(have, 5, 0xe8, at, &to) && may_call(c, &k, to);
 }
 
 static bool fits(const struct compare *c, const struct modref_site *s, const uint8_t *have,

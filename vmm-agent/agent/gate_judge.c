@@ -166,6 +166,7 @@ static uint64_t return_thunk(struct session *s)
 /* What is asked while a module is compared. */
 struct question {
 	struct session *s;
+	bool live;	    /* it is not being loaded just now: nothing is learnt of it */
 	uint64_t tracer[2]; /* ftrace_caller, and a trampoline that ftrace lists */
 };
 
@@ -190,8 +191,9 @@ static bool is_traced(void *arg, uint64_t addr, const uint8_t *bytes)
 			return true;
 	if (lens_translate(q->s->lens, (struct gva){addr}, &gpa, &left, &ignored) ||
 	    sizeof(nop5) > XO_PAGE_SIZE - (gpa.v & XO_PAGE_MASK) ||
-	    lens_judge(q->s->lens, gpa, nop5, bytes, sizeof(nop5), &j, &ignored) || !j.legal ||
-	    j.kind != LENS_WRITE_FTRACE)
+	    (q->live ? lens_explain : lens_judge)(q->s->lens, gpa, nop5, bytes, sizeof(nop5), &j,
+						  &ignored) ||
+	    !j.legal || j.kind != LENS_WRITE_FTRACE)
 		return false;
 	q->tracer[1] = to;
 	return true;
@@ -206,6 +208,26 @@ static bool is_function(void *arg, uint64_t addr)
 
 	return !lens_symbolize(q->s->lens, (struct gva){addr}, &sym, &off, &ignored) && !off &&
 	       strchr("tTwW", sym.type);
+}
+
+static bool static_call(void *arg, const char *name, uint64_t *ret)
+{
+	struct question *q = arg;
+	struct xerr ignored = {0};
+	char key[MODREF_SYM_SIZE + 8];
+	struct gva at;
+
+	snprintf(key, sizeof(key), "__SCK__%s", name);
+	at.v = symbol(q->s, key);
+	/* .func comes first: struct static_call_key, include/linux/static_call_types.h */
+	return at.v && !lens_read(q->s->lens, at, ret, sizeof(*ret), &ignored);
+}
+
+static uint64_t paravirt_nop(struct session *s)
+{
+	uint64_t old = symbol(s, "_paravirt_nop");
+
+	return old ? old : symbol(s, "nop_func");
 }
 
 static bool read_kernel(void *arg, uint64_t addr, void *buf, size_t len_bytes)
@@ -308,9 +330,14 @@ static void name_difference(struct session *s, const struct modref *r, const str
 static int compare(struct session *s, const struct lens_module *m, const struct modref *r,
 		   enum modref_when when, struct gate_verdict *v, struct xerr *err)
 {
-	struct question q = {.s = s, .tracer = {symbol(s, "ftrace_caller")}};
+	struct question q = {
+		.s = s, .live = when == MODREF_LIVE, .tracer = {symbol(s, "ftrace_caller")}};
 	const struct modref_guest guest = {.arg = &q,
 					   .return_thunk = return_thunk(s),
+					   .return0 = symbol(s, "__static_call_return0"),
+					   .pv_nop = paravirt_nop(s),
+					   .pv_identity = symbol(s, "_paravirt_ident_64"),
+					   .static_call = static_call,
 					   .is_traced = is_traced,
 					   .is_function = is_function,
 					   .read = read_kernel};

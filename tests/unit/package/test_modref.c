@@ -104,6 +104,34 @@ static void static_calls(void **state)
 	assert_true(modfix_differs(&m, MODREF_LIVE));
 }
 
+static uint64_t called;
+
+static bool kernels_key(void *arg, const char *name, uint64_t *ret)
+{
+	(void)arg;
+	*ret = called;
+	return !strcmp(name, "key");
+}
+
+/* Whose key is the kernel's leads where that says. */
+static void static_calls_of_the_kernel(void **state)
+{
+	static const uint64_t holds[] = {0, MODFIX_HELPER, MODFIX_THUNK};
+
+	(void)state;
+	m.guest.static_call = kernels_key;
+	m.guest.return0 = MODFIX_THUNK;
+	for (size_t i = 0; i < XO_ARRAY_SIZE(holds); i++) {
+		called = holds[i];
+		put(MODFIX_AT_STATIC, "\x0f\x1f\x44\0\0", 5);
+		assert_int_equal(modfix_differs(&m, MODREF_LIVE), called != 0);
+		put_branch(MODFIX_AT_STATIC, 0xe8, MODFIX_HELPER);
+		assert_int_equal(modfix_differs(&m, MODREF_LIVE), called != MODFIX_HELPER);
+		put(MODFIX_AT_STATIC, "\x2e\x2e\x2e\x31\xc0", 5);
+		assert_int_equal(modfix_differs(&m, MODREF_LIVE), called != MODFIX_THUNK);
+	}
+}
+
 static void what_it_does_not(void **state)
 {
 	static const struct {
@@ -285,6 +313,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(as_the_file_says, load, unload),
 		cmocka_unit_test_setup_teardown(what_the_kernel_rewrites, load, unload),
 		cmocka_unit_test_setup_teardown(static_calls, load, unload),
+		cmocka_unit_test_setup_teardown(static_calls_of_the_kernel, load, unload),
 		cmocka_unit_test_setup_teardown(replaced_by_data, load, unload),
 		cmocka_unit_test_setup_teardown(what_it_does_not, load, unload),
 		cmocka_unit_test_setup_teardown(each_byte, load, unload),
