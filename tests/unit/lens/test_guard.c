@@ -796,6 +796,19 @@ static void test_audit(void **state)
 	assert_int_equal(f[0].kind, LENS_FOUND_TEXT_MAPPING);
 	assert_int_equal(f[0].gva.v, fake_gva(1));
 	assert_non_null(strstr(f[0].what, "task 1 (task1)"));
+	spare[1024 + 1] = pt[1];
+	/* Read-only data elsewhere: nobody executes it, and yet. */
+	old = spare[1024 + FAKE_RODATA];
+	spare[1024 + FAKE_RODATA] = fake_phys(200) | GPTE_PRESENT | GPTE_NX;
+	assert_int_equal(audit(x, f), 1);
+	assert_int_equal(f[0].kind, LENS_FOUND_TEXT_MAPPING);
+	assert_int_equal(f[0].gva.v, fake_gva(FAKE_RODATA));
+	assert_int_equal(f[0].was, fake_phys(FAKE_RODATA));
+	/* Below an entry that forbids execution of all. */
+	spare[512 + 8] |= GPTE_NX;
+	assert_int_equal(audit(x, f), 1);
+	spare[1024 + FAKE_RODATA] = old;
+	assert_int_equal(audit(x, f), 0);
 	pgd2[511] = fake_u64(&x->guest, fake_gva(FAKE_PGD))[511];
 	/* Its user half: its own pages are its own, the kernel's are not. */
 	memset(spare, 0, 3 * XO_PAGE_SIZE);
