@@ -170,21 +170,25 @@ static void killed_supervisors(void **state)
 	assert_true(guest_dmesg_clean(g));
 }
 
-/* One process dies at one point of a mediated write. The others go on as docs/guard.md says. */
-static void killed_amid(const char *who, enum fault point)
+/* One process dies at one point of a mediated write. The others go on as docs/guard.md says.
+ * @deaf: another one, which neither ends nor answers from then on, or NULL */
+static void killed_amid(const char *who, const char *deaf, enum fault point)
 {
 	char fault[64];
 	const char *const env[] = {fault, NULL};
-	pid_t pid;
+	pid_t pid, deaf_pid;
 
 	snprintf(fault, sizeof(fault), "EXOPATCH_FAULT=%s=pause:%d", fault_name(point), PAUSE_MS);
 	begin(env);
 	pid = pid_of(who);
+	deaf_pid = deaf ? pid_of(deaf) : 0;
 	assert_int_equal(
 		guest_run(g, "(" ATTACK "; echo >/tmp/done) >/dev/null 2>&1 &", 0, NULL, NULL), 0);
 	/* The first of six stores is judged; the next is under way. */
 	assert_true(guardrun_saw(guard, "violation", PATIENT_MS));
 	xo_sleep_ns(PAUSE_MS / 2 * UINT64_C(1000000));
+	if (deaf)
+		assert_int_equal(kill(deaf_pid, SIGSTOP), 0);
 	print_message("%s killed at %s: back after %.0f ms\n", who, fault_name(point),
 		      kill_one(pid, "guard-restarted"));
 	assert_int_equal(guest_run(g, "until [ -e /tmp/done ]; do usleep 50000; done; rm /tmp/done",
@@ -202,22 +206,30 @@ static void guard_killed_amid_an_event(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < XO_ARRAY_SIZE(amid); i++)
-		killed_amid("guard", amid[i]);
+		killed_amid("guard", NULL, amid[i]);
+}
+
+/* What the monitor has open or has not told is not for the vCPUs that it lets go of as it ends. */
+static void guard_killed_beside_a_deaf_monitor(void **state)
+{
+	(void)state;
+	killed_amid("guard", "monitor", FAULT_guard_open_page);
+	killed_amid("guard", "monitor", FAULT_guard_shut);
 }
 
 static void monitor_killed_amid_an_event(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < XO_ARRAY_SIZE(amid); i++)
-		killed_amid("monitor", amid[i]);
+		killed_amid("monitor", NULL, amid[i]);
 }
 
 /* It judges again and again; so it dies amid that sooner or later. */
 static void lens_killed_amid_events(void **state)
 {
 	(void)state;
-	killed_amid("lens", FAULT_guard_shut);
-	killed_amid("lens", FAULT_guard_judged);
+	killed_amid("lens", NULL, FAULT_guard_shut);
+	killed_amid("lens", NULL, FAULT_guard_judged);
 }
 
 /* As a debugger that lets it run. Ends when it is killed. */
@@ -453,6 +465,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(killed_at_rest, end),
 		cmocka_unit_test_teardown(killed_supervisors, end),
 		cmocka_unit_test_teardown(guard_killed_amid_an_event, end),
+		cmocka_unit_test_teardown(guard_killed_beside_a_deaf_monitor, end),
 		cmocka_unit_test_teardown(monitor_killed_amid_an_event, end),
 		cmocka_unit_test_teardown(lens_killed_amid_events, end),
 		cmocka_unit_test_teardown(somebody_debugs_qemu, end),

@@ -78,8 +78,10 @@ static int find_areas(struct guard *g, struct lens_area **ret, size_t *ret_nr, s
 	struct lens_area *a = calloc(GUARD_MAX_AREAS, sizeof(*a));
 	int rc;
 
-	if (!a)
-		return xerr_set(err, ENOMEM, "out of memory");
+	if (!a) {
+		(void)xerr_set(err, ENOMEM, "out of memory");
+		return -ENOMEM;
+	}
 	rc = lens_areas(g->s.lens, a, LENS_MAX_AREAS, ret_nr, err);
 	if (rc) {
 		free(a);
@@ -298,6 +300,7 @@ void guard_keep(struct guard *g)
 	k->base = g->s.kernel.base;
 	k->phys_base = g->s.kernel.phys_base;
 	k->boot_token = g->s.kernel.boot_token;
+	k->resets = g->s.resets;
 	memcpy(k->build_id, g->s.kernel.build_id, sizeof(k->build_id));
 	k->monitor = guard_identify(mon_pid(g->s.mon));
 	k->count = g->count;
@@ -319,6 +322,7 @@ int guard_keep_probes(struct guard *g, struct xerr *err)
 	struct xerr why = {0};
 	int rc = lens_probes(g->s.lens, p->probe, &p->nr, &why);
 
+	p->known = !rc;
 	if (!rc)
 		__atomic_store_n(&g->kept->probes_current, other, __ATOMIC_RELEASE);
 	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
@@ -330,7 +334,7 @@ int guard_tell_probes(struct guard *g, struct xerr *err)
 
 	if (p->nr > LENS_MAX_PROBES)
 		return xerr_set(err, XO_EINTERNAL, "guard: its memory is damaged");
-	return lens_probes_set(g->s.lens, p->probe, p->nr, err);
+	return p->known ? lens_probes_set(g->s.lens, p->probe, p->nr, err) : 0;
 }
 
 /* Where the kernel's own page tables begin: what the next guard's lens starts from. */
@@ -409,9 +413,18 @@ static int let_write_go(struct guard *g, struct xerr *err)
 	return rc ? rc : mon_guard_verdict(g->s.mon, true, NULL, err);
 }
 
+/* The next boot has the kernel elsewhere. What the guest may not write it still may not. */
+static void forget_regs(struct guard *g)
+{
+	g->regs = (struct guard_regs){.denied = g->regs.denied, .count = g->regs.count};
+	g->kept->regs[0] = g->kept->regs[1] = g->regs;
+}
+
 void guard_forget(struct guard *g)
 {
 	g->kept->armed = g->kept->lifted = false;
+	forget_regs(g);
+	g->kept->probes[0].known = g->kept->probes[1].known = false;
 	g->kept->nr_areas = 0;
 	g->kept->tables[0].nr = g->kept->tables[1].nr = 0;
 	g->nr_areas = 0;

@@ -272,7 +272,7 @@ int guard_check_tables(struct guard *g, const struct lens_module *module, struct
 }
 
 /* Pages are walked with what was known last, if the lists of the guest lead nowhere just now. */
-static int audit(struct guard *g, struct xerr *err)
+int guard_audit(struct guard *g, struct xerr *err)
 {
 	_cleanup_free_ struct lens_approved *home = NULL;
 	struct lens_finding f[LENS_MAX_FINDINGS];
@@ -286,7 +286,7 @@ static int audit(struct guard *g, struct xerr *err)
 	rc = session_journal(&g->s, err);
 	if (rc)
 		return rc;
-	home = session_homes(&g->s, &nr_homes);
+	home = session_homes(&g->s, session_row_here, &nr_homes);
 	if (!home)
 		return xerr_set(err, ENOMEM, "out of memory");
 	rc = lens_audit(g->s.lens, home, nr_homes, f, &nr, &stats, err);
@@ -294,6 +294,7 @@ static int audit(struct guard *g, struct xerr *err)
 		return rc;
 	g->count.audits++;
 	g->count.audit_ns = stats.ns;
+	g->audited = stats;
 	report_lasting(g, f, nr);
 	if (rc_lists)
 		return xerr_set(err, rc_lists, "%s", lists.text);
@@ -337,6 +338,15 @@ static void look_failed(struct guard *g, int rc, const struct xerr *why)
 	if (rc != g->failed_look)
 		guard_emit(g, "audit-failed", "reported", json_pack("{s:s}", "reason", why->text));
 	g->failed_look = rc;
+	g->kept->blind = true;
+}
+
+static void look_succeeded(struct guard *g)
+{
+	if (g->kept->blind)
+		guard_emit(g, "audit-resumed", NULL, NULL);
+	g->kept->blind = false;
+	g->failed_look = g->looks_failed = 0;
 }
 
 /* Without a processor, or while it does something long, a guard sees nothing of what it only looks
@@ -381,12 +391,26 @@ static int audit_and_compare(struct guard *g, uint64_t now, struct xerr *err)
 	int rc;
 
 	g->audit_due_ns = now + GUARD_AUDIT_NS;
-	rc = audit(g, err);
+	rc = guard_audit(g, err);
 	if (guard_is_fatal(rc) || now < g->compare_due_ns)
 		return rc;
 	g->compare_due_ns = now + GUARD_AUDIT_NS;
 	keep_worse(&rc, err, compare(g, &why), &why);
 	return rc;
+}
+
+int guard_glance(struct guard *g, struct xerr *err)
+{
+	struct xerr why = {0};
+	int rc = 0;
+
+	if (g->s.mon && xo_now_ns() >= g->tables_due_ns) {
+		rc = guard_check_tables(g, NULL, &why);
+		g->tables_due_ns = xo_now_ns() + GUARD_TABLES_NS;
+	}
+	if (g->s.mon && !guard_is_fatal(rc))
+		rc = guard_regs_check(g, &why);
+	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
 }
 
 int guard_check(struct guard *g, struct xerr *err)
@@ -411,7 +435,7 @@ int guard_check(struct guard *g, struct xerr *err)
 	if (!guard_is_fatal(rc) && now >= g->audit_due_ns) {
 		keep_worse(&rc, &why, audit_and_compare(g, now, &why_audit), &why_audit);
 		if (!rc)
-			g->failed_look = g->looks_failed = 0;
+			look_succeeded(g);
 	}
 	if (guard_is_fatal(rc))
 		return xerr_set(err, rc, "%s", why.text);

@@ -323,9 +323,9 @@ int guard_regs_resume(struct guard *g, const struct guard_regs *before, bool fou
 
 	g->regs = *before;
 	g->regs.broken = 0;
-	g->regs.lost = !found;
+	g->regs.lost = !found || !before->pins.nr; /* it may not have got so far */
 	g->regs.again_ns = 0;
-	if (!found)
+	if (g->regs.lost)
 		g->regs.have = 0;
 	rc = find_tables(g, err);
 	g->regs.pins.kernel = g->regs.kernel;

@@ -41,8 +41,8 @@ int guard_regs_pin(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /**
  * guard_regs_resume - go on with what the guard @before pinned; QEMU is not asked
- * @found: the monitor knows where they are; otherwise they are looked at again when
- *	   guard_regs_check has found them, which asks QEMU
+ * @found: the monitor knows where they are; otherwise, and where nothing was pinned yet, they are
+ *	   looked at again when guard_regs_check has found them, which asks QEMU
  */
 int guard_regs_resume(struct guard *g, const struct guard_regs *before, bool found,
 		      struct xerr *err) XO_MUST_CHECK;

@@ -103,15 +103,21 @@ static int recall(struct guard *g, struct xerr *err)
 	int rc = session_recall(&g->s, &g->opts->agent, &k->vm, g->link->fd[LINK_LOCK],
 				g->link->fd[LINK_QMP], k->root, k->paging_levels, &why, err);
 
+	g->s.resets = k->resets;
 	if (rc || guard_was_reset(g, false) || k->lifted)
 		return rc;
 	if (why.nr)
 		return xerr_set(err, why.reason[0].code, "%s", why.reason[0].detail);
-	if (!is_same_kernel(g))
+	if (!is_same_kernel(g)) {
+		guard_emit(g, "kernel-changed", "reported",
+			   json_pack("{s:s}", "reason",
+				     "another kernel, or boot, is where one was guarded, without a "
+				     "reset"));
 		return xerr_set(
 			err, XO_ENOKERNEL,
 			"another kernel is where one was guarded, and QEMU did not say that "
 			"the guest was reset; exopatch guard stop lets it go on");
+	}
 	rc = session_journal(&g->s, err); /* it knows the homes of patches */
 	return rc ? rc : prepare(g, err);
 }
@@ -136,13 +142,24 @@ static int take_monitor(struct guard *g)
 	return rc;
 }
 
+/* However it ends, it lets go of whom it holds: nobody may run what it has not had judged. */
+static void end_monitor(struct guard *g)
+{
+	if (!g->kept->lifted)
+		mon_guard_shut(&g->fds, g->s.vm->pid);
+	link_give(g->link, LINK_MONITOR, -1);
+	link_give(g->link, LINK_MONITOR_EVENTS, -1);
+	await_end(&g->kept->monitor);
+	/* Meanwhile it may have opened a page. */
+	if (!g->kept->lifted)
+		mon_guard_shut(&g->fds, g->s.vm->pid);
+}
+
 int guard_start_monitor(struct guard *g, struct xerr *err)
 {
 	int rc;
 
-	link_give(g->link, LINK_MONITOR, -1);
-	link_give(g->link, LINK_MONITOR_EVENTS, -1);
-	await_end(&g->kept->monitor);
+	end_monitor(g);
 	rc = session_monitor(&g->s, err);
 	if (!rc)
 		rc = mon_guard_open(g->s.mon, -1, &g->fds, err);

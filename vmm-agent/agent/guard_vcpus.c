@@ -37,27 +37,39 @@ static bool is_due(struct guard *g)
 	return true;
 }
 
+/* By both: TCG may have all of them in one thread, and a number is given again. */
+static bool same_vcpu(const struct tgt_vcpu *a, const struct tgt_vcpu *b)
+{
+	return a->tid == b->tid && a->cpu_index == b->cpu_index;
+}
+
 static bool same_vcpus(const struct tgt_info *a, const struct tgt_info *b)
 {
 	bool same = a->nr_vcpus == b->nr_vcpus;
 
 	for (size_t i = 0; i < a->nr_vcpus && same; i++)
-		same = a->vcpu[i].tid == b->vcpu[i].tid;
+		same = same_vcpu(&a->vcpu[i], &b->vcpu[i]);
 	return same;
 }
 
-/* What was learnt of a vCPU goes with it. */
-static void forget_others(struct guard *g, const struct tgt_info *before)
+/* What was learnt of a vCPU goes with it, wherever it stands in the list by now. */
+static void move_pins(struct guard *g, const struct tgt_info *before)
 {
 	struct guard_regs *r = &g->regs;
+	const struct guard_regs old = *r;
 	const struct tgt_info *now = g->s.vm;
 
-	for (size_t i = 0; i < MON_MAX_VCPUS; i++) {
-		if (i < now->nr_vcpus && i < before->nr_vcpus &&
-		    now->vcpu[i].tid == before->vcpu[i].tid)
+	memset(r->pins.vcpu, 0, sizeof(r->pins.vcpu));
+	memset(r->vcpu_missed, 0, sizeof(r->vcpu_missed));
+	for (size_t i = 0; i < now->nr_vcpus; i++) {
+		size_t k = 0;
+
+		while (k < before->nr_vcpus && !same_vcpu(&before->vcpu[k], &now->vcpu[i]))
+			k++;
+		if (k == before->nr_vcpus)
 			continue;
-		r->pins.vcpu[i] = (struct pins_vcpu){0};
-		r->vcpu_missed[i] = false;
+		r->pins.vcpu[i] = old.pins.vcpu[k];
+		r->vcpu_missed[i] = old.vcpu_missed[k];
 	}
 	if (r->pins.nr)
 		r->pins.nr = now->nr_vcpus;
@@ -89,13 +101,16 @@ void guard_say_vcpus(struct guard *g)
 static int replace_monitor(struct guard *g, const struct tgt_info *now, struct xerr *err)
 {
 	_cleanup_free_ struct tgt_info *before = malloc(sizeof(*before));
-	int rc = before ? mon_guard_pause(g->s.mon, err) : xerr_set(err, ENOMEM, "out of memory");
+	int rc;
 
+	if (!before)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = mon_guard_pause(g->s.mon, err);
 	if (rc)
 		return rc;
 	*before = *g->s.vm;
 	tgt_take_vcpus(g->s.tgt, now);
-	forget_others(g, before);
+	move_pins(g, before);
 	rc = start_another(g, err);
 	if (rc)
 		return rc;
@@ -142,7 +157,8 @@ bool guard_prune_vcpus(struct guard *g)
 	vm->nr_vcpus = kept;
 	for (size_t i = 0; i < XO_ARRAY_SIZE(g->kept->regs); i++) {
 		memset(g->kept->regs[i].pins.vcpu, 0, sizeof(g->kept->regs[i].pins.vcpu));
-		g->kept->regs[i].pins.nr = kept;
+		if (g->kept->regs[i].pins.nr)
+			g->kept->regs[i].pins.nr = kept;
 	}
 	return true;
 }

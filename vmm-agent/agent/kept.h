@@ -30,6 +30,7 @@ struct guard_count {
  * guest
  */
 struct kept_probes {
+	bool known; /* the guard got as far as to look */
 	size_t nr;
 	struct lens_probe probe[LENS_MAX_PROBES];
 };
@@ -59,6 +60,8 @@ struct guard_kept {
 	uint32_t judging;    /* guards that have begun to judge the write that is held now */
 	uint64_t started_ns; /* the first guard */
 	int64_t armed_since; /* CLOCK_REALTIME, seconds */
+	uint64_t resets;     /* as in struct session */
+	bool blind;	     /* it was said that the guest's lists cannot be followed */
 	struct tgt_info vm;
 	struct gpa root; /* of the kernel's own page tables */
 	uint8_t paging_levels;

@@ -206,7 +206,9 @@ struct lens_approved {
 
 struct lens_audit_stats {
 	uint32_t nr_spaces, nr_tables, nr_exec_pages;
-	uint32_t nr_left; /* spaces whose user half comes next time: work per audit is bounded */
+	/* Spaces whose user half comes next time, since work per audit is bounded; 0: with this
+	 * audit all of them were looked at, by it or those just before it. */
+	uint32_t nr_left;
 	uint64_t ns;
 };
 

@@ -136,7 +136,8 @@ int mon_take_over(struct mon **ret, const struct mon_handle *h, size_t nr_vcpus,
  * mon_guard_shut - the monitor died: shut the page that it may have left open
  * @qemu: its process id. Is there, or may there be, something that was not judged, then QEMU is
  *	  stopped (SIGSTOP) until the next monitor has had that judged
- * Takes a millisecond. Not while there is a monitor: it would be in the way of what that does.
+ * Takes a millisecond. Not while there is a monitor that is to go on: it would be in the way of
+ * what that does.
  */
 void mon_guard_shut(const struct mon_guard_fds *fds, pid_t qemu);
 

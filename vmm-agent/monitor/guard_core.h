@@ -55,7 +55,8 @@ struct guard {
 	uint64_t retry_ns;	 /* not before then */
 	uint64_t judging_since_ns;
 	struct mon_guard_stats stats;
-	bool stuck;		      /* in this hold: golden bytes could not be put back */
+	bool stuck;		      /* golden bytes could not be put back; QEMU stands still */
+	bool gave_up;		      /* that was in this hold: the next comparison will tell */
 	bool served;		      /* the write that this hold is for has been taken */
 	uint8_t judged[XO_PAGE_SIZE]; /* what the client has been shown */
 	uint8_t page[XO_PAGE_SIZE];   /* of memory that is not mapped here */
@@ -91,6 +92,10 @@ const uint8_t *guard_bytes(struct guard *g, uint32_t slot);
 /** guard_put_back - golden bytes over it. The page is protected, all vCPUs held. Return: 0 or code;
  *  -XO_EREADBACK: somebody writes on, and QEMU is stopped (SIGSTOP) */
 int guard_put_back(struct guard *g, uint32_t slot) XO_MUST_CHECK;
+
+/** guard_done - what was at work is judged: let QEMU go on, if we stopped it. Not as long as bytes
+ *  that were to be put back are still there */
+void guard_done(struct guard *g);
 
 /** guard_thaw - let QEMU go on, if we stopped it */
 void guard_thaw(struct guard *g);

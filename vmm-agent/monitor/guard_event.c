@@ -225,10 +225,8 @@ static void let_go(struct guard *g)
 {
 	forget_vcpus(g, false);
 	g->holding = false;
-	if (!g->stuck) {
-		golden_set(&g->golden, GOLDEN_AT_WORK, false);
-		guard_thaw(g);
-	}
+	if (!g->gave_up)
+		guard_done(g);
 	/* If QEMU has ended, the server sees that by itself. */
 	(void)!hold_release(g->hold, NULL);
 }
@@ -286,7 +284,7 @@ int guard_pump(struct guard *g)
 	g->failing = false;
 	hold_seal(g->hold);
 	g->holding = true;
-	g->served = g->stuck = false;
+	g->served = g->gave_up = false;
 	fault_pass(FAULT_guard_held);
 	go_on(g);
 	return 0;

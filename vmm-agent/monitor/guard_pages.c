@@ -236,10 +236,8 @@ int guard_adopt(struct guard *g, struct xerr *err)
 	for (size_t i = 0; i < g->golden.nr; i++)
 		(void)guard_suspect(g, g->golden.order[i], 0);
 	g->ready = true;
-	if (!g->nr_findings) {
-		golden_set(&g->golden, GOLDEN_AT_WORK, false);
-		guard_thaw(g);
-	}
+	if (!g->nr_findings)
+		guard_done(g);
 	/* An event that was read by the guard before is not sent again, unless its thread is. */
 	return each_run(g, wake_run, err);
 }
@@ -296,6 +294,9 @@ int guard_audit(struct guard *g, uint64_t *ret_lost, struct xerr *err)
 			return xerr_set(err, (int)one, "guard: audit: %s", xo_code_text((int)one));
 		lost += (uint64_t)one;
 	}
+	/* Who wrote on and on may have put it right himself. */
+	if (g->stuck && !g->judging && !g->nr_findings)
+		guard_done(g);
 	*ret_lost = lost;
 	return 0;
 }
@@ -347,6 +348,28 @@ void guard_thaw(struct guard *g)
 	golden_set(&g->golden, GOLDEN_FROZEN, false);
 }
 
+static bool any_differs(struct guard *g)
+{
+	for (size_t i = 0; i < g->golden.nr; i++) {
+		uint32_t slot = g->golden.order[i];
+		const uint8_t *now = guard_bytes(g, slot);
+
+		if (now && memcmp(now, golden_page(&g->golden, slot), XO_PAGE_SIZE) != 0)
+			return true;
+	}
+	return false;
+}
+
+/* Which page it was does not matter, and QEMU stands still: there is time to look at all. */
+void guard_done(struct guard *g)
+{
+	g->stuck = g->stuck && any_differs(g);
+	if (g->stuck)
+		return;
+	golden_set(&g->golden, GOLDEN_AT_WORK, false);
+	guard_thaw(g);
+}
+
 /*
  * Who writes on while the page is open is one of QEMU's threads, as a rule, and they stop with it.
  * Hardware does not: then QEMU stays stopped, until a later comparison finds the page as it has to
@@ -365,7 +388,8 @@ static int put_back_private(struct guard *g, uint32_t slot, const uint8_t *golde
 		xo_sleep_ns(FREEZE_PAUSE_NS);
 		rc = try_put_back(g, slot, golden);
 	}
-	g->stuck = g->stuck || rc == -XO_EREADBACK;
+	if (rc == -XO_EREADBACK)
+		g->stuck = g->gave_up = true;
 	return rc;
 }
 

@@ -134,6 +134,14 @@ static int find_process(struct tgt *t, struct xerr *err)
 	return proc_start_time(info->pid, &info->start_time, err);
 }
 
+static int by_index(const void *a, const void *b)
+{
+	const struct tgt_vcpu *x = a, *y = b;
+
+	return (x->cpu_index > y->cpu_index) - (x->cpu_index < y->cpu_index);
+}
+
+/* QEMU tells them in the order in which they were plugged. */
 int facts_vcpus(struct tgt *t, struct refusal *why, struct xerr *err)
 {
 	_cleanup_json_ json_t *cpus = NULL;
@@ -162,8 +170,9 @@ int facts_vcpus(struct tgt *t, struct refusal *why, struct xerr *err)
 		    tid <= 0 || tid > INT32_MAX || index < 0)
 			return xerr_set(err, XO_ENOTQEMU, "query-cpus-fast: vCPU %zu is odd", i);
 		t->info.vcpu[i].tid = (pid_t)tid;
-		t->cpu_index[i] = (uint64_t)index;
+		t->info.vcpu[i].cpu_index = (uint64_t)index;
 	}
+	qsort(t->info.vcpu, nr, sizeof(t->info.vcpu[0]), by_index);
 	t->info.nr_vcpus = nr;
 	return find_process(t, err);
 }
@@ -215,13 +224,13 @@ static int read_registers(struct tgt *t, struct xerr *err)
 		struct tgt_vcpu *v = &t->info.vcpu[i];
 		size_t r = 0;
 
-		while (r < nr && regs[r].cpu_index != t->cpu_index[i])
+		while (r < nr && regs[r].cpu_index != v->cpu_index)
 			r++;
 		if (r == nr)
 			return xerr_set(err, XO_EQMP,
 					"info registers: vCPU %" PRIu64 " is missing; was it "
 					"unplugged meanwhile?",
-					t->cpu_index[i]);
+					v->cpu_index);
 		v->cr0 = regs[r].cr0;
 		v->cr3 = regs[r].cr3;
 		v->cr4 = regs[r].cr4;

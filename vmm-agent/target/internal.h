@@ -9,8 +9,7 @@
 struct tgt {
 	struct qchan *chan;
 	struct tgt_info info;
-	uint64_t cpu_index[TGT_MAX_VCPUS]; /* QEMU's number of each vCPU */
-	dev_t map_dev[TGT_MAX_BACKENDS];   /* each backend's device as /proc/PID/maps shows it */
+	dev_t map_dev[TGT_MAX_BACKENDS]; /* each backend's device as /proc/PID/maps shows it */
 	int lock_fd;
 	int (*idle)(void *arg, struct xerr *err);
 	void *idle_arg;

@@ -53,7 +53,8 @@ struct tgt_region {
 
 /** struct tgt_vcpu - one vCPU */
 struct tgt_vcpu {
-	pid_t tid;
+	pid_t tid;	    /* TCG may have several vCPUs take turns in one thread */
+	uint64_t cpu_index; /* QEMU's number of it */
 	/* When last asked: `info registers`. */
 	uint64_t cr0, cr3, cr4, efer;
 	uint64_t tr_base, gdt_base, gdt_limit, idt_base; /* 0: QEMU does not tell */
@@ -79,7 +80,7 @@ struct tgt_info {
 	char state[32]; /* QEMU's run state */
 	bool via_libvirt;
 	size_t nr_vcpus;
-	struct tgt_vcpu vcpu[TGT_MAX_VCPUS];
+	struct tgt_vcpu vcpu[TGT_MAX_VCPUS]; /* by cpu_index, as KVM numbers them too */
 	size_t nr_backends;
 	struct tgt_backend backend[TGT_MAX_BACKENDS];
 	size_t nr_regions;

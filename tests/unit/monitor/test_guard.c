@@ -296,6 +296,96 @@ static void test_as_many_pages_again(void **state)
 	golden = g.golden;
 }
 
+#define PAGES 2
+
+/* Two pages of this process's own, protected. */
+struct pages {
+	struct guard g;
+	struct vm vm;
+	struct finding finding[2 * PAGES];
+	uint8_t *p;
+};
+
+static void protect_pages(struct pages *s, int mem)
+{
+	const struct mon_range all = {.len_bytes = PAGES * XO_PAGE_SIZE};
+	struct xerr err = {0};
+
+	assert_int_equal(ftruncate(mem, (off_t)all.len_bytes), 0);
+	s->p = mmap(NULL, all.len_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, mem, 0);
+	assert_ptr_not_equal(s->p, MAP_FAILED);
+	s->vm.desc.nr_regions = s->vm.desc.nr_backends = 1;
+	s->vm.desc.pid = getpid();
+	s->vm.desc.region[0] =
+		(struct mon_region){.len_bytes = all.len_bytes, .hva = {(uintptr_t)s->p}};
+	s->vm.map[0].base = mmap(NULL, all.len_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, mem, 0);
+	s->vm.map[0].len_bytes = all.len_bytes;
+	s->g.vm = &s->vm;
+	s->g.finding = s->finding;
+	s->g.golden = golden;
+	s->g.pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	assert_int_equal(uffd_start(s->g.uffd, &err), 0);
+	assert_int_equal(guard_protect(&s->g, &all, 1, &err), 0);
+}
+
+static void unprotect_pages(struct pages *s)
+{
+	golden = s->g.golden;
+	assert_int_equal(
+		uffd_unregister(s->g.uffd, (struct hva){(uintptr_t)s->p}, PAGES * XO_PAGE_SIZE), 0);
+	(void)close(s->g.uffd);
+	(void)close(s->g.pagemap);
+	(void)munmap(s->p, PAGES * XO_PAGE_SIZE);
+	(void)munmap(s->vm.map[0].base, PAGES * XO_PAGE_SIZE);
+}
+
+static bool stands(const struct pages *s)
+{
+	return golden_is(&s->g.golden, GOLDEN_FROZEN) && golden_is(&s->g.golden, GOLDEN_AT_WORK);
+}
+
+static void stop(struct pages *s)
+{
+	s->g.stuck = true;
+	golden_set(&s->g.golden, GOLDEN_FROZEN, true);
+	golden_set(&s->g.golden, GOLDEN_AT_WORK, true);
+}
+
+/* QEMU that was stopped goes on when the page is as it has to be, not with the next event. */
+static void test_stuck_page(void **state)
+{
+	_cleanup_close_ int mem = memfd_create("mem", MFD_CLOEXEC);
+	struct pages s = {.g = {.uffd = new_uffd()}};
+	struct xerr err = {0};
+	uint64_t lost = 0;
+	uint8_t *now;
+
+	(void)state;
+	if (s.g.uffd < 0)
+		skip(); /* not root, or Linux before 6.1 */
+	protect_pages(&s, mem);
+	now = s.vm.map[0].base;
+	stop(&s);
+	now[XO_PAGE_SIZE] = 1;
+	guard_done(&s.g);
+	assert_true(stands(&s));
+	now[XO_PAGE_SIZE] = 0;
+	guard_done(&s.g);
+	assert_false(golden_is(&s.g.golden, GOLDEN_FROZEN));
+	assert_false(golden_is(&s.g.golden, GOLDEN_AT_WORK));
+	/* A comparison that finds it so does. */
+	stop(&s);
+	now[XO_PAGE_SIZE] = 1;
+	assert_int_equal(guard_audit(&s.g, &lost, &err), 0);
+	assert_int_equal(s.g.nr_findings, 1);
+	assert_true(stands(&s));
+	s.g.nr_findings = 0;
+	now[XO_PAGE_SIZE] = 0;
+	assert_int_equal(guard_audit(&s.g, &lost, &err), 0);
+	assert_false(golden_is(&s.g.golden, GOLDEN_FROZEN));
+	unprotect_pages(&s);
+}
+
 #define GOLDEN(test) cmocka_unit_test_setup_teardown(test, open_golden, close_golden)
 
 int main(void)
@@ -311,6 +401,7 @@ int main(void)
 		cmocka_unit_test(test_ranges_on_the_wire),
 		cmocka_unit_test(test_userfaultfd),
 		GOLDEN(test_as_many_pages_again),
+		GOLDEN(test_stuck_page),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

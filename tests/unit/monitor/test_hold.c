@@ -18,6 +18,29 @@
 
 static struct fakevm vm;
 static struct hold hold;
+static pid_t debugger;
+
+/* Who was slow to stop is let go as soon as he has. */
+static size_t settled(void)
+{
+	size_t left = hold_settle(&hold);
+
+	for (int ms = 0; ms < 2000 && left; ms++) {
+		xo_sleep_ns(1000000);
+		left = hold_settle(&hold);
+	}
+	return left;
+}
+
+/* As long as it is there the threads that it traces cannot be reaped. */
+static void end_debugger(void)
+{
+	if (debugger > 0) {
+		(void)kill(debugger, SIGKILL);
+		(void)waitpid(debugger, NULL, 0);
+	}
+	debugger = 0;
+}
 
 static int setup(void **state)
 {
@@ -36,9 +59,9 @@ static int teardown(void **state)
 	(void)state;
 	if (hold.held)
 		(void)hold_release(&hold, NULL);
+	end_debugger();
 	fakevm_kill(&vm);
-	for (int i = 0; i < 1000 && hold_settle(&hold); i++)
-		xo_sleep_ns(1000000);
+	(void)settled();
 	hold_close(&hold);
 	fakevm_stop(&vm);
 	return 0;
@@ -185,9 +208,7 @@ static void test_deaf_thread(void **state)
 	err = (struct xerr){0};
 	assert_int_equal(hold_settle(&hold), 1);
 	assert_int_equal(hold_all(&hold, &err), -XO_EHOLD);
-	for (int ms = 0; ms < 2000 && hold_settle(&hold); ms++)
-		xo_sleep_ns(1000000);
-	assert_int_equal(hold_settle(&hold), 0);
+	assert_int_equal(settled(), 0);
 	hold_now();
 	assert_int_equal(hold_release(&hold, NULL), 0);
 	for (int ms = 0; ms < 2000 && vm.shared->vforked; ms++)
@@ -200,14 +221,13 @@ static void test_debugger(void **state)
 	struct hold other = {0};
 	struct xerr err = {0};
 	int ready[2];
-	pid_t pid;
 	char c;
 
 	(void)state;
 	assert_int_equal(pipe(ready), 0);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
+	debugger = fork();
+	assert_true(debugger >= 0);
+	if (debugger == 0) {
 		(void)prctl(PR_SET_PDEATHSIG, SIGKILL);
 		c = ptrace(PTRACE_SEIZE, vm.shared->tid[FAKE_SLEEP], NULL, NULL) ? 'n' : 'y';
 		(void)!write(ready[1], &c, 1);
@@ -218,16 +238,14 @@ static void test_debugger(void **state)
 	assert_int_equal(c, 'y');
 	assert_int_equal(hold_all(&hold, &err), -XO_EDEBUGGER);
 	assert_non_null(strstr(err.text, "traces it"));
+	assert_int_equal(settled(), 0);
 	assert_true(fakevm_spins(&vm));
 	err = (struct xerr){0};
 	assert_int_equal(hold_open(&other, vm.pid, (const pid_t *)(uintptr_t)vm.shared->tid,
 				   FAKE_THREADS, &err),
 			 -XO_EDEBUGGER);
 	hold_close(&other);
-	assert_int_equal(kill(pid, SIGKILL), 0);
-	assert_int_equal(waitpid(pid, NULL, 0), pid);
-	for (int ms = 0; ms < 1000 && hold_settle(&hold); ms++)
-		xo_sleep_ns(1000000);
+	end_debugger();
 	hold_now();
 	(void)close(ready[0]);
 	(void)close(ready[1]);
@@ -268,7 +286,7 @@ static void test_stopped_process_stays_stopped(void **state)
 	assert_true(fakevm_spins(&vm));
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_held_means_still, setup, teardown),
@@ -282,5 +300,7 @@ int main(void)
 						teardown),
 	};
 
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -141,6 +141,35 @@ static int error_of(const struct fake_answer *changed)
 
 /* ---- tests ---- */
 
+/* One was taken out and another one put in its place: QEMU tells that one last. */
+static void replugged(void **state)
+{
+	char cpus[160];
+	const struct fake_answer changed[] = {
+		{"query-cpus-fast", cpus},
+		{"hmp:info registers -a",
+		 "\r\nCPU#0\r\nCR0=80050033 CR2=0 CR3=1000 CR4=6b0\r\nEFER=0000000000000d01\r\n"
+		 "\r\nCPU#2\r\nCR0=80050033 CR2=0 CR3=3000 CR4=6b0\r\nEFER=0000000000000d01\r\n"
+		 "\r\nCPU#1\r\nCR0=80050033 CR2=0 CR3=2000 CR4=6b0\r\nEFER=0000000000000d01\r\n"},
+		{NULL, NULL}};
+	struct visit v = {0};
+	const struct tgt_info *f;
+
+	(void)state;
+	snprintf(cpus, sizeof(cpus),
+		 "[{\"thread-id\": %d, \"cpu-index\": 0}, {\"thread-id\": %d, \"cpu-index\": 2}, "
+		 "{\"thread-id\": %d, \"cpu-index\": 1}]",
+		 (int)gettid(), (int)gettid(), (int)gettid());
+	assert_int_equal(attach(&v, changed), 0);
+	f = tgt_info(v.t);
+	assert_int_equal(f->nr_vcpus, 3);
+	for (size_t i = 0; i < f->nr_vcpus; i++) {
+		assert_int_equal(f->vcpu[i].cpu_index, i);
+		assert_int_equal(f->vcpu[i].cr3, (i + 1) * 0x1000);
+	}
+	leave(&v);
+}
+
 static void fit(void **state)
 {
 	struct visit v = {0};
@@ -489,6 +518,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(fit),
+		cmocka_unit_test(replugged),
 		cmocka_unit_test(all_reasons_at_once),
 		cmocka_unit_test(run_states),
 		cmocka_unit_test(range_over_several_mappings),
