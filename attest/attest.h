@@ -103,8 +103,12 @@ struct att_appraisal {
 struct att_statement {
 	enum att_kind kind;
 	char vm_uuid[37];
-	uint8_t boot[XO_SHA256_BYTES]; /* another value for each boot of the guest */
-	char build_id[41];	       /* hex */
+	uint8_t boot[XO_SHA256_BYTES]; /* another value for each boot, as the guest tells it */
+	/* As the host tells it: another value for each process of the VMM, zero: not known; and how
+	 * often that one was seen to reset the guest. */
+	uint8_t process[XO_SHA256_BYTES];
+	uint64_t resets;
+	char build_id[41]; /* hex */
 	char release[64];
 	uint8_t policy[XO_SHA256_BYTES]; /* digest of the policy in force; zero: none */
 	int64_t started_s, finished_s;
@@ -291,6 +295,9 @@ struct att_result {
 	int64_t appraised_s;
 	uint64_t unexplained_bytes;
 	enum att_guard guard;
+	int64_t guarded_since_s; /* by one that enforces, without a gap; 0: it is not */
+	bool guard_lapsed;	 /* in this boot, for a while, it was not */
+	size_t unseen_boots; /* since the last one that the host saw, the guest claims that many */
 	size_t nr_patches;
 	struct att_patch patch[ATT_MAX_PATCHES];
 };

@@ -73,8 +73,8 @@ static bool is_active(const struct att_statement *now, const struct att_patch *p
 static bool is_fix(const struct att_statement *now, const struct att_statement *s)
 {
 	return s->kind == ATT_ACTION && s->action.act == ATT_APPLY &&
-	       s->action.verdict == ATT_DONE && s->action.nr_advisories &&
-	       is_active(now, &s->action.package);
+	       !memcmp(s->boot, now->boot, sizeof(s->boot)) && s->action.verdict == ATT_DONE &&
+	       s->action.nr_advisories && is_active(now, &s->action.package);
 }
 
 /** struct fixes - statements kept for OpenVEX, owned */
@@ -89,13 +89,9 @@ static void fixes_free(struct fixes *f)
 		free(f->s[i]);
 }
 
-/* Statement @s, with sequence number .first now: may the evidence begin with it? */
+/* Statement @s, of this boot: may the evidence begin with it? */
 static bool may_begin(const struct writing *w, const struct att_statement *s, uint64_t leaf)
 {
-	/* One before this boot's first: whoever finds it knows that none of this boot is left out.
-	 */
-	if (memcmp(s->boot, w->last->boot, sizeof(s->boot)) != 0)
-		return true;
 	/* The appraisal that the asker has accepted. */
 	return leaf < w->since && s->kind == ATT_APPRAISAL;
 }
@@ -106,6 +102,7 @@ static bool may_begin(const struct writing *w, const struct att_statement *s, ui
  */
 static int find_first(struct writing *w, struct fixes *fixes)
 {
+	struct boot_seen after = statement_boot(w->last), boot;
 	uint64_t length, at;
 	bool found = false;
 	int rc = rec_chain_length(w->r, w->last->vm_uuid, &length);
@@ -125,9 +122,13 @@ static int find_first(struct writing *w, struct fixes *fixes)
 			return rc;
 		if (!found)
 			w->first = at - 1;
-		found |= may_begin(w, s, link.leaf);
-		if (memcmp(s->boot, w->last->boot, sizeof(s->boot)) != 0)
+		/* One before this boot's first: whoever finds it knows that none of this boot is
+		 * left out. */
+		boot = statement_boot(s);
+		if (boot_is_new(&boot, &after))
 			break;
+		found |= may_begin(w, s, link.leaf);
+		after = boot;
 		if (is_fix(w->last, s) && fixes->nr < XO_ARRAY_SIZE(fixes->s))
 			fixes->s[fixes->nr++] = XO_TAKE_PTR(s);
 	}

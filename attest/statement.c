@@ -172,7 +172,7 @@ static void parse_appraisal(struct jdoc *d, const json_t *o, struct att_appraisa
 
 static void parse_vm(struct jdoc *d, const json_t *o, struct att_statement *s)
 {
-	static const char *const keys[] = {"uuid", "boot", NULL};
+	static const char *const keys[] = {"uuid", "boot", "?process", "?resets", NULL};
 
 	if (!jdoc_object(d, o, "vm", keys))
 		return;
@@ -180,6 +180,10 @@ static void parse_vm(struct jdoc *d, const json_t *o, struct att_statement *s)
 	if (!d->bad && strspn(s->vm_uuid, "0123456789abcdef-") != 36)
 		jdoc_bad(d, "uuid", "a lower-case UUID");
 	jdoc_hex(d, o, "boot", s->boot, sizeof(s->boot));
+	if (json_object_get(o, "process"))
+		hex32_or_null(d, o, "process", s->process);
+	if (json_object_get(o, "resets"))
+		s->resets = jdoc_u64(d, o, "resets", STATEMENT_MAX_SEQ);
 }
 
 static void parse_kernel(struct jdoc *d, const json_t *o, struct att_statement *s)
@@ -226,6 +230,22 @@ static void parse_predicate(struct jdoc *d, const json_t *o, struct att_statemen
 		parse_action(d, json_object_get(o, own), &s->action);
 	else
 		parse_appraisal(d, json_object_get(o, own), &s->appraisal);
+}
+
+struct boot_seen statement_boot(const struct att_statement *s)
+{
+	struct boot_seen b = {.resets = s->resets};
+
+	memcpy(b.boot, s->boot, sizeof(b.boot));
+	memcpy(b.process, s->process, sizeof(b.process));
+	return b;
+}
+
+bool boot_is_new(const struct boot_seen *before, const struct boot_seen *now)
+{
+	if (memcmp(before->process, now->process, sizeof(now->process)) != 0)
+		return memcmp(before->boot, now->boot, sizeof(now->boot)) != 0;
+	return now->resets > before->resets;
 }
 
 /* The subject says again what the predicate says: it must be the same. */

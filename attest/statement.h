@@ -22,6 +22,21 @@ int statement_format(struct xbuf *out, const struct att_statement *s) XO_MUST_CH
 bool statement_parse(struct att_statement *ret, struct span bytes, const char *name,
 		     struct refusal *why) XO_MUST_CHECK;
 
+/** struct boot_seen - the boot a statement is about; as in struct att_statement */
+struct boot_seen {
+	uint8_t boot[XO_SHA256_BYTES], process[XO_SHA256_BYTES];
+	uint64_t resets;
+};
+
+struct boot_seen statement_boot(const struct att_statement *s);
+
+/**
+ * boot_is_new - did the guest certainly boot anew between two statements, the one after the other?
+ * Going by what the host knows: a reset that was seen, or another process of the VMM with another
+ * boot in it (a guest that was saved and restored goes on). What the guest tells is not enough.
+ */
+bool boot_is_new(const struct boot_seen *before, const struct boot_seen *now);
+
 /** vex_format - append an OpenVEX document: the advisories of @s fixed in its kernel.
  *  @statement: the digest of @s's envelope, which names the document */
 int vex_format(struct xbuf *out, const struct att_statement *const *fixes, size_t nr,

@@ -119,8 +119,9 @@ static json_t *appraisal_json(const struct att_appraisal *a)
 static json_t *predicate_json(const struct att_statement *s)
 {
 	return json_pack(
-		"{s:{s:s,s:o},s:{s:s,s:s},s:I,s:o,s:o,s:o,s:o,s:o,s:o}", "vm", "uuid", s->vm_uuid,
-		"boot", hex32(s->boot), "kernel", "build_id", s->build_id, "release", s->release,
+		"{s:{s:s,s:o,s:o,s:I},s:{s:s,s:s},s:I,s:o,s:o,s:o,s:o,s:o,s:o}", "vm", "uuid",
+		s->vm_uuid, "boot", hex32(s->boot), "process", hex32_or_null(s->process), "resets",
+		(json_int_t)s->resets, "kernel", "build_id", s->build_id, "release", s->release,
 		"sequence", (json_int_t)s->sequence, "previous_sha256", hex32_or_null(s->previous),
 		"policy_sha256", hex32_or_null(s->policy), "started", when(s->started_s),
 		"finished", when(s->finished_s), "patches", patches_json(s),

@@ -25,6 +25,7 @@ enum att_verdict_of_evidence att_verdict_of(int code)
 	case XO_EWITNESS:
 	case XO_ESOFTWARE:
 	case XO_EGUARDOFF:
+	case XO_EBOOTUNSEEN:
 		return ATT_INCOMPLETE;
 	default:
 		return ATT_UNTRUSTED;

@@ -8,13 +8,21 @@
 #include "attest/names.h"
 #include "attest/note.h"
 #include "attest/quote.h"
+#include "attest/statement.h"
+
+/** enum guard_change - what a statement says of a guard that enforces */
+enum guard_change { GUARD_SAME, GUARD_BEGINS, GUARD_ENDS };
 
 /** struct proven - one statement of the machine, as far as it was read */
 struct proven {
 	uint64_t leaf, sequence;
 	uint8_t envelope[XO_SHA256_BYTES];
-	uint8_t boot[XO_SHA256_BYTES];
+	struct boot_seen boot;
+	size_t era;    /* another number for what certainly is another boot */
 	bool measured; /* found in the measured log */
+	bool violation;
+	enum guard_change guard;
+	int64_t finished_s;
 	bool accepted; /* by an earlier judgement, says the trust directory */
 };
 
@@ -33,10 +41,12 @@ struct verify {
 	size_t nr;
 	struct proven *proven;	    /* in the order of their leaves */
 	struct att_statement *last; /* the appraisal; NULL until it is found */
-	/* Patches that this boot's statements leave active. */
-	size_t nr_active;
-	struct att_patch active[ATT_MAX_PATCHES];
-	bool too_many_active;
+	/* Patches that this boot's statements leave active, ... */
+	struct patch_list {
+		size_t nr;
+		struct att_patch patch[ATT_MAX_PATCHES];
+		bool too_many;
+	} active, missed; /* ... and those of boots before it, whose end nobody saw */
 };
 
 /** verify_missing - note that file @name is not there */

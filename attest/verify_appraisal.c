@@ -33,6 +33,21 @@ static void check_freshness(struct verify *v)
 			    (unsigned long long)limit_s);
 }
 
+/* A guard that enforces now, and has since it began to in this boot. */
+static void check_guarded(struct verify *v)
+{
+	char at[21];
+
+	if (v->last->appraisal.guard != ATT_GUARD_ENFORCE)
+		refusal_add(v->why, XO_EGUARDOFF, "no guard enforced when it was appraised");
+	else if (!v->ret->guarded_since_s)
+		refusal_add(v->why, XO_EGUARDOFF, "no statement says that a guard enforces");
+	else if (v->ret->guard_lapsed)
+		refusal_add(v->why, XO_EGUARDOFF,
+			    "guarded since %s; before that, in the same boot, for a while not",
+			    json_time(v->ret->guarded_since_s, at));
+}
+
 static void check_machine(struct verify *v)
 {
 	const struct att_expect *x = v->expect;
@@ -42,11 +57,20 @@ static void check_machine(struct verify *v)
 		refusal_add(v->why, XO_EOTHERVM, "it is about machine %s", s->vm_uuid);
 	if (x->boot && !same32(x->boot, s->boot))
 		refusal_add(v->why, XO_EREBOOTED, "the guest booted since");
-	if (x->require_guard && s->appraisal.guard != ATT_GUARD_ENFORCE)
-		refusal_add(v->why, XO_EGUARDOFF, "no guard enforced when it was appraised");
+	if (x->require_guard)
+		check_guarded(v);
 	if (v->ret->tpm_rooted != s->appraisal.tpm_rooted)
 		refusal_add(v->why, XO_ESTATEMENT, "the appraisal says that it is rooted in %s",
 			    s->appraisal.tpm_rooted ? "a TPM" : "software");
+}
+
+static bool has_patch(const struct att_patch *list, size_t nr, const struct att_patch *p)
+{
+	size_t i = 0;
+
+	while (i < nr && !same32(list[i].manifest, p->manifest))
+		i++;
+	return i < nr;
 }
 
 /* Patches found must be those that this boot's statements leave active. */
@@ -54,30 +78,26 @@ static void check_patches(struct verify *v)
 {
 	const struct att_statement *s = v->last;
 
-	if (v->too_many_active) {
+	if (v->active.too_many || v->missed.too_many) {
 		refusal_add(v->why, XO_ELIMIT, "more than %d patches are active", ATT_MAX_PATCHES);
 		return;
 	}
-	for (size_t i = 0; i < s->nr_patches; i++) {
-		size_t k = 0;
-
-		while (k < v->nr_active && !same32(v->active[k].manifest, s->patch[i].manifest))
-			k++;
-		if (k == v->nr_active)
+	for (size_t i = 0; i < s->nr_patches; i++)
+		if (!has_patch(v->active.patch, v->active.nr, &s->patch[i]))
 			refusal_add(v->why, XO_EPATCHSET,
 				    "%s %s is active, and nothing says that it was applied since "
 				    "the guest booted",
 				    s->patch[i].id, s->patch[i].version);
-	}
-	for (size_t k = 0; k < v->nr_active; k++) {
-		size_t i = 0;
-
-		while (i < s->nr_patches && !same32(v->active[k].manifest, s->patch[i].manifest))
-			i++;
-		if (i == s->nr_patches)
+	for (size_t i = 0; i < v->active.nr; i++)
+		if (!has_patch(s->patch, s->nr_patches, &v->active.patch[i]))
 			refusal_add(v->why, XO_EPATCHSET, "%s %s was applied and is not active",
-				    v->active[k].id, v->active[k].version);
-	}
+				    v->active.patch[i].id, v->active.patch[i].version);
+	for (size_t i = 0; i < v->missed.nr; i++)
+		if (!has_patch(s->patch, s->nr_patches, &v->missed.patch[i]))
+			refusal_add(v->why, XO_EBOOTUNSEEN,
+				    "%s %s was applied and is not active; the guest has booted "
+				    "since, as it says itself",
+				    v->missed.patch[i].id, v->missed.patch[i].version);
 }
 
 static void check_findings(struct verify *v)

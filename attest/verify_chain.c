@@ -74,25 +74,66 @@ static bool read_one(struct verify *v, const struct att_file *f, struct att_stat
 	return statement_parse(ret, xbuf_span(&e.payload), f->name, v->why);
 }
 
+static size_t find_patch(const struct patch_list *l, const struct att_patch *p)
+{
+	size_t i = 0;
+
+	while (i < l->nr && !same32(l->patch[i].manifest, p->manifest))
+		i++;
+	return i;
+}
+
+static void add_patch(struct patch_list *l, const struct att_patch *p)
+{
+	if (find_patch(l, p) < l->nr)
+		return;
+	if (l->nr < ATT_MAX_PATCHES)
+		l->patch[l->nr++] = *p;
+	else
+		l->too_many = true;
+}
+
+static void drop_patch(struct patch_list *l, const struct att_patch *p)
+{
+	size_t i = find_patch(l, p);
+
+	if (i < l->nr)
+		l->patch[i] = l->patch[--l->nr];
+}
+
 /* Patches that are active, as the actions of one boot leave them. */
 static void follow_patches(struct verify *v, const struct att_statement *s)
 {
 	const struct att_action *a = &s->action;
-	size_t i = 0;
 
-	if (s->kind != ATT_ACTION || a->verdict != ATT_DONE ||
-	    (a->act != ATT_APPLY && a->act != ATT_REVERT))
+	if (s->kind != ATT_ACTION || a->verdict != ATT_DONE)
 		return;
-	while (i < v->nr_active && !same32(v->active[i].manifest, a->package.manifest))
-		i++;
-	if (a->act == ATT_REVERT && i < v->nr_active)
-		v->active[i] = v->active[--v->nr_active];
-	if (a->act == ATT_APPLY && i == v->nr_active) {
-		if (i < ATT_MAX_PATCHES)
-			v->active[v->nr_active++] = a->package;
-		else
-			v->too_many_active = true;
-	}
+	if (a->act == ATT_APPLY)
+		add_patch(&v->active, &a->package);
+	if (a->act != ATT_REVERT)
+		return;
+	drop_patch(&v->active, &a->package);
+	drop_patch(&v->missed, &a->package);
+}
+
+/*
+ * Another boot begins with nothing applied. But if only the guest says that it is another, what was
+ * active in the one before is not forgotten: it has to be active again.
+ */
+static void follow_boot(struct verify *v, const struct boot_seen *now)
+{
+	const struct proven *prev = &v->proven[v->nr - 1];
+	bool is_new = boot_is_new(&prev->boot, now);
+
+	v->proven[v->nr].era = prev->era + is_new;
+	if (!is_new && same32(prev->boot.boot, now->boot))
+		return;
+	for (size_t i = 0; i < v->active.nr && !is_new; i++)
+		add_patch(&v->missed, &v->active.patch[i]);
+	if (is_new)
+		v->missed = (struct patch_list){0};
+	v->active = (struct patch_list){0};
+	v->ret->unseen_boots = is_new ? 0 : v->ret->unseen_boots + 1;
 }
 
 /* Actions may overlap, but the order they end in is that of the chain. */
@@ -155,8 +196,34 @@ static void begin(struct verify *v, const struct att_statement *s)
 	p->accepted = s->kind == ATT_APPRAISAL && accepted(v, s->vm_uuid, p->envelope);
 	if (!p->accepted)
 		return;
-	v->nr_active = s->nr_patches;
-	memcpy(v->active, s->patch, sizeof(v->active));
+	if (s->appraisal.guard == ATT_GUARD_ENFORCE)
+		p->guard = GUARD_BEGINS;
+	v->active.nr = s->nr_patches;
+	memcpy(v->active.patch, s->patch, sizeof(v->active.patch));
+}
+
+/* A guest never goes back to a boot that it left: it would shed what was seen in another. */
+static void check_boot(struct verify *v, const struct att_statement *s, const char *name)
+{
+	if (!v->nr || same32(v->proven[v->nr - 1].boot.boot, s->boot))
+		return;
+	for (size_t i = 0; i < v->nr; i++) {
+		if (!same32(v->proven[i].boot.boot, s->boot))
+			continue;
+		refusal_add(v->why, XO_EBOOTBACK, "%s: the boot of entry %llu, after another", name,
+			    (unsigned long long)v->proven[i].leaf);
+		return;
+	}
+}
+
+/* A guard that only reports is none here. */
+static enum guard_change guard_of(const struct att_statement *s)
+{
+	if (s->kind != ATT_ACTION ||
+	    (s->action.act != ATT_GUARD_ON && s->action.act != ATT_GUARD_OFF))
+		return GUARD_SAME;
+	return s->action.act == ATT_GUARD_ON && s->action.guard == ATT_GUARD_ENFORCE ? GUARD_BEGINS
+										     : GUARD_ENDS;
 }
 
 /* Add statement @s to what is known. */
@@ -165,15 +232,17 @@ static void add(struct verify *v, const struct att_file *f, uint64_t leaf, struc
 {
 	struct proven *p = &v->proven[v->nr];
 
+	*p = (struct proven){.leaf = leaf, .sequence = s->sequence, .boot = statement_boot(s)};
+	p->violation = s->kind == ATT_ACTION && s->action.act == ATT_VIOLATION;
+	p->guard = guard_of(s);
+	p->finished_s = s->finished_s;
 	check_link(v, s, f->name);
 	check_times(v, s, *before_s, f->name);
+	check_boot(v, s, f->name);
 	*before_s = s->finished_s;
-	/* Another boot begins with nothing applied. */
-	if (v->nr && !same32(v->proven[v->nr - 1].boot, s->boot))
-		v->nr_active = 0;
+	if (v->nr)
+		follow_boot(v, &p->boot);
 	follow_patches(v, s);
-	*p = (struct proven){.leaf = leaf, .sequence = s->sequence};
-	memcpy(p->boot, s->boot, sizeof(p->boot));
 	if (xo_sha256(f->bytes, p->envelope))
 		v->fatal = -XO_EINTERNAL;
 	if (!v->nr)
@@ -181,15 +250,54 @@ static void add(struct verify *v, const struct att_file *f, uint64_t leaf, struc
 	v->nr++;
 }
 
-/* A violation counts for the boot it was seen in. */
-struct seen_violation {
-	bool any;
-	uint8_t boot[XO_SHA256_BYTES];
-	uint64_t leaf;
-};
+/* A violation counts until the guest certainly boots anew. */
+static void check_violations(struct verify *v)
+{
+	const struct proven *last = &v->proven[v->nr - 1], *first = NULL;
+	size_t n = 0;
+
+	for (size_t i = 0; i < v->nr; i++) {
+		const struct proven *p = &v->proven[i];
+
+		if (!p->violation ||
+		    (p->era != last->era && !same32(p->boot.boot, last->boot.boot)))
+			continue;
+		first = first ? first : p;
+		n++;
+	}
+	if (n)
+		refusal_add(v->why, XO_EVIOLATION, "entry %llu of the log tells of it%s, %zu do",
+			    (unsigned long long)first->leaf,
+			    same32(first->boot.boot, last->boot.boot)
+				    ? ""
+				    : ", of a boot that nobody saw end",
+			    n);
+}
+
+/*
+ * Since when a guard enforces, without a gap. A second beginning is the end of a gap, too: the
+ * guard before had died with all that would have said so.
+ */
+static void check_guard(struct verify *v)
+{
+	const struct proven *last = &v->proven[v->nr - 1];
+	bool began = false;
+
+	v->ret->guarded_since_s = 0;
+	v->ret->guard_lapsed = false;
+	for (size_t i = 0; i < v->nr; i++) {
+		const struct proven *p = &v->proven[i];
+
+		if (p->era != last->era || p->guard == GUARD_SAME)
+			continue;
+		v->ret->guard_lapsed |= began;
+		began = true;
+		v->ret->guarded_since_s = p->guard == GUARD_BEGINS ? p->finished_s : 0;
+	}
+}
 
 /* Go through all statements. Return: whether the last one, which is in @s then, was sound */
-static bool walk(struct verify *v, struct att_statement *s, struct seen_violation *bad)
+static bool walk(struct verify *v, struct att_statement *s)
 {
 	int64_t before_s = INT64_MIN / 2;
 	bool sound = false;
@@ -210,11 +318,6 @@ static bool walk(struct verify *v, struct att_statement *s, struct seen_violatio
 		if (!sound)
 			continue;
 		add(v, f, leaf, s, &before_s);
-		if (s->kind == ATT_ACTION && s->action.act == ATT_VIOLATION) {
-			bad->any = true;
-			bad->leaf = leaf;
-			memcpy(bad->boot, s->boot, sizeof(bad->boot));
-		}
 	}
 	return sound;
 }
@@ -231,7 +334,6 @@ static size_t count_statements(const struct att_files *f)
 void verify_chain(struct verify *v)
 {
 	size_t n = count_statements(v->evidence);
-	struct seen_violation bad = {0};
 	struct att_statement *s;
 
 	if (!n || n > EVIDENCE_MAX_STATEMENTS) {
@@ -245,7 +347,7 @@ void verify_chain(struct verify *v)
 		v->fatal = -ENOMEM;
 		return;
 	}
-	if (!walk(v, s, &bad) || s->kind != ATT_APPRAISAL) {
+	if (!walk(v, s) || s->kind != ATT_APPRAISAL) {
 		if (v->statement_key)
 			refusal_add(v->why, XO_EMISSING,
 				    "the last statement is no sound appraisal");
@@ -253,12 +355,12 @@ void verify_chain(struct verify *v)
 		return;
 	}
 	v->last = s;
-	if (bad.any && same32(bad.boot, s->boot))
-		refusal_add(v->why, XO_EVIOLATION, "entry %llu of the log tells of it",
-			    (unsigned long long)bad.leaf);
+	check_violations(v);
+	check_guard(v);
 	/* All of this boot is there if the chain begins before it, or with the very first, or where
 	 * it was accepted before. */
-	if (v->proven[0].sequence && !v->proven[0].accepted && same32(v->proven[0].boot, s->boot))
+	if (v->proven[0].sequence && !v->proven[0].accepted &&
+	    v->proven[0].era == v->proven[v->nr - 1].era)
 		refusal_add(v->why, XO_ECHAIN,
 			    "the statements since the guest booted begin at "
 			    "number %llu, not before",

@@ -57,9 +57,10 @@ struct kernref {
 	uint64_t *field; /* by address: PC-relative ones of replacements that lead out of them */
 	struct kernref_thunk thunk[KERNREF_MAX_THUNKS];
 	struct kernref_table table[KERNREF_TABLES];
-	uint64_t ro_start, ro_end; /* data that is read-only after init */
-	uint64_t pv_start, pv_end; /* pv_ops */
-	uint64_t tracer[3];	   /* what an ftrace entry may call; 0: none such */
+	uint64_t ro_start, ro_end;    /* data that is read-only after init */
+	uint64_t pv_start, pv_end;    /* pv_ops */
+	uint64_t pv_nop, pv_identity; /* functions that calls through it need not call; 0: none */
+	uint64_t tracer[3];	      /* what an ftrace entry may call; 0: none such */
 	uint64_t return0, static_return;
 };
 

@@ -134,7 +134,8 @@ static bool fits_ftrace(struct kernref_run *run, const struct ksite *s, const st
 	for (size_t i = 0; i < XO_ARRAY_SIZE(run->r->tracer); i++)
 		if (run->r->tracer[i] && run->r->tracer[i] == to)
 			return true;
-	if (to != run->tracer && !ask_guest(run, p))
+	/* None was found yet: what leads to address 0 is to be asked about like any other. */
+	if ((!run->tracer || to != run->tracer) && !ask_guest(run, p))
 		return false;
 	run->tracer = to;
 	return true;
@@ -177,7 +178,8 @@ static bool fits_constant(const struct kernref_run *run, const struct ksite *s,
 	       !memcmp(p->have, value, p->len);
 }
 
-/* A call through a member of pv_ops became a call of what that holds, or nothing. */
+/* A call through a member of pv_ops became a call of what that holds; or what that would do, where
+ * it is nothing, or gives back what it is given. */
 static bool fits_pv_call(const struct kernref_run *run, const struct place *p)
 {
 	static const uint8_t identity[] = {0x48, 0x89, 0xf8}; /* mov %rdi,%rax */
@@ -194,15 +196,16 @@ static bool fits_pv_call(const struct kernref_run *run, const struct place *p)
 	} else {
 		return false;
 	}
-	if (slot - r->pv_start >= r->pv_end - r->pv_start)
+	if (slot - r->pv_start >= r->pv_end - r->pv_start ||
+	    !read_guest(run, slot, &func, sizeof(func)))
 		return false;
-	if (modform_nops(p->have, p->len) ||
-	    modform_padded(p->have, p->len, identity, sizeof(identity)))
-		return true;
+	func -= r->shift;
+	if (modform_nops(p->have, p->len))
+		return r->pv_nop && func == r->pv_nop;
+	if (modform_padded(p->have, p->len, identity, sizeof(identity)))
+		return r->pv_identity && func == r->pv_identity;
 	return modform_branch(p->have, p->len, CALL32, p->at, &to) &&
-	       modform_nops(p->have + 5, p->len - 5) &&
-	       read_guest(run, slot, &func, sizeof(func)) && func - r->shift == to &&
-	       kernref_is_function(r, to);
+	       modform_nops(p->have + 5, p->len - 5) && func == to && kernref_is_function(r, to);
 }
 
 /* ---- one place ---- */

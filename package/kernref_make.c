@@ -359,6 +359,10 @@ static void find_names(struct maker *m)
 	r->tracer[2] = symbol(m, "__fentry__");
 	r->return0 = symbol(m, "__static_call_return0");
 	r->static_return = symbol(m, "__static_call_return");
+	r->pv_nop = symbol(m, "_paravirt_nop");
+	if (!r->pv_nop)
+		r->pv_nop = symbol(m, "nop_func");
+	r->pv_identity = symbol(m, "_paravirt_ident_64");
 	if (ksyms_lookup(&r->syms, "pv_ops", &i, 1) == 1) {
 		r->pv_start = r->syms.sym[i].addr;
 		r->pv_end = r->pv_start + ksyms_size(&r->syms, i);

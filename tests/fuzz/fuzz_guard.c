@@ -67,6 +67,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (q.addr % 4096 <= 4096 - 5)
 		ask(&s, WIRE_JUDGE, body, sizeof(body));
 	ask(&s, WIRE_TABLES_CHECK, NULL, 0);
+	ask(&s, WIRE_TABLES_TAKE, NULL, 0);
 	ask(&s, WIRE_AUDIT, NULL, 0);
 	ask(&s, WIRE_AREAS, &areas, sizeof(areas));
 	ask(&s, WIRE_GUARD, NULL, 0);

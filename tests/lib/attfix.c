@@ -167,6 +167,8 @@ struct att_statement *attfix_action(enum att_act act)
 		a->nr_advisories = 1;
 		(void)snprintf(a->advisory[0], sizeof(a->advisory[0]), "CVE-2026-12345");
 	}
+	if (act == ATT_GUARD_ON)
+		a->guard = ATT_GUARD_ENFORCE;
 	if (act == ATT_APPLY) {
 		s->nr_patches = 1;
 		demo_patch(&s->patch[0]);

@@ -104,6 +104,74 @@ static void reboot_lies(struct att_statement *s)
 	memset(s->boot, 2, sizeof(s->boot));
 }
 
+static void reboot_seen(struct att_statement *s)
+{
+	reboot_lies(s);
+	s->resets = 1;
+}
+
+static void other_process(struct att_statement *s)
+{
+	memset(s->process, 7, sizeof(s->process));
+}
+
+static void started_anew(struct att_statement *s)
+{
+	reboot_lies(s);
+	other_process(s);
+}
+
+static void record_changed(struct att_recorder *r, enum att_act act,
+			   void (*change)(struct att_statement *s))
+{
+	struct att_statement *s = attfix_action(act);
+
+	if (change)
+		change(s);
+	attfix_record(r, s);
+}
+
+/* A violation in the first boot, one in the second, and the first boot again. */
+static void shed_violations(struct att_recorder *r)
+{
+	record_changed(r, ATT_VIOLATION, NULL);
+	record_changed(r, ATT_VIOLATION, reboot_lies);
+	attfix_appraise(r, in_world("boots-shed"), false, NULL);
+}
+
+/* @act in the first boot, then what the guest or the host says is another. */
+static void one_boot_after(enum att_act act, const char *name,
+			   void (*change)(struct att_statement *s))
+{
+	struct att_recorder *r;
+	char dir[2 * TRIAL_PATH];
+
+	(void)snprintf(dir, sizeof(dir), "%s/rec-%s", trial_world.dir, name);
+	r = attfix_open(dir, NULL);
+	record_changed(r, ATT_GUARD_ON, NULL);
+	record_changed(r, act, NULL);
+	attfix_appraise(r, in_world(name), false, change);
+	att_recorder_close(r);
+}
+
+static void build_boots(void)
+{
+	struct att_recorder *r = attfix_open(in_world("rec-boots"), NULL);
+
+	shed_violations(r);
+	att_recorder_close(r);
+	one_boot_after(ATT_VIOLATION, "boots-unseen", reboot_lies);
+	one_boot_after(ATT_VIOLATION, "boots-seen", reboot_seen);
+	one_boot_after(ATT_VIOLATION, "boots-anew", started_anew);
+	one_boot_after(ATT_VIOLATION, "boots-restored", other_process);
+	one_boot_after(ATT_APPLY, "boots-patched", reboot_lies);
+	/* And within a boot: a guard that lapsed, one that ended, one that began again. */
+	one_boot_after(ATT_REFUSE, "guard-whole", NULL);
+	one_boot_after(ATT_GUARD_OFF, "guard-ended", NULL);
+	one_boot_after(ATT_GUARD_ON, "guard-again", NULL);
+	one_boot_after(ATT_GUARD_ON, "guard-next-boot", reboot_seen);
+}
+
 static void build_world(void)
 {
 	struct att_recorder *r = attfix_open(in_world("rec"), trial_world.tcti), *fork;
@@ -133,8 +201,10 @@ static void build_world(void)
 	attfix_record(r, attfix_action(ATT_APPLY));
 	attfix_appraise(r, in_world("soft-good"), true, NULL);
 	attfix_appraise(r, in_world("soft-rebooted"), true, reboot_lies);
+	attfix_appraise(r, in_world("soft-returned"), true, NULL);
 	att_recorder_close(r);
 	openssl(ca_script);
+	build_boots();
 }
 
 int trial_world_setup(void **state)

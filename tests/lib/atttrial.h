@@ -17,8 +17,8 @@
  * Entries of the log: 0 another machine, 1 guard-on, 2 apply, 3 refuse, 4 another machine,
  * 5 the appraisal of "early", 6 another machine, 7 the appraisal of "good", 8 a violation,
  * 9 the appraisal of "later". "fork-later" goes on otherwise from 7, under the same key.
- * "soft-good" and "soft-rebooted" are of a host without a TPM, "ca" holds certificates for its
- * statement key.
+ * "soft-...", "boots-..." and "guard-..." are of hosts without a TPM, "ca" holds certificates for
+ * its statement key.
  */
 struct trial_world {
 	char dir[ATTFIX_PATH];

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define PAGE	   0x1000u
-#define IMAGE	   (3 * PAGE)
+#define IMAGE	   0x3000u
 #define TEXT_BYTES 0x100u
 #define THUNK	   0xc0
 #define TRAMPOLINE 0xd0
@@ -60,6 +60,8 @@ static const struct {
 	{"__x86_indirect_thunk_rax", THUNK, 'T'},
 	{"__SCT__x", TRAMPOLINE, 'T'},
 	{"__fentry__", FENTRY, 'T'},
+	{"_paravirt_nop", KERNFIX_PV_NOP, 'T'},
+	{"_paravirt_ident_64", KERNFIX_PV_IDENTITY, 'T'},
 	{"_etext", TEXT_BYTES, 'T'},
 	{"__start_rodata", PAGE, 'R'},
 	{"__start_ro_after_init", KERNFIX_RO_DATA, 'D'},
@@ -125,6 +127,7 @@ static void fill(uint8_t *image)
 	put32(image, KERNFIX_PARAVIRT + 3, (int64_t)(KERNFIX_BASE + PV_OPS));
 	image[KERNFIX_FUNCTION] = image[KERNFIX_TRACER] = image[FENTRY] = 0xc3;
 	image[KERNFIX_RETURN_THUNK] = image[KERNFIX_OTHER_RETURN] = 0xc3;
+	image[KERNFIX_PV_NOP] = image[KERNFIX_PV_IDENTITY] = 0xc3;
 	image[THUNK] = 0xc3;
 	image[TRAMPOLINE] = 0xe9;
 	put_branch(image, TRAMPOLINE, KERNFIX_FUNCTION);
@@ -177,7 +180,7 @@ void kernfix_make(struct kernfix *f)
 			       .e_phoff = sizeof(eh),
 			       .e_phentsize = sizeof(Elf64_Phdr),
 			       .e_phnum = 1,
-			       .e_shoff = PAGE + IMAGE,
+			       .e_shoff = (Elf64_Off)PAGE + IMAGE,
 			       .e_shentsize = sizeof(Elf64_Shdr),
 			       .e_shnum = 3 + NR_LISTS,
 			       .e_shstrndx = 2 + NR_LISTS};
@@ -212,6 +215,7 @@ void kernfix_make(struct kernfix *f)
 	if (rc)
 		abort();
 	kernfix_set_key(f, KERNFIX_BASE + KERNFIX_FUNCTION + SHIFT);
+	kernfix_set_pv(f, KERNFIX_BASE + KERNFIX_PV_NOP + SHIFT);
 }
 
 void kernfix_free(struct kernfix *f)
@@ -259,6 +263,11 @@ void kernfix_set_key(struct kernfix *f, uint64_t func)
 void kernfix_set_constant(struct kernfix *f, uint64_t value)
 {
 	memcpy(f->data + (CONSTANT - DATA), &value, sizeof(value));
+}
+
+void kernfix_set_pv(struct kernfix *f, uint64_t func)
+{
+	memcpy(f->data + (PV_OPS - DATA), &func, sizeof(func));
 }
 
 /* Relative to themselves: what they lead to stays. */

@@ -26,6 +26,8 @@
 #define KERNFIX_TRACER	     0x90
 #define KERNFIX_RETURN_THUNK 0xa0
 #define KERNFIX_OTHER_RETURN 0xb0
+#define KERNFIX_PV_NOP	     0xf0
+#define KERNFIX_PV_IDENTITY  0xf8
 /* and in the read-only data: what is set at init, with a table of two jump labels in it. */
 #define KERNFIX_RO_DATA	 0x1100
 #define KERNFIX_RO_BYTES 16
@@ -47,9 +49,12 @@ int kernfix_open(struct kfile *ret, const struct kernfix *f) XO_MUST_CHECK;
 bool kernfix_read(const struct kernfix *f, uint64_t addr, void *buf, size_t len_bytes);
 
 /** kernfix_set_key - what the static call's key holds: 0, or an address in the guest
- *  kernfix_set_constant - the value of the run-time constant's variable */
+ *  kernfix_set_constant - the value of the run-time constant's variable
+ *  kernfix_set_pv - what the paravirtual call goes through: an address in the guest; a function
+ * that does nothing to begin with */
 void kernfix_set_key(struct kernfix *f, uint64_t func);
 void kernfix_set_constant(struct kernfix *f, uint64_t value);
+void kernfix_set_pv(struct kernfix *f, uint64_t func);
 
 /** kernfix_swap_jumps - sort the table at @p the other way, as the kernel may
  *  kernfix_double_jump - have its first entry there twice */

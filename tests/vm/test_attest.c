@@ -283,8 +283,8 @@ static void choose(struct flips *f, const struct trial *t)
 	add_flip(f, symbol(f, "cmdline_proc_show") + 6);
 	add_flip(f, symbol(f, "vfs_read") + 17);
 	add_flip(f, symbol(f, "linux_banner") + 20);
-	add_flip(f, symbol(f, "sys_call_table") + 8 * 59 + 3);
-	add_flip(f, symbol(f, "__start___jump_table") + 16 * 7 + 2);
+	add_flip(f, symbol(f, "sys_call_table") + 8UL * 59 + 3);
+	add_flip(f, symbol(f, "__start___jump_table") + 16UL * 7 + 2);
 	add_places(f);
 }
 
@@ -424,6 +424,85 @@ static void explains_patches_6_12(void **state)
 	explains_patches(GUEST_6_12);
 }
 
+/* ---- a patch that is taken out behind our back ---- */
+
+#define FUNCTION_BYTES 64
+
+/* Unexplained bytes of an area, or -1 if there is no such. */
+static json_int_t unexplained_of(const struct trial *t, const char *name)
+{
+	const json_t *area;
+	size_t i;
+
+	json_array_foreach(json_object_get(json_object_get(t->attested.doc, "appraisal"), "areas"),
+			   i, area)
+	{
+		if (!strcmp(json_string_value(json_object_get(area, "name")), name))
+			return json_integer_value(json_object_get(area, "unexplained_bytes"));
+	}
+	return -1;
+}
+
+/* The vendor's bytes again where the detour is: no difference from the vendor's file. */
+static void put_back(struct trial *t, int fd, uint64_t gpa, const uint8_t vendor[FUNCTION_BYTES])
+{
+	_cleanup_free_ char *said = NULL;
+	uint8_t patched[FUNCTION_BYTES];
+
+	assert_int_equal(pread(fd, patched, sizeof(patched), (off_t)gpa), sizeof(patched));
+	assert_memory_not_equal(patched, vendor, sizeof(patched));
+	assert_int_equal(pwrite(fd, vendor, FUNCTION_BYTES, (off_t)gpa), FUNCTION_BYTES);
+	(void)attest(t);
+	assert_int_equal(unexplained_of(t, "text"), 0);
+	assert_true(unexplained_of(t, "patches") > 0);
+	assert_int_equal(verify(t, NONCE, &said), 3);
+	assert_non_null(strstr(said, "cmdline:detour"));
+	assert_int_equal(pwrite(fd, patched, sizeof(patched), (off_t)gpa), sizeof(patched));
+}
+
+static void finds_a_fix_taken_out(const char *package)
+{
+	static const char *const names[] = {"cmdline_proc_show", NULL};
+	struct trial t = {0};
+	uint8_t vendor[FUNCTION_BYTES];
+	uint64_t function, gpa;
+	char patch[256];
+	int fd;
+
+	assert_int_equal(patch_build(package, "cmdline", "cmdline", NULL, patch, sizeof(patch)), 0);
+	start(&t, package);
+	assert_int_equal(guest_symbols(t.g, names, &function), 0);
+	gpa = guest_gpa(t.g, function);
+	fd = ram_open(t.g);
+	assert_true(fd >= 0);
+	assert_int_equal(pread(fd, vendor, sizeof(vendor), (off_t)gpa), sizeof(vendor));
+	assert_true(exo_done(t.g, "apply", patch));
+	put_back(&t, fd, gpa, vendor);
+	assert_int_equal(attest(&t), 0);
+	assert_int_equal(unexplained_of(&t, "patches"), 0);
+	expect_trusted(&t);
+	/* The detour is there, and what it leads to is another page. */
+	in_guest(&t, "/attacks/load window_pte");
+	(void)attest(&t);
+	assert_int_equal(unexplained_of(&t, "text"), 0);
+	assert_true(unexplained_of(&t, "patches") > 0);
+	assert_true(number(&t, "executable_pages", "unapproved") > 0);
+	close(fd);
+	stop(&t);
+}
+
+static void finds_a_fix_taken_out_6_1(void **state)
+{
+	(void)state;
+	finds_a_fix_taken_out(GUEST_6_1);
+}
+
+static void finds_a_fix_taken_out_6_12(void **state)
+{
+	(void)state;
+	finds_a_fix_taken_out(GUEST_6_12);
+}
+
 /* A list of modules: the guest's own code leads to the gate then, which is ours. */
 static void explains_the_gate(void **state)
 {
@@ -519,9 +598,17 @@ static int teardown(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(references_agree), TEST(explains_stock_6_1),   TEST(explains_stock_6_12),
-		TEST(finds_flips_6_1),	TEST(finds_flips_6_12),	    TEST(explains_the_gate),
-		TEST(roots_in_a_tpm),	TEST(explains_patches_6_1), TEST(explains_patches_6_12),
+		TEST(references_agree),
+		TEST(explains_stock_6_1),
+		TEST(explains_stock_6_12),
+		TEST(finds_flips_6_1),
+		TEST(finds_flips_6_12),
+		TEST(explains_the_gate),
+		TEST(roots_in_a_tpm),
+		TEST(explains_patches_6_1),
+		TEST(explains_patches_6_12),
+		TEST(finds_a_fix_taken_out_6_1),
+		TEST(finds_a_fix_taken_out_6_12),
 	};
 
 	if (argc > 1)

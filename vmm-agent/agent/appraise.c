@@ -7,10 +7,7 @@
 #include "vmm-agent/agent/ops.h"
 #include "vmm-agent/agent/vmram.h"
 
-#define FORMAT	       "exopatch-appraisal/1"
-#define AUDITS	       64 /* address spaces are many, and an audit is bounded */
-#define SECOND_LOOK_NS UINT64_C(100000000)
-#define LOOKS	       4
+#define FORMAT "exopatch-appraisal/1"
 
 struct appraiser *appraiser_new(struct vendor *v)
 {
@@ -98,132 +95,6 @@ int appraise_modules(struct appraiser *a, struct session *s, const struct apprai
 	return rc ? rc : json_object_set(detail, "modules", list) ? -ENOMEM : 0;
 }
 
-/* ---- code that we have brought ---- */
-
-static bool is_code(const struct jwrite *w)
-{
-	return w->kind == J_CODE || w->kind == J_SHIM;
-}
-
-static uint64_t differing(const uint8_t *x, const uint8_t *y, size_t len)
-{
-	uint64_t n = 0;
-
-	for (size_t i = 0; i < len; i++)
-		n += x[i] != y[i];
-	return n;
-}
-
-/* The patches' own code, as the journal has it: an area of its own, if there is any. */
-static int appraise_homes(struct session *s, struct att_appraisal *ret, json_t *detail,
-			  struct xerr *err)
-{
-	_cleanup_xbuf_ struct xbuf want = XBUF(SIZE_MAX);
-	struct att_area *area = &ret->area[ret->nr_areas];
-	int rc = 0;
-
-	snprintf(area->name, sizeof(area->name), "patches");
-	for (size_t i = 0; !rc && i < s->nr_rows; i++) {
-		const struct jrow *r = &s->row[i];
-
-		for (size_t k = 0; !rc && k < r->nr_writes && session_row_here(s, r); k++) {
-			const struct jwrite *w = &r->write[k];
-			_cleanup_free_ uint8_t *have = malloc(w->len_bytes + 1u);
-
-			if (!is_code(w))
-				continue;
-			rc = have ? session_read(s, w->gpa, have, w->len_bytes, err) : -ENOMEM;
-			if (rc)
-				break;
-			area->unexplained_bytes += differing(have, w->after, w->len_bytes);
-			rc = xbuf_add(&want, w->after, w->len_bytes);
-		}
-	}
-	if (rc || !want.len_bytes)
-		return rc;
-	ret->nr_areas++;
-	area->size_bytes = want.len_bytes;
-	json_array_append_new(json_object_get(detail, "areas"),
-			      json_pack("{s:s,s:I}", "name", area->name, "unexplained_bytes",
-					(json_int_t)area->unexplained_bytes));
-	return xo_sha256(xbuf_span(&want), area->sha256);
-}
-
-/* ---- executable pages ---- */
-
-/* Whose code the kernel's own lists name may be there: docs/guard.md. */
-static bool is_approved(const struct lens_finding *f)
-{
-	return f->kind == LENS_FOUND_EXEC && f->owner != LENS_OWNER_UNKNOWN;
-}
-
-static int add_pages(json_t *list, const struct lens_finding *f)
-{
-	return json_array_append_new(list,
-				     json_pack("{s:s,s:s,s:o,s:o,s:I}", "what", f->what, "owner",
-					       lens_owner_name(f->owner), "address",
-					       json_sprintf("0x%llx", (unsigned long long)f->gva.v),
-					       "physical_address",
-					       json_sprintf("0x%llx", (unsigned long long)f->gpa.v),
-					       "size_bytes", (json_int_t)f->len_bytes));
-}
-
-/** struct pages - executable ones outside of text, modules and patches */
-struct pages {
-	json_t *unapproved, *listed;
-	uint64_t nr_unapproved;
-};
-
-/* All address spaces. */
-static int audit(struct session *s, struct att_appraisal *ret, struct pages *p, struct xerr *err)
-{
-	size_t nr_homes = 0;
-	_cleanup_free_ struct lens_approved *home = session_homes(s, &nr_homes);
-	struct lens_audit_stats stats = {.nr_left = 1};
-	int rc = home ? 0 : -ENOMEM;
-
-	p->nr_unapproved = 0;
-	json_array_clear(p->unapproved);
-	json_array_clear(p->listed);
-	for (int i = 0; !rc && i < AUDITS && stats.nr_left; i++) {
-		struct lens_finding f[LENS_MAX_FINDINGS];
-		size_t nr = 0;
-
-		rc = lens_audit(s->lens, home, nr_homes, f, &nr, &stats, err);
-		for (size_t k = 0; !rc && k < nr; k++) {
-			bool good = is_approved(&f[k]);
-
-			if (!good)
-				p->nr_unapproved +=
-					xo_align_up(f[k].len_bytes, XO_PAGE_SIZE) / XO_PAGE_SIZE;
-			rc = add_pages(good ? p->listed : p->unapproved, &f[k]);
-		}
-		ret->exec_pages = stats.nr_exec_pages;
-	}
-	return rc;
-}
-
-/* A module or tracer that comes or goes has pages that nobody owns, for a moment. */
-static int appraise_pages(struct session *s, const struct appraise_guard *g,
-			  struct att_appraisal *ret, json_t *detail, struct xerr *err)
-{
-	_cleanup_json_ json_t *unapproved = json_array(), *listed = json_array();
-	struct pages p = {.unapproved = unapproved, .listed = listed, .nr_unapproved = 1};
-	int rc = 0;
-
-	for (int i = 0; !rc && i < (g ? 1 : LOOKS) && p.nr_unapproved; i++) {
-		if (i)
-			xo_sleep_ns(SECOND_LOOK_NS);
-		rc = audit(s, ret, &p, err);
-	}
-	/* The guard looks all the time, and knows what stays. */
-	ret->exec_pages_unapproved = g ? g->unapproved : p.nr_unapproved;
-	if (!rc && (json_object_set(detail, "unapproved_pages", unapproved) ||
-		    json_object_set(detail, "listed_pages", listed)))
-		rc = -ENOMEM;
-	return rc;
-}
-
 /* ---- all of it ---- */
 
 int appraise(struct appraiser *a, struct session *s, const struct appraise_guard *g,
@@ -242,7 +113,7 @@ int appraise(struct appraiser *a, struct session *s, const struct appraise_guard
 		rc = appraise_modules(a, s, g, ret, detail, err);
 	stats->modules_ns = xo_now_ns() - stats->modules_ns;
 	if (!rc)
-		rc = appraise_homes(s, ret, detail, err);
+		rc = appraise_patches(s, ret, detail, err);
 	if (!rc)
 		rc = appraise_pages(s, g, ret, detail, err);
 	if (!rc && g) {

@@ -15,12 +15,21 @@
 
 #define APPRAISE_MAX_FOUND 64
 
+/** struct appraise_finding - an executable page, or something wrong, that stayed */
+struct appraise_finding {
+	struct lens_finding finding;
+	bool approved; /* by the kernel's lists, and the guard's options */
+};
+
 /** struct appraise_guard - what the guard adds; NULL: there is none */
 struct appraise_guard {
 	enum att_guard mode;
 	uint64_t violations;
 	uint64_t registers, registers_changed;
-	uint64_t unapproved;	      /* executable pages */
+	bool saw_all; /* its last audit had all address spaces: what follows is what it found */
+	uint64_t exec_pages;
+	const struct appraise_finding *finding;
+	size_t nr_findings;
 	const struct lens_area *area; /* what it protects, by gpa */
 	size_t nr_areas;
 	int golden_fd; /* what that holds */

@@ -72,6 +72,20 @@ struct appraiser {
 	size_t nr_modules;
 };
 
+/** appraise_row - does the row's patch count as active? One that was interrupted explains nothing
+ */
+bool appraise_row(const struct session *s, const struct jrow *row);
+
+/** appraise_patches - adds area "patches", if there are any: what active patches wrote. @detail:
+ * has "areas" and "unexplained" */
+int appraise_patches(struct session *s, struct att_appraisal *ret, json_t *detail,
+		     struct xerr *err) XO_MUST_CHECK;
+
+/** appraise_pages - executable ones of all address spaces. @detail: gets "unapproved_pages" and
+ *  "listed_pages" */
+int appraise_pages(struct session *s, const struct appraise_guard *g, struct att_appraisal *ret,
+		   json_t *detail, struct xerr *err) XO_MUST_CHECK;
+
 /** appraise_golden - take the guard's copies that are others than those taken last */
 int appraise_golden(struct appraiser *a, const struct appraise_guard *g,
 		    struct xerr *err) XO_MUST_CHECK;

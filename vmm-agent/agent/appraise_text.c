@@ -12,6 +12,10 @@
 #define STEP_PAGES   256 /* judged between two steps: some milliseconds */
 #define BELL_BYTES   8	 /* docs/gate.md */
 
+/* MODULES_VADDR to MODULES_END, with and without KASLR: Documentation/arch/x86/x86_64/mm.rst */
+#define MODULES_START UINT64_C(0xffffffffa0000000)
+#define MODULES_END   UINT64_C(0xffffffffff000000)
+
 /* ---- where the pages are ---- */
 
 static uint64_t area_gva(const struct appraiser *a, size_t k)
@@ -206,16 +210,18 @@ static int by_addr(const void *a, const void *b)
 
 /*
  * The module gate's bell, the last bytes of the text's last page: docs/gate.md, "The doorbell". It
- * holds its last ring, the address of a struct module without its upper 16 bits, and a counter.
+ * holds its last ring, the address of a struct module without its upper 16 bits, and a counter: of
+ * whatever the guest can write there, only what leads to where modules are.
  */
 static size_t add_bell(const struct appraiser *a, struct kernref_patch *ret)
 {
 	size_t bytes = kernref_area(a->vendor->kernel, KERNREF_TEXT)->bytes;
 	const uint8_t *at = a->area[KERNREF_TEXT].have + bytes - BELL_BYTES;
-	uint64_t v;
+	uint64_t v, module;
 
 	memcpy(&v, at, sizeof(v));
-	if (!(v >> 63) || (v >> 16) % sizeof(uint64_t))
+	module = ~(UINT64_MAX >> 16) | v >> 16;
+	if (module < MODULES_START || module >= MODULES_END || module % sizeof(uint64_t))
 		return 0;
 	*ret = (struct kernref_patch){
 		.addr = a->base.v + bytes - BELL_BYTES, .len_bytes = BELL_BYTES, .after = at};
@@ -235,7 +241,7 @@ static struct kernref_patch *patches(const struct appraiser *a, const struct ses
 	for (size_t i = 0; p && i < s->nr_rows; i++) {
 		const struct jrow *r = &s->row[i];
 
-		if (r->state != J_ACTIVE || !session_same_kernel(s, r))
+		if (!appraise_row(s, r))
 			continue;
 		for (size_t w = 0; w < r->nr_writes; w++)
 			if (r->write[w].gva.v)

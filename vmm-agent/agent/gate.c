@@ -207,13 +207,22 @@ static int each_module(struct guard *g,
 	return rc;
 }
 
+/* What stays as long as it is loaded. */
+static bool is_where_it_was(const struct gate_known *k, const struct lens_module *m)
+{
+	return !memcmp(k->part, m->part, LENS_PART_INIT_TEXT * sizeof(k->part[0]));
+}
+
 static int look_at_loaded(struct guard *g, const struct lens_module *m, struct xerr *err)
 {
+	const struct gate_known *k = find_known(g->gate, m);
 	struct gate_verdict v = {0};
 	int rc;
 
 	if (m->state != LENS_MODULE_LIVE)
 		return 0; /* it will ring, or it goes */
+	if (k && k->judged && is_where_it_was(k, m))
+		return 0;
 	rc = gate_judge(&g->s, g->gate->list, m, MODREF_LIVE, &v, err);
 	if (rc)
 		return rc;
@@ -223,9 +232,29 @@ static int look_at_loaded(struct guard *g, const struct lens_module *m, struct x
 	return 0;
 }
 
+/* A list that leads nowhere just now is the audit's to say, and to walk again. */
+static int look_at_all(struct guard *g, struct xerr *err)
+{
+	int rc = each_module(g, look_at_loaded, err);
+
+	g->gate->looked = !rc;
+	return rc;
+}
+
+/* Who rings is answered as long as any of it may stand. */
+static void forget_if_gone(struct guard *g)
+{
+	struct xerr late = {0};
+
+	if (!session_journal(&g->s, &late) && !gate_row(&g->s))
+		g->gate->installed = false;
+}
+
+/* Its entries in page tables are found as new ones, and approved as those of every home. */
 int gate_install(struct guard *g, struct xerr *err)
 {
 	struct session *s = &g->s;
+	struct xerr late = {0};
 	struct jrow *row;
 	bool taken_over;
 	int rc;
@@ -241,21 +270,21 @@ int gate_install(struct guard *g, struct xerr *err)
 		return rc;
 	row = gate_row(s);
 	taken_over = row != NULL;
+	g->gate->looked = false;
 	g->gate->installed = true; /* somebody may ring as soon as the detour stands */
 	rc = row ? move(g, row, SIDE_NEW, err) : install_new(g, err);
 	if (!rc)
 		rc = session_journal(s, err);
-	if (!rc)
-		rc = guard_pin_tables(g, err);
 	if (rc) {
-		g->gate->installed = false;
+		forget_if_gone(g);
 		return rc;
 	}
 	g->gate->tended = true;
 	guard_emit(g, "module-gate-on", NULL,
 		   json_pack("{s:s,s:I,s:b}", "list", g->opts->modules_path, "modules",
 			     (json_int_t)g->gate->list->nr, "taken_over", taken_over));
-	return each_module(g, look_at_loaded, err);
+	rc = look_at_all(g, &late);
+	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", late.text) : 0;
 }
 
 static void say_failed(struct guard *g, const char *reason)
@@ -473,12 +502,6 @@ bool gate_has_page(const struct lens_module *m, struct gva gva)
 	return false;
 }
 
-/* What stays as long as it is loaded. */
-static bool is_where_it_was(const struct gate_known *k, const struct lens_module *m)
-{
-	return !memcmp(k->part, m->part, LENS_PART_INIT_TEXT * sizeof(k->part[0]));
-}
-
 /*
  * One that rang at a guard that died is what the list says it is; so is one whose pages were let go
  * and came back. One that is being loaded rings soon, or hides behind that.
@@ -515,6 +538,8 @@ int gate_audit(struct guard *g, struct xerr *err)
 
 	if (!gate || !gate->installed)
 		return 0;
+	if (!gate->looked)
+		return look_at_all(g, err);
 	for (size_t i = 0; i < gate->nr_known; i++)
 		gate->known[i].seen = false;
 	rc = each_module(g, look_at_known, err);

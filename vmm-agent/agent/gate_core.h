@@ -24,6 +24,7 @@ struct gate {
 	struct modlist *list;
 	bool installed; /* somebody may ring */
 	bool tended;	/* it stands, wholly; or cannot, as was said */
+	bool looked;	/* at all that was loaded before */
 	struct lens_bell bell;
 	size_t nr_known;
 	struct gate_known *known; /* GATE_MAX_KNOWN */

@@ -69,9 +69,13 @@ struct guard {
 	bool follow_all; /* following them failed half-way: some may not be protected */
 	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
 	size_t nr_known;
+	struct lens_audit_stats audited;	     /* by the last audit */
+	struct lens_finding told[LENS_MAX_FINDINGS]; /* of tables, not accepted yet */
+	size_t nr_told;
 	struct guard_regs regs;
 	struct gate *gate; /* NULL: modules are not gated */
 	bool tables_new;   /* what is remembered of tables is not yet known to the next guard */
+	bool recall_due;   /* what the guard before remembered of them is to be told the lens */
 	bool tables_again; /* a change among modules is being looked at twice */
 	int failed_look;   /* code of a check that failed, until one does not */
 	int looks_failed;  /* in a row, since lists changed */
@@ -230,6 +234,13 @@ int guard_handle_write(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_check - the checks that are due: page tables, address spaces, lost protection */
 int guard_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_audit - walk all address spaces now. Return: 0; negative: it has to be done again */
+int guard_audit(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_glance - amid something long: shared page tables and registers, if they are due. Return:
+ * 0, or what is fatal */
+int guard_glance(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_check_tables - compare the shared page tables with what they were, report, remember them.
  *  @module: one that has just rung: its pages are expected; or NULL */

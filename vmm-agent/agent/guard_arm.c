@@ -78,8 +78,10 @@ static int find_areas(struct guard *g, struct lens_area **ret, size_t *ret_nr, s
 	struct lens_area *a = calloc(GUARD_MAX_AREAS, sizeof(*a));
 	int rc;
 
-	if (!a)
-		return xerr_set(err, ENOMEM, "out of memory");
+	if (!a) {
+		(void)xerr_set(err, ENOMEM, "out of memory");
+		return -ENOMEM;
+	}
 	rc = lens_areas(g->s.lens, a, LENS_MAX_AREAS, ret_nr, err);
 	if (rc) {
 		free(a);
@@ -298,6 +300,7 @@ void guard_keep(struct guard *g)
 	k->base = g->s.kernel.base;
 	k->phys_base = g->s.kernel.phys_base;
 	k->boot_token = g->s.kernel.boot_token;
+	k->resets = g->s.resets;
 	memcpy(k->build_id, g->s.kernel.build_id, sizeof(k->build_id));
 	k->monitor = guard_identify(mon_pid(g->s.mon));
 	k->count = g->count;

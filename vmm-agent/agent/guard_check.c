@@ -39,10 +39,11 @@ static json_t *address(uint64_t v)
 	return json_sprintf("0x%llx", (unsigned long long)v);
 }
 
+/* But for how far it goes, since neighbours come and go, and for the name of the process. */
 static bool same(const struct lens_finding *a, const struct lens_finding *b)
 {
 	return a->kind == b->kind && a->owner == b->owner && a->gva.v == b->gva.v &&
-	       a->is == b->is && !strcmp(a->what, b->what);
+	       a->gpa.v == b->gpa.v && a->is == b->is && (a->gva.v || !strcmp(a->what, b->what));
 }
 
 /* What the audit before saw too, or NULL. */
@@ -134,7 +135,10 @@ static void report_lasting(struct guard *g, const struct lens_finding *f, size_t
 		uint64_t wait_ns = is_in_modules(g, &f[i]) ? GUARD_MODULES_NS : 0;
 		struct guard_known *k = &now[kept];
 
-		*k = before ? *before : (struct guard_known){.finding = f[i], .since_ns = now_ns};
+		*k = before ? *before : (struct guard_known){.since_ns = now_ns};
+		/* What has grown has pages that were not told. */
+		k->said &= before && f[i].len_bytes <= before->finding.len_bytes;
+		k->finding = f[i];
 		if (guard_approves(g, &f[i])) {
 			if (!k->said)
 				tell_approved(g, &f[i]);
@@ -198,52 +202,87 @@ static bool is_for_audit(const struct lens_finding *f)
 	return !f->was && (f->kind == LENS_FOUND_PTE || f->kind == LENS_FOUND_WX);
 }
 
+static bool was_told(const struct guard *g, const struct lens_finding *f)
+{
+	for (size_t i = 0; i < g->nr_told; i++)
+		if (g->told[i].gva.v == f->gva.v && g->told[i].kind == f->kind &&
+		    g->told[i].is == f->is)
+			return true;
+	return false;
+}
+
+/* Once, though the next look finds it again: it was not taken for what is there by right yet. */
+static void tell_change(struct guard *g, const struct lens_finding *f)
+{
+	if (was_told(g, f))
+		return;
+	if (g->nr_told < XO_ARRAY_SIZE(g->told))
+		g->told[g->nr_told++] = *f;
+	report(g, f);
+}
+
+static int accept_tables(struct guard *g, struct xerr *err)
+{
+	int rc = lens_tables_accept(g->s.lens, err);
+
+	if (rc)
+		return rc;
+	g->nr_told = 0;
+	g->tables_new = true;
+	return 0;
+}
+
 /*
  * An entry that changed is an attack; one that is new is told by the audit, which is made at once.
  * A module that is being loaded is told by its ring; it may come at any moment, so what has moved
- * among modules is looked at twice. What is of the one that rings is not remembered before it was
- * judged: the next look finds it again, and if it was refused, it should be gone by then.
+ * among modules is looked at twice. While one rings nothing is remembered: what is of it was not
+ * judged yet, and if it is refused, it should be gone by the next look.
  */
 int guard_check_tables(struct guard *g, const struct lens_module *module, struct xerr *err)
 {
 	struct lens_finding f[LENS_MAX_FINDINGS];
 	uint64_t start = xo_now_ns();
-	size_t nr = 0, nr_of = 0;
+	size_t nr = 0;
 	int rc = lens_tables_check(g->s.lens, f, &nr, err);
+	bool again;
 
 	g->count.table_checks++;
 	g->count.table_check_ns = xo_now_ns() - start;
-	if (rc || !nr)
+	if (rc)
 		return rc;
-	if (!module && gate_may_load(g, f, nr) && !g->tables_again) {
-		g->tables_again = true;
-		return 0;
-	}
-	g->tables_again = false;
+	again = !module && !g->tables_again && gate_may_load(g, f, nr);
+	g->tables_again = again;
 	for (size_t i = 0; i < nr; i++) {
-		if (is_of(g, module, &f[i]))
-			nr_of++;
-		else if (is_for_audit(&f[i]))
+		if (is_of(g, module, &f[i]) || (again && gate_may_load(g, &f[i], 1)))
+			continue;
+		if (is_for_audit(&f[i]))
 			g->audit_due_ns = 0;
 		else
-			report(g, &f[i]);
+			tell_change(g, &f[i]);
 	}
-	return nr_of == nr ? 0 : guard_pin_tables(g, err);
+	if (module && nr)
+		g->tables_due_ns = 0;
+	if (!nr)
+		g->nr_told = 0;
+	return !nr || again || module ? 0 : accept_tables(g, err);
 }
 
-static int audit(struct guard *g, struct xerr *err)
+/* Pages are walked with what was known last, if the lists of the guest lead nowhere just now. */
+int guard_audit(struct guard *g, struct xerr *err)
 {
 	_cleanup_free_ struct lens_approved *home = NULL;
 	struct lens_finding f[LENS_MAX_FINDINGS];
 	struct lens_audit_stats stats;
+	struct xerr lists = {0};
 	size_t nr = 0, nr_homes = 0;
-	int rc = guard_refresh(g, err);
+	int rc_lists = guard_refresh(g, &lists), rc;
 
-	if (!rc)
-		rc = session_journal(&g->s, err);
+	if (guard_is_fatal(rc_lists) || rc_lists == -EAGAIN)
+		return xerr_set(err, rc_lists, "%s", lists.text);
+	rc = session_journal(&g->s, err);
 	if (rc)
 		return rc;
-	home = session_homes(&g->s, &nr_homes);
+	home = session_homes(&g->s, session_row_here, &nr_homes);
 	if (!home)
 		return xerr_set(err, ENOMEM, "out of memory");
 	rc = lens_audit(g->s.lens, home, nr_homes, f, &nr, &stats, err);
@@ -251,7 +290,10 @@ static int audit(struct guard *g, struct xerr *err)
 		return rc;
 	g->count.audits++;
 	g->count.audit_ns = stats.ns;
+	g->audited = stats;
 	report_lasting(g, f, nr);
+	if (rc_lists)
+		return xerr_set(err, rc_lists, "%s", lists.text);
 	return gate_audit(g, err);
 }
 
@@ -292,6 +334,15 @@ static void look_failed(struct guard *g, int rc, const struct xerr *why)
 	if (rc != g->failed_look)
 		guard_emit(g, "audit-failed", "reported", json_pack("{s:s}", "reason", why->text));
 	g->failed_look = rc;
+	g->kept->blind = true;
+}
+
+static void look_succeeded(struct guard *g)
+{
+	if (g->kept->blind)
+		guard_emit(g, "audit-resumed", NULL, NULL);
+	g->kept->blind = false;
+	g->failed_look = g->looks_failed = 0;
 }
 
 /* Without a processor, or while it does something long, a guard sees nothing of what it only looks
@@ -320,35 +371,67 @@ static void say_if_late(struct guard *g, uint64_t now)
 	l->worst_ns = l->times = 0;
 }
 
+/* Of two failures: the first, but for one that the guard cannot go on with. */
+static void keep_worse(int *rc, struct xerr *why, int other, const struct xerr *why_other)
+{
+	if (!other || (*rc && !guard_is_fatal(other)))
+		return;
+	*rc = other;
+	*why = *why_other;
+}
+
+/* Lists that are broken, as a guest may arrange it, keep nobody from comparing bytes. */
+static int audit_and_compare(struct guard *g, uint64_t now, struct xerr *err)
+{
+	struct xerr why = {0};
+	int rc;
+
+	g->audit_due_ns = now + GUARD_AUDIT_NS;
+	rc = guard_audit(g, err);
+	if (guard_is_fatal(rc) || now < g->compare_due_ns)
+		return rc;
+	g->compare_due_ns = now + GUARD_AUDIT_NS;
+	keep_worse(&rc, err, compare(g, &why), &why);
+	return rc;
+}
+
+int guard_glance(struct guard *g, struct xerr *err)
+{
+	struct xerr why = {0};
+	int rc = 0;
+
+	if (g->s.mon && xo_now_ns() >= g->tables_due_ns) {
+		rc = guard_check_tables(g, NULL, &why);
+		g->tables_due_ns = xo_now_ns() + GUARD_TABLES_NS;
+	}
+	if (g->s.mon && !guard_is_fatal(rc))
+		rc = guard_regs_check(g, &why);
+	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
+}
+
 int guard_check(struct guard *g, struct xerr *err)
 {
+	struct xerr why = {0}, why_regs = {0}, why_audit = {0};
 	uint64_t now = xo_now_ns();
-	struct xerr why = {0}, why_regs = {0};
-	int rc = 0, rc_regs;
+	int rc = 0;
 
 	say_if_late(g, now);
 	if (now >= g->tables_due_ns) {
-		rc = guard_check_tables(g, NULL, &why);
+		rc = g->recall_due ? guard_recall_tables(g, &why) : 0;
+		g->recall_due = rc != 0;
+		if (!rc)
+			rc = guard_check_tables(g, NULL, &why);
 		g->tables_due_ns = now + GUARD_TABLES_NS;
 	}
 	if (!rc && g->tables_new)
 		rc = keep_tables(g, &why);
-	/* Tables that cannot be followed, as a guest may arrange it, keep nobody from the
-	 * registers. */
-	rc_regs = guard_is_fatal(rc) ? 0 : guard_regs_check(g, &why_regs);
-	if (!rc && now >= g->audit_due_ns) {
-		g->audit_due_ns = now + GUARD_AUDIT_NS;
-		rc = audit(g, &why);
-		if (!rc && now >= g->compare_due_ns) {
-			g->compare_due_ns = now + GUARD_AUDIT_NS;
-			rc = compare(g, &why);
-		}
+	/* Tables that cannot be followed, as a guest may arrange it, keep nobody from the rest. */
+	if (!guard_is_fatal(rc))
+		keep_worse(&rc, &why, guard_regs_check(g, &why_regs), &why_regs);
+	if (!guard_is_fatal(rc) && now >= g->audit_due_ns) {
+		keep_worse(&rc, &why, audit_and_compare(g, now, &why_audit), &why_audit);
 		if (!rc)
-			g->failed_look = g->looks_failed = 0;
-	}
-	if (rc_regs && (!rc || guard_is_fatal(rc_regs))) {
-		rc = rc_regs;
-		why = why_regs;
+			look_succeeded(g);
 	}
 	if (guard_is_fatal(rc))
 		return xerr_set(err, rc, "%s", why.text);

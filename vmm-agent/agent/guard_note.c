@@ -7,9 +7,20 @@
 #include "vmm-agent/agent/guard.h"
 
 /* Said with a verdict, and nobody's misdeed. */
-static const char *const innocent[] = {"protection-lost",    "audit-failed",
-				       "not-connected",	     "not-armed",
-				       "module-gate-failed", "module-loaded-before"};
+static const char *const innocent[] = {"not-connected", "module-gate-failed",
+				       "module-loaded-before"};
+
+/* Nobody's misdeed either, but for a while the guard did not do all that it is there for. */
+static const char *const lapse[] = {"protection-lost", "not-armed", "audit-failed",
+				    "audit-resumed"};
+
+static bool is_lapse(const char *kind)
+{
+	for (size_t i = 0; i < XO_ARRAY_SIZE(lapse); i++)
+		if (!strcmp(kind, lapse[i]))
+			return true;
+	return false;
+}
 
 static bool is_violation(const char *kind, const char *verdict)
 {
@@ -29,6 +40,8 @@ static enum note_kind kind_of(const char *kind, const char *verdict)
 		return NOTE_OFF;
 	if (!strcmp(kind, "recovered"))
 		return NOTE_QUEUED;
+	if (is_lapse(kind))
+		return NOTE_LOST;
 	return is_violation(kind, verdict) ? NOTE_VIOLATION : (enum note_kind)0;
 }
 
@@ -49,6 +62,8 @@ static void describe(struct note *n, const char *kind, const char *verdict, cons
 	if (n->kind == NOTE_VIOLATION)
 		snprintf(n->what, sizeof(n->what), "%s, %s: %s%s%s", kind, verdict, module,
 			 module[0] ? " " : "", reason);
+	else if (n->kind == NOTE_LOST && reason[0])
+		snprintf(n->what, sizeof(n->what), "%s: %s", kind, reason);
 	else
 		snprintf(n->what, sizeof(n->what), "%s", reason);
 }
@@ -59,7 +74,8 @@ void guard_note(struct guard *g, const char *kind, const char *verdict, const js
 
 	if (!n.kind || !g->s.discovered)
 		return;
-	n.undone = verdict && (!strcmp(verdict, "put-back") || !strcmp(verdict, "refused"));
+	n.undone = (verdict && (!strcmp(verdict, "put-back") || !strcmp(verdict, "refused"))) ||
+		   !strcmp(kind, "audit-resumed");
 	n.audit = g->opts->audit_only;
 	describe(&n, kind, verdict, details);
 	memcpy(n.vm_key, g->s.vm_key, sizeof(n.vm_key));
@@ -67,6 +83,8 @@ void guard_note(struct guard *g, const char *kind, const char *verdict, const js
 	memcpy(n.release, g->s.kernel.release, sizeof(n.release));
 	n.kernel_base = g->s.kernel.base;
 	n.boot_token = g->s.kernel.boot_token;
+	memcpy(n.process, g->s.process, sizeof(n.process));
+	n.resets = g->s.resets;
 	notes_put(&g->kept->notes, &n);
 }
 

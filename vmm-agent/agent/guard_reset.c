@@ -28,6 +28,10 @@ static int on_reset(struct guard *g, struct xerr *err)
 	g->reset_due = false;
 	g->looks = 0;
 	g->look_due_ns = xo_now_ns() + GUARD_LOOK_NS;
+	(void)!session_was_reset(&g->s, NULL); /* a journal that fails: then it counts for less */
+	g->kept->resets = g->s.resets;
+	g->kept->blind = false;
+	g->failed_look = g->looks_failed = 0;
 	if (armed) /* firmware may well reset once more */
 		guard_emit(g, "guest-reset", NULL,
 			   json_pack("{s:s}", "reason",

@@ -103,15 +103,21 @@ static int recall(struct guard *g, struct xerr *err)
 	int rc = session_recall(&g->s, &g->opts->agent, &k->vm, g->link->fd[LINK_LOCK],
 				g->link->fd[LINK_QMP], k->root, k->paging_levels, &why, err);
 
+	g->s.resets = k->resets;
 	if (rc || guard_was_reset(g, false) || k->lifted)
 		return rc;
 	if (why.nr)
 		return xerr_set(err, why.reason[0].code, "%s", why.reason[0].detail);
-	if (!is_same_kernel(g))
+	if (!is_same_kernel(g)) {
+		guard_emit(g, "kernel-changed", "reported",
+			   json_pack("{s:s}", "reason",
+				     "another kernel, or boot, is where one was guarded, without a "
+				     "reset"));
 		return xerr_set(
 			err, XO_ENOKERNEL,
 			"another kernel is where one was guarded, and QEMU did not say that "
 			"the guest was reset; exopatch guard stop lets it go on");
+	}
 	rc = session_journal(&g->s, err); /* it knows the homes of patches */
 	return rc ? rc : prepare(g, err);
 }
@@ -166,14 +172,20 @@ int guard_start_monitor(struct guard *g, struct xerr *err)
 	return 0;
 }
 
-/* The areas are known, and the tables as they should be. */
+/* The areas are known, and the tables as they should be: or will be, with the next look that finds
+ * the guest's lists whole. */
 static int pin_again(struct guard *g, const struct guard_regs *before, bool found, struct xerr *err)
 {
+	struct xerr why = {0};
 	int rc = guard_refresh_all(g, err);
 
-	if (!rc)
-		rc = guard_recall_tables(g, err);
-	return rc ? rc : guard_regs_resume(g, before, found, err);
+	if (rc)
+		return rc;
+	rc = guard_recall_tables(g, &why);
+	g->recall_due = rc != 0;
+	if (guard_is_fatal(rc))
+		return xerr_set(err, rc, "%s", why.text);
+	return guard_regs_resume(g, before, found, err);
 }
 
 int guard_resume(struct guard *g, struct xerr *err)

@@ -101,8 +101,11 @@ void guard_say_vcpus(struct guard *g)
 static int replace_monitor(struct guard *g, const struct tgt_info *now, struct xerr *err)
 {
 	_cleanup_free_ struct tgt_info *before = malloc(sizeof(*before));
-	int rc = before ? mon_guard_pause(g->s.mon, err) : xerr_set(err, ENOMEM, "out of memory");
+	int rc;
 
+	if (!before)
+		return xerr_set(err, ENOMEM, "out of memory");
+	rc = mon_guard_pause(g->s.mon, err);
 	if (rc)
 		return rc;
 	*before = *g->s.vm;

@@ -2,7 +2,8 @@
 /*
  * The guard's memory: what outlives a guard, so that the next one goes on from
  * it without asking anybody. In a memfd that supervisor and guard both map; a
- * build only ever meets its own. Plain data without pointers.
+ * build only ever meets its own. Plain data: the few pointers in it (of what is expected of
+ * registers) are the dead process's, and set anew before they are used.
  */
 #ifndef EXOPATCH_AGENT_KEPT_H
 #define EXOPATCH_AGENT_KEPT_H
@@ -59,6 +60,8 @@ struct guard_kept {
 	uint32_t judging;    /* guards that have begun to judge the write that is held now */
 	uint64_t started_ns; /* the first guard */
 	int64_t armed_since; /* CLOCK_REALTIME, seconds */
+	uint64_t resets;     /* as in struct session */
+	bool blind;	     /* it was said that the guest's lists cannot be followed */
 	struct tgt_info vm;
 	struct gpa root; /* of the kernel's own page tables */
 	uint8_t paging_levels;

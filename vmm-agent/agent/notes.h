@@ -21,13 +21,14 @@ enum note_kind {
 	NOTE_OFF,
 	NOTE_VIOLATION,
 	NOTE_QUEUED, /* a statement waits in the journal */
+	NOTE_LOST,   /* something was not protected or not looked at; or is again, if undone */
 };
 
 /** struct note - one thing, and the boot that it is about */
 struct note {
 	enum note_kind kind;
 	bool undone; /* of a violation: before anybody used it */
-	bool audit;  /* of NOTE_ON */
+	bool audit;  /* of the guard: it only reports */
 	int64_t time_s;
 	char what[160]; /* for people */
 	char vm_key[96];
@@ -35,6 +36,8 @@ struct note {
 	char release[64];
 	struct gva kernel_base;
 	uint64_t boot_token;
+	uint8_t process[32]; /* as in struct session */
+	uint64_t resets;
 };
 
 /** struct notes - notes_init it; numbers count notes from 0 on and never start again */

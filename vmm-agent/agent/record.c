@@ -86,6 +86,8 @@ int record_new(const struct session *s, enum att_kind kind, struct att_statement
 	st->started_s = st->finished_s - (int64_t)((xo_now_ns() - s->opened_ns) / 1000000000);
 	memcpy(st->build_id, s->build_id, sizeof(st->build_id));
 	put_text(st->release, sizeof(st->release), s->kernel.release);
+	memcpy(st->process, s->process, sizeof(st->process));
+	st->resets = s->resets;
 	rc = record_machine(s->vm_key, st->vm_uuid);
 	rc = rc ? rc
 		: record_boot(st->vm_uuid, s->build_id, s->kernel.base, s->kernel.boot_token,

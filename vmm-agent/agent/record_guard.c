@@ -37,18 +37,19 @@ static bool is_last(const struct loop *l)
 	return __atomic_load_n(&l->n->closing, __ATOMIC_ACQUIRE) || getppid() != l->parent;
 }
 
-/* After a violation was said, the next ones are put together; longer, while they go on. */
-static void fold(struct loop *l, bool violation)
+/* After a violation, or a lapse, was said, the next ones are put together; longer, while they go
+ * on. */
+static void fold(struct loop *l, bool folded)
 {
 	uint64_t now = xo_now_ns();
 
-	if (violation)
+	if (folded)
 		l->fold_ns = !l->fold_ns		 ? FOLD_FIRST_NS
 			     : l->fold_ns < FOLD_LAST_NS ? l->fold_ns * 2
 							 : FOLD_LAST_NS;
 	else if (l->fold_ns && now >= l->fold_until_ns && l->n->taken == notes_nr(l->n))
 		l->fold_ns = 0;
-	if (violation)
+	if (folded)
 		l->fold_until_ns = now + l->fold_ns;
 }
 
@@ -63,15 +64,15 @@ static void unfold(struct loop *l)
 static void turn(struct loop *l, bool last)
 {
 	uint64_t now = xo_now_ns(), taken = l->n->taken;
-	bool violation = false;
+	bool folded = false;
 	struct xerr err = {0};
 	int rc;
 
 	l->seen = notes_nr(l->n);
 	unfold(l);
-	rc = record_notes(l->o, l->n, last || now >= l->fold_until_ns, &violation, &err);
+	rc = record_notes(l->o, l->n, last || now >= l->fold_until_ns, &folded, &err);
 
-	fold(l, violation);
+	fold(l, folded);
 	if (!rc && (l->n->taken != taken || l->failed || now >= l->look_ns || last)) {
 		fault_pass(FAULT_record_noted);
 		rc = record_flush(l->o, &err);

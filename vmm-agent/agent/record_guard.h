@@ -27,10 +27,11 @@ void record_process_end(struct record_process *p, const struct agent_opts *o, st
 
 /**
  * record_notes - queue statements about what was noted and not taken yet
- * @hurry: violations too, which are else put together for a while
- * @ret_violation: whether one was among them; may be NULL
+ * @hurry: also what a guest can repeat, violations above all, which is else put together for a
+ * while
+ * @ret_folded: whether some of that was among them; may be NULL
  */
-int record_notes(const struct agent_opts *o, struct notes *n, bool hurry, bool *ret_violation,
+int record_notes(const struct agent_opts *o, struct notes *n, bool hurry, bool *ret_folded,
 		 struct xerr *err) XO_MUST_CHECK;
 
 #endif

@@ -12,8 +12,27 @@ void session_progress(const struct session *s, const char *what)
 		s->opts->progress(s->opts->progress_arg, what);
 }
 
+#define BOOT_ID "/proc/sys/kernel/random/boot_id"
+
+/* The process, by what no guest has a say in. */
+static int name_process(struct session *s, struct xerr *err)
+{
+	_cleanup_xbuf_ struct xbuf host = XBUF(64);
+	char text[192];
+	int n, rc = xbuf_read_file(&host, BOOT_ID);
+
+	if (rc)
+		return xerr_set(err, rc, BOOT_ID ": %s", xo_code_text(rc));
+	n = snprintf(text, sizeof(text), "exopatch-process/1\n%.*s%ld\n%llu\n", (int)host.len_bytes,
+		     (const char *)host.data, (long)s->vm->pid,
+		     (unsigned long long)s->vm->start_time);
+	rc = n < 0 || (size_t)n >= sizeof(text) ? -XO_EINTERNAL
+						: xo_sha256(SPAN(text, (size_t)n), s->process);
+	return rc ? xerr_set(err, rc, "session: %s", xo_code_text(rc)) : 0;
+}
+
 /* A VM without a UUID is known by its process, which is as good for as long as it lives. */
-static void make_key(struct session *s)
+static int make_key(struct session *s, struct xerr *err)
 {
 	static const char none[] = "00000000-0000-0000-0000-000000000000";
 
@@ -22,6 +41,7 @@ static void make_key(struct session *s)
 	else
 		snprintf(s->vm_key, sizeof(s->vm_key), "process:%ld:%llu", (long)s->vm->pid,
 			 (unsigned long long)s->vm->start_time);
+	return name_process(s, err);
 }
 
 static bool has_private_ram(const struct tgt_info *vm)
@@ -142,9 +162,9 @@ int session_open(struct session *s, const struct agent_opts *o, struct refusal *
 	if (rc || !s->tgt)
 		return rc;
 	s->vm = tgt_info(s->tgt);
-	make_key(s);
-	if (why->nr)
-		return 0;
+	rc = make_key(s, err);
+	if (rc || why->nr)
+		return rc;
 	rc = start_lens(s, err);
 	return rc ? rc : discover(s, why, err);
 }
@@ -173,8 +193,8 @@ int session_recall(struct session *s, const struct agent_opts *o, const struct t
 	if (rc)
 		return rc;
 	s->vm = tgt_info(s->tgt);
-	make_key(s);
-	rc = start_lens(s, err);
+	rc = make_key(s, err);
+	rc = rc ? rc : start_lens(s, err);
 	return rc ? rc : discover(s, why, err);
 }
 
@@ -197,11 +217,43 @@ int session_look(struct session *s, struct refusal *why, struct xerr *err)
 	return rc ? rc : discover(s, why, err);
 }
 
+/* Under which the journal has the number of resets. */
+static void resets_key(const struct session *s, char ret[80])
+{
+	char hex[XO_SHA256_HEX_SIZE];
+
+	xo_hex(SPAN(s->process, sizeof(s->process)), hex);
+	snprintf(ret, 80, "resets %s", hex);
+}
+
+static int load_resets(struct session *s, struct xerr *err)
+{
+	uint64_t known = 0;
+	char key[80];
+	int rc;
+
+	resets_key(s, key);
+	rc = journal_noted(s->journal, key, &known, err);
+	if (!rc && known > s->resets)
+		s->resets = known;
+	return rc;
+}
+
+int session_was_reset(struct session *s, struct xerr *err)
+{
+	char key[80];
+
+	s->resets++;
+	resets_key(s, key);
+	return s->journal ? journal_note(s->journal, key, s->resets, err) : 0;
+}
+
 int session_journal(struct session *s, struct xerr *err)
 {
 	const char *dir = s->opts->state_dir ? s->opts->state_dir : AGENT_STATE_DIR;
 	int rc = s->journal ? 0 : journal_open(&s->journal, dir, err);
 
+	rc = rc ? rc : load_resets(s, err);
 	if (rc)
 		return rc;
 	journal_rows_free(s->row, s->nr_rows);
@@ -223,21 +275,36 @@ bool session_row_here(const struct session *s, const struct jrow *row)
 	return jrow_live(row) && session_same_kernel(s, row);
 }
 
-struct lens_approved *session_homes(const struct session *s, size_t *ret_nr)
+static bool has_page(const struct lens_approved *a, size_t nr, const struct lens_approved *page)
 {
-	struct lens_approved *a = calloc(s->nr_rows + 1, sizeof(*a));
+	for (size_t i = 0; i < nr; i++)
+		if (a[i].gva.v == page->gva.v && a[i].gpa.v == page->gpa.v)
+			return true;
+	return false;
+}
 
+struct lens_approved *session_homes(const struct session *s, session_row_fn *which, size_t *ret_nr)
+{
+	struct lens_approved *a;
+	size_t nr = 1;
+
+	for (size_t i = 0; i < s->nr_rows; i++)
+		nr += s->row[i].nr_writes;
+	a = calloc(nr, sizeof(*a));
 	*ret_nr = 0;
 	for (size_t i = 0; a && i < s->nr_rows; i++) {
 		const struct jrow *r = &s->row[i];
-		uint64_t start = r->home.v & ~XO_PAGE_MASK;
 
-		if (session_row_here(s, r) && r->home_bytes)
-			a[(*ret_nr)++] = (struct lens_approved){
-				.gva = {start},
-				.len_bytes = xo_align_up(r->home.v + r->home_bytes - start,
-							 XO_PAGE_SIZE),
-			};
+		for (size_t k = 0; k < r->nr_writes && which(s, r); k++) {
+			const struct jwrite *w = &r->write[k];
+			const struct lens_approved page = {.gva = {w->gva.v & ~XO_PAGE_MASK},
+							   .len_bytes = XO_PAGE_SIZE,
+							   .gpa = {w->gpa.v & ~XO_PAGE_MASK}};
+
+			/* A record of code lies in one page: home.c. */
+			if (w->kind == J_CODE && !has_page(a, *ret_nr, &page))
+				a[(*ret_nr)++] = page;
+		}
 	}
 	return a;
 }

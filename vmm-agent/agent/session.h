@@ -21,6 +21,8 @@ struct session {
 	struct lens_kernel kernel;
 	char build_id[41];
 	char vm_key[96];
+	uint8_t process[XO_SHA256_BYTES]; /* of QEMU, among all of all hosts */
+	uint64_t resets;		  /* that guards have seen of it, as far as is known */
 	struct journal *journal;
 	struct jrow *row; /* of this VM, oldest first */
 	size_t nr_rows;
@@ -55,15 +57,24 @@ void session_blind(struct session *s);
 /** session_journal - open the journal unless it is, and load this VM's rows as they are now */
 int session_journal(struct session *s, struct xerr *err) XO_MUST_CHECK;
 
+/** session_was_reset - QEMU said that it reset the guest: count it, for all who look later. It is
+ *  counted here even if the journal could not be written */
+int session_was_reset(struct session *s, struct xerr *err) XO_MUST_CHECK;
+
 /** session_same_kernel - does the guest run the kernel, and the boot, that the row was made for? */
 bool session_same_kernel(const struct session *s, const struct jrow *row);
 
 /** session_row_here - may the row's patch have bytes in this guest? Not if it rebooted since */
 bool session_row_here(const struct session *s, const struct jrow *row);
 
-/** session_homes - where the code of the journal's patches may be executed. *@ret_nr: how many.
- * From malloc, NULL when out of memory */
-struct lens_approved *session_homes(const struct session *s, size_t *ret_nr);
+typedef bool session_row_fn(const struct session *s, const struct jrow *row);
+
+/**
+ * session_homes - where code of the journal's patches may be executed, page by page, and the memory
+ * that must be mapped there. From malloc, NULL when out of memory
+ * @which: whose, as session_row_here; *@ret_nr: how many pages
+ */
+struct lens_approved *session_homes(const struct session *s, session_row_fn *which, size_t *ret_nr);
 
 /** session_monitor - start the monitor unless it runs */
 int session_monitor(struct session *s, struct xerr *err) XO_MUST_CHECK;

@@ -187,17 +187,21 @@ static json_t *patches_json(const struct att_result *r)
 
 static void print_json(const struct att_result *r, const struct refusal *why)
 {
-	char when[32];
+	char when[32], since[32];
 	json_t *doc;
 
 	time_text(r->appraised_s, when);
-	doc = json_pack("{s:s,s:s,s:o,s:s,s:{s:s},s:{s:s,s:s},s:{s:s,s:I,s:I},s:I,s:s,s:s,s:I,s:o}",
+	time_text(r->guarded_since_s, since);
+	doc = json_pack("{s:s,s:s,s:o,s:s,s:{s:s},s:{s:s,s:s},s:{s:s,s:I,s:I},s:I,s:s,s:s,s:s*,s:b,"
+			"s:I,s:I,s:o}",
 			"operation", "verify", "result", att_verdict_name(r->verdict), "reasons",
 			reasons_json(why), "root", r->tpm_rooted ? "tpm" : "software", "vm", "uuid",
 			r->vm_uuid, "kernel", "release", r->release, "build_id", r->build_id, "log",
 			"origin", r->log_origin, "size", (json_int_t)r->log_size, "witnesses",
 			(json_int_t)r->nr_witnesses, "statements", (json_int_t)r->nr_statements,
-			"appraised", when, "guard", guard_name(r->guard), "unexplained_bytes",
+			"appraised", when, "guard", guard_name(r->guard), "guarded_since",
+			r->guarded_since_s ? since : NULL, "guard_lapsed", r->guard_lapsed,
+			"unseen_boots", (json_int_t)r->unseen_boots, "unexplained_bytes",
 			(json_int_t)r->unexplained_bytes, "patches", patches_json(r));
 	json_dumpf(doc, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
 	putchar('\n');
@@ -206,9 +210,10 @@ static void print_json(const struct att_result *r, const struct refusal *why)
 
 static void print_text(const struct att_result *r, const struct refusal *why)
 {
-	char when[32];
+	char when[32], since[32];
 
 	time_text(r->appraised_s, when);
+	time_text(r->guarded_since_s, since);
 	printf("%s, rooted in %s\n", att_verdict_name(r->verdict),
 	       r->tpm_rooted ? "a TPM" : "software");
 	if (r->vm_uuid[0])
@@ -216,6 +221,12 @@ static void print_text(const struct att_result *r, const struct refusal *why)
 	if (r->appraised_s)
 		printf("  appraised %s: %" PRIu64 " unexplained bytes, guard: %s\n", when,
 		       r->unexplained_bytes, guard_name(r->guard));
+	if (r->guarded_since_s)
+		printf("  guarded   since %s%s\n", since,
+		       r->guard_lapsed ? "; before that, in the same boot, for a while not" : "");
+	if (r->unseen_boots)
+		printf("  rebooted  %zu times, as the guest says; nobody saw a reset\n",
+		       r->unseen_boots);
 	for (size_t i = 0; i < r->nr_patches; i++)
 		printf("  patch     %s %s\n", r->patch[i].id, r->patch[i].version);
 	if (r->log_origin[0])

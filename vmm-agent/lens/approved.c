@@ -37,6 +37,8 @@ static int add_real_mode(struct xbuf *all, const struct gjudge *j, struct greal_
 	struct greal_mode now;
 	bool found = greal_mode_find(&now, j->k, &j->t);
 
+	if (!real->known)
+		*real = j->areas.real;
 	if (found && !real->known)
 		*real = now;
 	*ret_moved = real->known && (!found || now.start != real->start ||

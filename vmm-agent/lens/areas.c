@@ -162,11 +162,29 @@ bool greal_mode_find(struct greal_mode *ret, const struct gkernel *k, const stru
 	return true;
 }
 
+/* What the lens before had of it counts, whatever the header says by now. */
+static void find_real_mode(struct gareas *a, const struct gkernel *k, const struct gguard_types *t)
+{
+	for (size_t i = 0; i < a->nr; i++) {
+		const struct lens_area *one = &a->area[i];
+
+		if (one->kind != LENS_AREA_TEXT || one->module[0] || one->gpa.v >= REAL_MODE)
+			continue;
+		a->real = (struct greal_mode){.known = true,
+					      .start = one->gva.v,
+					      .bytes = one->len_bytes,
+					      .gpa = one->gpa.v};
+		return;
+	}
+	if (!greal_mode_find(&a->real, k, t))
+		a->real = (struct greal_mode){0};
+}
+
 /* The last page of text is text to its end; what follows was freed after boot. */
-static int add_kernel(struct list *l, const struct gguard_types *t)
+static int add_kernel(struct list *l)
 {
 	const struct gkernel *k = l->k;
-	struct greal_mode real;
+	const struct greal_mode *real = &l->before->real;
 	uint64_t idt = gkernel_symbol(k, "idt_table"), gdt = gkernel_symbol(k, "gdt_page");
 	uint64_t ro = gkernel_symbol(k, "__start_rodata");
 	uint64_t init = gkernel_symbol(k, "__start_ro_after_init");
@@ -186,8 +204,8 @@ static int add_kernel(struct list *l, const struct gguard_types *t)
 	} else if (!rc) {
 		rc = add_symbols(l, LENS_AREA_RODATA, "__start_rodata", "__end_rodata");
 	}
-	if (!rc && greal_mode_find(&real, k, t))
-		rc = add(l, LENS_AREA_TEXT, real.start, real.start + real.bytes, NULL);
+	if (!rc && real->known)
+		rc = add(l, LENS_AREA_TEXT, real->start, real->start + real->bytes, NULL);
 	if (!rc && idt)
 		rc = add(l, LENS_AREA_IDT, idt, idt + IDT_BYTES, NULL);
 	for (uint32_t cpu = 0; !rc && gdt && cpu < k->nr_cpus; cpu++)
@@ -312,8 +330,9 @@ static int load_kernel(struct gareas *ret, const struct gkernel *k, const struct
 	struct gareas found = {0};
 	int rc = add_seeded(&l);
 
+	find_real_mode(ret, k, t);
 	if (!rc)
-		rc = add_kernel(&l, t);
+		rc = add_kernel(&l);
 	take(&found, &l);
 	if (!rc && !found.nr)
 		rc = -XO_EKALLSYMS;

@@ -26,6 +26,7 @@ struct gload {
 	char name[56];
 	bool live;    /* it was seen to have started */
 	bool changed; /* it says something else by now */
+	bool other;   /* than the lens before knew, from the first look on */
 	struct gload_part part[GLOAD_PARTS];
 };
 
@@ -46,6 +47,7 @@ struct gareas {
 	struct lens_area *left_out;
 	/* Those of the kernel image: found once, they stay. */
 	struct lens_area *kernel, *kernel_left_out;
+	struct greal_mode real; /* by the lens before, or as the first look found it */
 	size_t nr_loads;
 	struct gload *load; /* of the modules that are listed */
 };

@@ -31,6 +31,8 @@
 #define USER_TABLE     XO_PAGE_SIZE		    /* PTI: the user's top level is the next page */
 #define DIRECT_MAP_END UINT64_C(0xfffff00000000000) /* far above it, below what is fixed */
 #define MODULES	       UINT64_C(0xffffffff80000000)
+#define EFI_START      UINT64_C(0xffffffef00000000)
+#define EFI_END	       UINT64_C(0xffffffff00000000)
 
 /* One address space. */
 struct owner {
@@ -47,6 +49,7 @@ struct audit {
 	struct xbuf owners; /* struct owner */
 	const struct owner *now;
 	uint64_t efi_mm;
+	uint64_t ro_start, ro_end; /* the image's read-only data */
 	struct gfound *found;
 	struct lens_audit_stats stats;
 	uint32_t left;	    /* tables that may still be looked at */
@@ -78,6 +81,22 @@ static uint64_t load(const uint64_t *p)
 
 /* ---- one executable page ---- */
 
+/* Which page, and with what rights. The rest ring 0 may count up, and be something else at each
+ * look.
+ */
+static uint64_t relevant(uint64_t entry, uint64_t bytes)
+{
+	return (entry & GPTE_ADDR & ~(bytes - 1)) | (entry & BITS & ~GPTE_ADDR) |
+	       (bytes > XO_PAGE_SIZE ? entry & GPTE_LARGE : 0);
+}
+
+/* Where the firmware's run-time code is mapped: at its own physical addresses, and below -4 GiB
+ * (Documentation/arch/x86/x86_64/mm.rst). */
+static bool is_efi(uint64_t gva, uint64_t gpa, uint64_t bytes)
+{
+	return gva == gpa || (gva >= EFI_START && gva < EFI_END && bytes <= EFI_END - gva);
+}
+
 static void report(struct audit *a, enum lens_found kind, uint64_t gva, uint64_t gpa,
 		   uint64_t bytes, uint64_t was, uint64_t entry)
 {
@@ -92,7 +111,7 @@ static void report(struct audit *a, enum lens_found kind, uint64_t gva, uint64_t
 
 	memset(&f, 0, sizeof(f));
 	f.kind = kind;
-	if (a->now && a->now->mm == a->efi_mm)
+	if (a->now && a->now->mm == a->efi_mm && is_efi(gva, gpa, bytes))
 		f.owner = LENS_OWNER_EFI;
 	else if (r && kind == LENS_FOUND_EXEC)
 		f.owner = r->owner;
@@ -118,6 +137,7 @@ static void exec_page(struct audit *a, uint64_t gva, uint64_t gpa, uint64_t byte
 
 	if (!a->exec_left)
 		return;
+	entry = relevant(entry, bytes);
 	a->exec_left--;
 	a->stats.nr_exec_pages += (uint32_t)(bytes >> XO_PAGE_SHIFT);
 	if (write) {
@@ -202,6 +222,41 @@ static struct path root_path(const struct audit *a, bool kernel)
 			     .user = true};
 }
 
+/* What another address space has on its own where the image's read-only data is: that is never
+ * executed, so that "no execution" is no excuse for other memory. */
+static void walk_rodata(struct audit *a, uint64_t e, unsigned int level, uint64_t gva)
+{
+	uint64_t copy[ENTRIES], span = span_of(level), last = gva + (span - 1);
+	const uint64_t *p;
+
+	if (!(e & GPTE_PRESENT) || a->ro_start >= a->ro_end || last < a->ro_start ||
+	    gva >= a->ro_end)
+		return;
+	if (is_leaf(e, level)) {
+		uint64_t from = a->ro_start > gva ? a->ro_start : gva;
+		uint64_t to = a->ro_end - 1 < last ? a->ro_end - 1 : last;
+		uint64_t is = (e & GPTE_ADDR & ~(span - 1)) + (from - gva);
+		uint64_t want = a->k->phys.v + (from - a->k->base);
+
+		if (is != want)
+			report(a, LENS_FOUND_TEXT_MAPPING, from, is, to - from + 1, want, e);
+		return;
+	}
+	p = table_at(a, e & GPTE_ADDR, copy);
+	if (!p) {
+		report(a, LENS_FOUND_TABLE, gva, e & GPTE_ADDR, span, 0, 0);
+		return;
+	}
+	if (!a->left) {
+		a->cut = true;
+		return;
+	}
+	a->left--;
+	a->stats.nr_tables++;
+	for (unsigned int i = 0; i < ENTRIES; i++)
+		walk_rodata(a, load(p + i), level - 1, gva + i * span_of(level - 1));
+}
+
 /* Walk what table @gpa has otherwise than @other, which was walked. */
 static void walk_others(struct audit *a, uint64_t gpa, uint64_t other, struct path at,
 			unsigned int first)
@@ -223,11 +278,16 @@ static void walk_others(struct audit *a, uint64_t gpa, uint64_t other, struct pa
 	a->stats.nr_tables++;
 	for (unsigned int i = first; i < ENTRIES; i++) {
 		uint64_t e = load(p + i), f = load(q + i);
+		bool alike = (f & GPTE_PRESENT) && !is_leaf(e, at.level) && !is_leaf(f, at.level);
 		struct path next;
 
-		if (!(e & GPTE_PRESENT) || (e & GPTE_NX) || !((e ^ f) & bits))
+		if (!(e & GPTE_PRESENT) || !((e ^ f) & bits))
 			continue;
-		if (is_leaf(e, at.level) || !(f & GPTE_PRESENT) || is_leaf(f, at.level)) {
+		if (!alike || (e & GPTE_NX))
+			walk_rodata(a, e, at.level, at.gva + i * span);
+		if (e & GPTE_NX)
+			continue;
+		if (!alike) {
 			walk(a, gpa, at, i, i + 1);
 			continue;
 		}
@@ -410,26 +470,34 @@ static void say_real_mode(struct audit *a, const struct greal_mode *was)
 	gfound_add(a->found, &f);
 }
 
-/* Once round, as far as the budget goes; who is cut short comes first the next time, with all of
- * it. */
+/* The first that was not reached: address spaces come and go between two audits. */
+static size_t first_left(const struct owner *o, size_t nr, uint64_t pgd)
+{
+	size_t i = 0;
+
+	while (i < nr && o[i].pgd < pgd)
+		i++;
+	return i;
+}
+
+/* As far as the budget goes, the next audit goes on to the end; who is cut short comes first then,
+ * with all of it. */
 static void walk_user_halves(struct gaudit *g, struct audit *a)
 {
 	const struct owner *o = (const struct owner *)(const void *)a->owners.data;
-	size_t nr = a->owners.len_bytes / sizeof(*o), i;
+	size_t nr = a->owners.len_bytes / sizeof(*o), first = first_left(o, nr, g->cursor), i;
 
 	a->left = MAX_USER;
-	for (i = 0; i < nr && a->left; i++) {
-		const struct owner *now = &o[(g->cursor + i) % nr];
-
+	for (i = first; i < nr && a->left; i++) {
 		a->cut = false;
-		walk_space(a, now, walk_user_half);
-		if (a->cut && i)
+		walk_space(a, &o[i], walk_user_half);
+		if (a->cut && i > first)
 			break;
 		if (a->cut)
-			say_cut(a, now, "too many page tables, user half");
+			say_cut(a, &o[i], "too many page tables, user half");
 	}
 	a->stats.nr_left = (uint32_t)(nr - i);
-	g->cursor = nr ? (g->cursor + i) % nr : 0;
+	g->cursor = i < nr ? o[i].pgd : 0;
 	a->stats.nr_spaces = (uint32_t)nr;
 }
 
@@ -461,6 +529,8 @@ int gaudit_run(struct gaudit *g, const struct gjudge *j, const struct lens_appro
 			  .k = j->k,
 			  .owners = XBUF(2ul * GTASK_MAX * sizeof(struct owner)),
 			  .efi_mm = gkernel_symbol(j->k, "efi_mm"),
+			  .ro_start = gkernel_symbol(j->k, "__start_rodata"),
+			  .ro_end = gkernel_symbol(j->k, "__end_rodata"),
 			  .found = ret};
 	uint64_t start = xo_now_ns();
 	bool moved = false;

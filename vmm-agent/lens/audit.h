@@ -9,7 +9,7 @@
 /** struct gaudit - where the next audit goes on with user halves, and what does not change;
  *  zero-initialise */
 struct gaudit {
-	size_t cursor;
+	uint64_t cursor; /* the pgd of the first address space that was not reached; 0: all were */
 	struct greal_mode real;
 };
 

@@ -173,6 +173,9 @@ int lens_tables_pin(struct lens *l, struct xerr *err) XO_MUST_CHECK;
 int lens_tables_check(struct lens *l, struct lens_finding *ret, size_t *ret_nr,
 		      struct xerr *err) XO_MUST_CHECK;
 
+/** lens_tables_accept - remember what the last check told, and nothing that came after it */
+int lens_tables_accept(struct lens *l, struct xerr *err) XO_MUST_CHECK;
+
 /** struct lens_table - one table as it is remembered; or, of level 0, GDTs */
 struct lens_table {
 	uint64_t gpa, gva;    /* gva: of what entry 0 maps */
@@ -203,7 +206,9 @@ struct lens_approved {
 
 struct lens_audit_stats {
 	uint32_t nr_spaces, nr_tables, nr_exec_pages;
-	uint32_t nr_left; /* spaces whose user half comes next time: work per audit is bounded */
+	/* Spaces whose user half comes next time, since work per audit is bounded; 0: with this
+	 * audit all of them were looked at, by it or those just before it. */
+	uint32_t nr_left;
 	uint64_t ns;
 };
 

@@ -192,6 +192,11 @@ int lens_tables_pin(struct lens *l, struct xerr *err)
 	return order(l, WIRE_TABLES_PIN, err);
 }
 
+int lens_tables_accept(struct lens *l, struct xerr *err)
+{
+	return order(l, WIRE_TABLES_TAKE, err);
+}
+
 int lens_tables_get(struct lens *l, struct lens_table *table, size_t *ret_nr, struct xerr *err)
 {
 	size_t at = 0, nr = 0;

@@ -163,8 +163,7 @@ static int do_tables_get(struct gguard *g, struct span body, struct xbuf *reply,
 }
 
 /* The last part makes it count. */
-static int do_tables_set(struct gguard *g, const struct gkernel *k, struct span body,
-			 struct xerr *err)
+static int do_tables_set(struct gguard *g, struct span body, struct xerr *err)
 {
 	struct lens_table one;
 	struct wire_count count;
@@ -173,17 +172,13 @@ static int do_tables_set(struct gguard *g, const struct gkernel *k, struct span 
 	if (!span_copy(body, 0, &count, sizeof(count)) ||
 	    (body.len_bytes - sizeof(count)) % sizeof(one))
 		return bad(err, "tables: wrong length");
-	if (!g->prepared)
-		rc = prepare(g, k, err);
-	if (rc)
-		return rc;
 	for (size_t off = sizeof(count); off < body.len_bytes && !rc; off += sizeof(one)) {
 		memcpy(&one, body.p + off, sizeof(one));
 		rc = gtables_put(&g->more, &one, 1);
 	}
 	if (!rc && count.nr)
 		return 0;
-	if (!rc && (!g->more.nr || g->more.nr_gdt > g->judge.nr_gdt))
+	if (!rc && !g->more.nr)
 		rc = -XO_EMALFORMED;
 	if (!rc) {
 		gtables_free(&g->tables);
@@ -194,14 +189,31 @@ static int do_tables_set(struct gguard *g, const struct gkernel *k, struct span 
 	return rc ? xerr_set(err, rc, "tables that were remembered: %s", xo_code_text(rc)) : 0;
 }
 
-static int do_tables_check(struct gguard *g, struct span body, struct xbuf *reply, struct xerr *err)
+/* Lists of modules that are broken, as a guest may have them, matter to nothing of this. */
+static int do_tables_check(struct gguard *g, const struct gkernel *k, struct span body,
+			   struct xbuf *reply, struct xerr *err)
 {
+	struct xerr lists = {0};
 	struct gfound found;
 	int rc = body.len_bytes ? bad(err, "check of tables: wrong length") : 0;
 
+	if (!rc && !g->judge.k)
+		(void)!prepare(g, k, &lists);
 	if (!rc)
-		rc = gtables_check(&g->tables, &g->judge, &found, err);
+		rc = gtables_check(&g->tables, &g->judge, &g->seen, &found, err);
 	return rc ? rc : add(reply, found.f, found.nr * sizeof(found.f[0]), err);
+}
+
+static int do_tables_accept(struct gguard *g, struct span body, struct xerr *err)
+{
+	if (body.len_bytes)
+		return bad(err, "acceptance of tables: wrong length");
+	if (!g->seen.nr)
+		return xerr_set(err, XO_EPAGETABLE, "shared page tables: they cannot be copied");
+	gtables_free(&g->tables);
+	g->tables = g->seen;
+	g->seen = (struct gtables){0};
+	return 0;
 }
 
 static int do_audit(struct gguard *g, const struct gkernel *k, struct span body, struct xbuf *reply,
@@ -260,13 +272,15 @@ int gguard_handle(struct gguard *g, const struct gkernel *k, uint32_t op, struct
 	case WIRE_TABLES_PIN:
 		return do_pin(g, k, body, err);
 	case WIRE_TABLES_CHECK:
-		return do_tables_check(g, body, reply, err);
+		return do_tables_check(g, k, body, reply, err);
 	case WIRE_AREAS_SEED:
 		return do_seed(g, k, body, err);
 	case WIRE_TABLES_GET:
 		return do_tables_get(g, body, reply, err);
 	case WIRE_TABLES_SET:
-		return do_tables_set(g, k, body, err);
+		return do_tables_set(g, body, err);
+	case WIRE_TABLES_TAKE:
+		return do_tables_accept(g, body, err);
 	case WIRE_AUDIT:
 		return do_audit(g, k, body, reply, err);
 	case WIRE_MODULES:
@@ -290,6 +304,7 @@ void gguard_free(struct gguard *g)
 	gtables_free(&g->tables);
 	gprograms_free(&g->programs);
 	gtables_free(&g->more);
+	gtables_free(&g->seen);
 	g->audit = (struct gaudit){0};
 	g->module_tables = (struct gmodtables){0};
 	g->prepared = false;

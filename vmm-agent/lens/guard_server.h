@@ -16,6 +16,7 @@ struct gguard {
 	struct gjudge judge;
 	struct gtables tables;
 	struct gtables more; /* being set, in several parts */
+	struct gtables seen; /* by the last check, if it found something */
 	struct gaudit audit;
 	struct gprograms programs;
 	struct gmodules listed; /* of a question in several parts */

@@ -40,7 +40,7 @@ struct gjudge {
 	struct gcopied tracer[2]; /* what ftrace makes trampolines from */
 	struct gdetour detour;	  /* what kprobes make their detours from */
 	size_t nr_gdt;
-	uint64_t gdt[GKERNEL_MAX_CPUS]; /* guest-physical */
+	uint64_t gdt[GKERNEL_MAX_CPUS], gdt_gva[GKERNEL_MAX_CPUS]; /* gdt: guest-physical */
 };
 
 /** gjudge_prepare - read all lists. On failure what was there stays. Return: 0, or as gareas_load,

@@ -60,9 +60,11 @@ static void load_addresses(struct gjudge *j)
 	for (uint32_t cpu = 0; gdt && cpu < k->nr_cpus; cpu++) {
 		struct gpage page;
 
-		if (k->percpu[cpu] &&
-		    !gspace_walk(k->space, (struct gva){k->percpu[cpu] + gdt}, &page))
-			j->gdt[j->nr_gdt++] = page.gpa.v;
+		if (!k->percpu[cpu] ||
+		    gspace_walk(k->space, (struct gva){k->percpu[cpu] + gdt}, &page))
+			continue;
+		j->gdt_gva[j->nr_gdt] = k->percpu[cpu] + gdt;
+		j->gdt[j->nr_gdt++] = page.gpa.v;
 	}
 }
 
@@ -78,20 +80,23 @@ int gjudge_follow(struct gjudge *j, struct xerr *err)
 int gjudge_prepare(struct gjudge *j, const struct gkernel *k, struct xerr *err)
 {
 	struct gmodules fresh;
-	int rc = j->t.mm_pgd.known ? 0 : gguard_types_load(&j->t, k, err);
+	int rc;
 
+	/* What needs no lists: with it alone, page tables and GDTs can be compared. */
+	if (!j->sites.nr) {
+		j->k = k;
+		load_addresses(j);
+		load_copied(j);
+	}
+	rc = j->t.mm_pgd.known ? 0 : gguard_types_load(&j->t, k, err);
 	if (!rc)
 		rc = gmodules_load(&fresh, k, err);
 	if (rc)
 		return rc;
 	gmodules_free(&j->modules);
 	j->modules = fresh;
-	j->k = k;
-	if (!j->sites.nr) {
+	if (!j->sites.nr)
 		rc = gsites_load(&j->sites, k, err);
-		load_addresses(j);
-		load_copied(j);
-	}
 	if (!rc && gsmplocks_load(&j->smplocks, k))
 		rc = xerr_set(err, ENOMEM, "out of memory");
 	return rc ? rc : gjudge_follow(j, err);

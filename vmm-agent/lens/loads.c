@@ -88,11 +88,23 @@ static uint64_t node_of(const struct gkernel *k, const struct gguard_types *t,
 	return id;
 }
 
-/* One that is being loaded has no node yet, and so is none that had one. */
+static bool equal(const struct gload_part *a, const struct gload_part *b)
+{
+	return a->kind == b->kind && a->start == b->start && a->stop == b->stop;
+}
+
+/*
+ * One that is being loaded has no node yet, and so is none that had one. Of one that was refused
+ * before it had a node, nothing is left: what comes to the same place is another, if it is
+ * elsewhere.
+ */
 static bool is_same(const struct gload *was, const struct gload *now, uint32_t state)
 {
-	return was->addr == now->addr && !strcmp(was->name, now->name) &&
-	       (!was->node || was->node == now->node || (!now->node && state != STATE_COMING));
+	if (was->addr != now->addr || strcmp(was->name, now->name) != 0)
+		return false;
+	if (was->node)
+		return was->node == now->node || (!now->node && state != STATE_COMING);
+	return was->live || state != STATE_COMING || equal(&was->part[0], &now->part[0]);
 }
 
 /* Modules keep their order, mostly: from @at on, and round. */
@@ -108,11 +120,6 @@ static const struct gload *find(const struct gload *all, size_t nr, size_t *at,
 		}
 	}
 	return NULL;
-}
-
-static bool equal(const struct gload_part *a, const struct gload_part *b)
-{
-	return a->kind == b->kind && a->start == b->start && a->stop == b->stop;
 }
 
 /* @now has what its structure says, if @sound: make of it what counts. */
@@ -132,6 +139,43 @@ static void follow(struct gload *now, const struct gload *was, uint32_t state, b
 		now->changed |= !equal(&now->part[GLOAD_INIT], &was->part[GLOAD_INIT]);
 		now->part[GLOAD_INIT] = was->part[GLOAD_INIT];
 	}
+}
+
+static bool is_named(const struct lens_area *a, const struct gload *l)
+{
+	char name[sizeof(a->module)];
+
+	xo_escape(SPAN(l->name, strlen(l->name)), name, sizeof(name));
+	return a->kind == LENS_AREA_MODULE_TEXT && !strcmp(name, a->module);
+}
+
+static bool has_text_at(const struct gareas *a, const struct gload *l, uint64_t gva)
+{
+	for (size_t i = 0; i < a->nr; i++)
+		if (gva - a->area[i].gva.v < a->area[i].len_bytes && is_named(&a->area[i], l))
+			return true;
+	return false;
+}
+
+/*
+ * This lens sees it for the first time, and the one before knew text of it that is still there: it
+ * has no other. Had it been unloaded and loaded again meanwhile, that would be gone.
+ */
+static bool is_other(const struct gareas *a, const struct gkernel *k, const struct gload *l)
+{
+	uint64_t stop = l->part[0].stop & ~XO_PAGE_MASK;
+	struct gpage page;
+	bool is_there = false;
+
+	for (size_t i = 0; i < a->nr && !is_there; i++)
+		is_there = is_named(&a->area[i], l) &&
+			   !gspace_walk(k->space, a->area[i].gva, &page) &&
+			   page.gpa.v == a->area[i].gpa.v;
+	for (uint64_t at = xo_align_up(l->part[0].start, XO_PAGE_SIZE); is_there && at < stop;
+	     at += XO_PAGE_SIZE)
+		if (!has_text_at(a, l, at))
+			return true;
+	return false;
 }
 
 int gloads_follow(struct gareas *a, const struct gkernel *k, const struct gguard_types *t,
@@ -160,6 +204,8 @@ int gloads_follow(struct gareas *a, const struct gkernel *k, const struct gguard
 		if (rc && !was)
 			continue;
 		follow(now, was, state, !rc);
+		now->other =
+			was ? was->other : !a->load && state != STATE_COMING && is_other(a, k, now);
 		nr++;
 	}
 	if (rc < 0) {
@@ -179,7 +225,7 @@ void gareas_report(const struct gareas *a, struct gfound *ret)
 		char name[sizeof(l->name) * 4];
 		struct lens_finding f;
 
-		if (!l->changed)
+		if (!l->changed && !l->other)
 			continue;
 		memset(&f, 0, sizeof(f));
 		f.kind = LENS_FOUND_MODULE;

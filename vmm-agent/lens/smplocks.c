@@ -21,14 +21,16 @@ struct alt_module {
 /* May an instruction that begins so, behind its lock prefix, have one? Intel SDM volume 2, LOCK */
 static bool is_lockable(const uint8_t *p)
 {
+	static const uint8_t two[] = {0xab, 0xb3, 0xbb, 0xba, 0xb0, 0xb1, 0xc0, 0xc1, 0xc7};
+	static const uint8_t one[] = {0x80, 0x81, 0x83, 0x86, 0x87, 0xf6, 0xf7, 0xfe, 0xff};
 	size_t i = p[0] == 0x66;
 
 	i += (p[i] & 0xf0) == 0x40; /* REX */
 	if (p[i] == 0x0f)
-		return memchr("\xab\xb3\xbb\xba\xb0\xb1\xc0\xc1\xc7", p[i + 1], 9) != NULL;
+		return memchr(two, p[i + 1], sizeof(two)) != NULL;
 	if (p[i] < 0x38) /* add, or, adc, sbb, and, sub, xor: to memory */
 		return (p[i] & 7) < 2;
-	return memchr("\x80\x81\x83\x86\x87\xf6\xf7\xfe\xff", p[i], 9) != NULL;
+	return memchr(one, p[i], sizeof(one)) != NULL;
 }
 
 static bool is_unlocked(const struct gkernel *k)

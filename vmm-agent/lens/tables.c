@@ -131,6 +131,7 @@ enum part {
 
 struct check {
 	const struct gkernel *k;
+	const struct gtables *seen; /* compared is this copy; NULL: guest memory */
 	uint64_t ro_start, ro_end;
 	struct gfound *found;
 	uint32_t left; /* tables that are new and may still be looked at */
@@ -197,14 +198,41 @@ static bool leaf_is_fine(enum part part, uint64_t was, uint64_t is, unsigned int
 	return is & GPTE_NX;
 }
 
-static const uint64_t *new_table(struct check *c, uint64_t gpa, uint64_t copy[GTABLE_ENTRIES])
+static const struct lens_table *seen_at(const struct gtables *seen, uint64_t gpa, uint64_t gva,
+					unsigned int level)
+{
+	for (size_t i = 0; i < seen->nr; i++) {
+		const struct lens_table *t = &seen->table[i];
+		uint64_t span = span_of(t->level), n = (gva - t->gva) / span;
+
+		if (t->gpa == gpa && t->level == level && n >= t->first && n <= t->last)
+			return t;
+	}
+	return NULL;
+}
+
+/* The table at @gpa of @level, one of whose entries maps @gva. */
+static const uint64_t *table_now(const struct check *c, uint64_t gpa, uint64_t gva,
+				 unsigned int level, uint64_t copy[GTABLE_ENTRIES])
+{
+	const struct lens_table *t;
+
+	if (!c->seen)
+		return table_at(c->k, gpa, copy);
+	t = seen_at(c->seen, gpa, gva, level);
+	return t ? t->entry : NULL;
+}
+
+/* The one that an entry of @level leads to, for what is mapped from @gva on. */
+static const uint64_t *new_table(struct check *c, unsigned int level, uint64_t gva, uint64_t entry,
+				 uint64_t copy[GTABLE_ENTRIES])
 {
 	if (!c->left) {
 		c->cut = true;
 		return NULL;
 	}
 	c->left--;
-	return table_at(c->k, gpa, copy);
+	return table_now(c, entry & GPTE_ADDR, gva, level - 1, copy);
 }
 
 /* A large page that was split: each part must be what it was a part of. */
@@ -212,7 +240,7 @@ static void check_split(struct check *c, unsigned int level, uint64_t gva, uint6
 			uint64_t is)
 {
 	uint64_t copy[GTABLE_ENTRIES];
-	const uint64_t *p = new_table(c, is & GPTE_ADDR, copy);
+	const uint64_t *p = new_table(c, level, gva, is, copy);
 	uint64_t span = span_of(level - 1);
 
 	for (unsigned int i = 0; p && i < GTABLE_ENTRIES; i++) {
@@ -234,7 +262,7 @@ static void check_split(struct check *c, unsigned int level, uint64_t gva, uint6
 static void check_new_table(struct check *c, unsigned int level, uint64_t gva, uint64_t is)
 {
 	uint64_t copy[GTABLE_ENTRIES];
-	const uint64_t *p = new_table(c, is & GPTE_ADDR, copy);
+	const uint64_t *p = new_table(c, level, gva, is, copy);
 
 	for (unsigned int i = 0; p && i < GTABLE_ENTRIES; i++) {
 		uint64_t e = load(p + i), at = gva + i * span_of(level - 1);
@@ -276,6 +304,16 @@ static void check_entry(struct check *c, const struct lens_table *t, unsigned in
 #define GDT_TSS	    64 /* two entries */
 #define GDT_CPUNODE 120
 
+static void say_incomplete(struct check *c, const char *what)
+{
+	struct lens_finding f;
+
+	memset(&f, 0, sizeof(f));
+	f.kind = LENS_FOUND_INCOMPLETE;
+	snprintf(f.what, sizeof(f.what), "%s", what);
+	gfound_add(c->found, &f);
+}
+
 static bool is_zero(const uint8_t *p, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
@@ -306,13 +344,15 @@ static bool is_of_start(size_t off)
 
 static void check_gdts(struct check *c, const struct gtables *t, const struct gjudge *j)
 {
-	uint64_t page = gkernel_symbol(j->k, "gdt_page");
-
+	if (t->nr_gdt > j->nr_gdt)
+		say_incomplete(c, "there were more processors, whose GDTs are not looked at now");
 	for (size_t i = 0; i < t->nr_gdt && i < j->nr_gdt; i++) {
 		uint8_t now[GTABLES_GDT];
 		bool starting;
 
-		if (gmem_read(j->k->space->mem, (struct gpa){j->gdt[i]}, now, sizeof(now)))
+		if (c->seen)
+			memcpy(now, c->seen->gdt[i], sizeof(now));
+		else if (gmem_read(j->k->space->mem, (struct gpa){j->gdt[i]}, now, sizeof(now)))
 			continue;
 		starting = is_starting(t->gdt[i], now);
 		for (size_t off = 0; off < sizeof(now); off++) {
@@ -329,7 +369,7 @@ static void check_gdts(struct check *c, const struct gtables *t, const struct gj
 			f.len_bytes = sizeof(f.was);
 			memcpy(&f.was, t->gdt[i] + (off & ~7ul), sizeof(f.was));
 			memcpy(&f.is, now + (off & ~7ul), sizeof(f.is));
-			f.gva.v = page;
+			f.gva.v = j->gdt_gva[i] + (off & ~7ul);
 			snprintf(f.what, sizeof(f.what), "GDT of CPU %zu, entry %zu", i, off / 8);
 			gfound_add(c->found, &f);
 			off |= 7;
@@ -342,24 +382,22 @@ static void check_gdts(struct check *c, const struct gtables *t, const struct gj
 	}
 }
 
-static void say_cut(struct check *c)
-{
-	struct lens_finding f;
-
-	memset(&f, 0, sizeof(f));
-	f.kind = LENS_FOUND_INCOMPLETE;
-	snprintf(f.what, sizeof(f.what), "too many new tables among those that all share");
-	gfound_add(c->found, &f);
-}
-
 /* A table that nothing leads to any more may be anything; what led to it was compared. */
-static bool is_in_use(const struct gkernel *k, const struct lens_table *t)
+static bool is_in_use(const struct check *c, const struct lens_table *t)
 {
-	uint64_t entry;
+	uint64_t entry, at = t->from & XO_PAGE_MASK;
+	const uint64_t *p;
 
-	return !t->from ||
-	       (!gmem_u64(k->space->mem, (struct gpa){t->from}, &entry) && (entry & GPTE_PRESENT) &&
-		!is_leaf(entry, t->level + 1u) && (entry & GPTE_ADDR) == t->gpa);
+	if (!t->from)
+		return true;
+	if (c->seen) {
+		p = table_now(c, t->from - at, t->gva, t->level + 1u, NULL);
+		entry = p ? p[at / sizeof(entry)] : 0;
+	} else if (gmem_u64(c->k->space->mem, (struct gpa){t->from}, &entry)) {
+		return false;
+	}
+	return (entry & GPTE_PRESENT) && !is_leaf(entry, t->level + 1u) &&
+	       (entry & GPTE_ADDR) == t->gpa;
 }
 
 static bool differs(const struct lens_table *t, unsigned int i, uint64_t is)
@@ -367,39 +405,66 @@ static bool differs(const struct lens_table *t, unsigned int i, uint64_t is)
 	return is != t->entry[i] && relevant(is, t->level) != relevant(t->entry[i], t->level);
 }
 
-int gtables_check(const struct gtables *t, const struct gjudge *j, struct gfound *ret,
-		  struct xerr *err)
+/* A copy that was just made of a table is not promised to be one of whole entries. */
+static bool has_changed(const struct check *c, const struct lens_table *t, unsigned int i,
+			uint64_t *is)
 {
-	struct check c = {.k = j->k, .found = ret, .left = GTABLES_MAX};
+	return differs(t, i, *is) &&
+	       (c->seen ||
+		(!gmem_u64(c->k->space->mem, (struct gpa){t->gpa + i * sizeof(*is)}, is) &&
+		 differs(t, i, *is)));
+}
 
-	if (!t->nr)
-		return xerr_set(err, XO_ENOKERNEL, "shared page tables: they were not pinned yet");
-	c.ro_start = gkernel_symbol(j->k, "__start_rodata");
-	c.ro_end = gkernel_symbol(j->k, "__end_rodata");
-	*ret = (struct gfound){0};
-	for (size_t n = 0; n < t->nr; n++) {
-		const struct lens_table *one = &t->table[n];
-		uint64_t copy[GTABLE_ENTRIES];
-		bool used = is_in_use(j->k, one);
-		const uint64_t *p = used ? table_at(j->k, one->gpa, copy) : NULL;
+static void check_table(struct check *c, const struct lens_table *one)
+{
+	uint64_t copy[GTABLE_ENTRIES];
+	bool used = is_in_use(c, one);
+	const uint64_t *p =
+		used ? table_now(c, one->gpa, one->gva + one->first * span_of(one->level),
+				 one->level, copy)
+		     : NULL;
 
-		if (used && !p)
-			report(&c, one->level + 1u, one->gva, 0, one->gpa | GPTE_PRESENT);
-		for (unsigned int i = one->first; p && i <= one->last; i++) {
-			uint64_t is = load(p + i);
+	if (used && !p)
+		report(c, one->level + 1u, one->gva, 0, one->gpa | GPTE_PRESENT);
+	for (unsigned int i = one->first; p && i <= one->last; i++) {
+		uint64_t is = load(p + i);
 
-			/* A copy of a table is not promised to be one of whole entries. */
-			if (differs(one, i, is) &&
-			    !gmem_u64(j->k->space->mem, (struct gpa){one->gpa + i * sizeof(is)},
-				      &is) &&
-			    differs(one, i, is))
-				check_entry(&c, one, i, is);
-		}
+		if (has_changed(c, one, i, &is))
+			check_entry(c, one, i, is);
 	}
+}
+
+static void compare(const struct gtables *t, const struct gtables *seen, const struct gjudge *j,
+		    struct gfound *ret)
+{
+	struct check c = {.k = j->k,
+			  .seen = seen,
+			  .ro_start = gkernel_symbol(j->k, "__start_rodata"),
+			  .ro_end = gkernel_symbol(j->k, "__end_rodata"),
+			  .found = ret,
+			  .left = GTABLES_MAX};
+
+	*ret = (struct gfound){0};
+	for (size_t n = 0; n < t->nr; n++)
+		check_table(&c, &t->table[n]);
 	check_gdts(&c, t, j);
 	if (c.cut)
-		say_cut(&c);
+		say_incomplete(&c, "too many new tables among those that all share");
 	gfound_close(ret);
+}
+
+/* Without a copy, as a guest may arrange it, there is what was found. */
+int gtables_check(const struct gtables *t, const struct gjudge *j, struct gtables *ret_seen,
+		  struct gfound *ret, struct xerr *err)
+{
+	struct xerr why = {0};
+
+	gtables_free(ret_seen);
+	if (!t->nr)
+		return xerr_set(err, XO_ENOKERNEL, "shared page tables: they were not pinned yet");
+	compare(t, NULL, j, ret);
+	if (ret->nr && !gtables_pin(ret_seen, j, &why))
+		compare(t, ret_seen, j, ret);
 	return 0;
 }
 

@@ -35,9 +35,14 @@ int gtables_get(const struct gtables *t, size_t first, size_t max, struct xbuf *
  *  Return: 0, -XO_EMALFORMED, -XO_ELIMIT, -ENOMEM */
 int gtables_put(struct gtables *more, const struct lens_table *table, size_t nr) XO_MUST_CHECK;
 
-/** gtables_check - compare. Return: 0 */
-int gtables_check(const struct gtables *t, const struct gjudge *j, struct gfound *ret,
-		  struct xerr *err) XO_MUST_CHECK;
+/**
+ * gtables_check - compare
+ * @ret_seen: if something was found, a copy that has just what was told; else, and if there can be
+ *            none, it is empty. What it had is freed
+ * Return: 0, -XO_ENOKERNEL
+ */
+int gtables_check(const struct gtables *t, const struct gjudge *j, struct gtables *ret_seen,
+		  struct gfound *ret, struct xerr *err) XO_MUST_CHECK;
 
 void gtables_free(struct gtables *t);
 

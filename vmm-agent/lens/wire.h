@@ -41,6 +41,7 @@ enum wire_op {
 	WIRE_TABLES_GET,   /* wire_areas -> wire_count, lens_table[] */
 	WIRE_TABLES_SET,   /* wire_count, lens_table[] -> nothing */
 	WIRE_AREAS_SEED,   /* lens_area[] -> nothing */
+	WIRE_TABLES_TAKE,  /* nothing -> nothing */
 };
 
 #define WIRE_MAX_READ 65536u

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -308,6 +309,60 @@ static void said_already(void **unused)
 	assert_int_equal(ring.taken, 2);
 }
 
+/* What was not protected for a while: off and on again, whatever stands between. */
+static void lapses(void **unused)
+{
+	_cleanup_free_ struct att_statement *s = NULL;
+
+	(void)unused;
+	note(NOTE_LOST, "protection-lost: pages", true);
+	note(NOTE_VIOLATION, "a", true);
+	note(NOTE_LOST, "protection-lost: pages", true);
+	say(false);
+	assert_int_equal(reclog_size(log_dir), 0);
+	say(true);
+	assert_int_equal(reclog_size(log_dir), 3);
+	reclog_expect(log_dir, 0, ATT_VIOLATION, ATT_REFUSED, "violation");
+	reclog_expect(log_dir, 1, ATT_GUARD_OFF, ATT_FAILED, "guard-off");
+	reclog_expect(log_dir, 2, ATT_GUARD_ON, ATT_DONE, "");
+	s = reclog_statement(log_dir, 1);
+	assert_string_equal(s->action.reason[0].detail, "2 times: protection-lost: pages");
+	/* Not at once: first the one, then the other. */
+	note(NOTE_LOST, "audit-failed: why", false);
+	say(true);
+	note(NOTE_LOST, "", true);
+	say(true);
+	assert_int_equal(reclog_size(log_dir), 5);
+	reclog_expect(log_dir, 3, ATT_GUARD_OFF, ATT_FAILED, "guard-off");
+	reclog_expect(log_dir, 4, ATT_GUARD_ON, ATT_DONE, "");
+}
+
+/* They do not fill the ring. */
+static void many_lapses(void **unused)
+{
+	(void)unused;
+	for (int i = 0; i < 300; i++) {
+		note(NOTE_LOST, "not-armed: why", false);
+		say(false);
+	}
+	assert_in_range(reclog_size(log_dir), 1, 5);
+}
+
+/* What waited in the ring, however long, is not said to have ended before what was said meanwhile.
+ */
+static void a_note_that_waited(void **unused)
+{
+	_cleanup_free_ struct att_statement *s = NULL;
+	int64_t now_s = (int64_t)time(NULL);
+
+	(void)unused;
+	note(NOTE_VIOLATION, "a", true);
+	say(true);
+	s = reclog_statement(log_dir, 0);
+	assert_int_equal(s->started_s, ATTFIX_NOW_S);
+	assert_in_range(s->finished_s, now_s, now_s + 60);
+}
+
 /* ---- names ---- */
 
 static void names_of_machines(void **unused)
@@ -344,6 +399,9 @@ int main(void)
 		TEST(violations_are_put_together),
 		TEST(a_flood),
 		TEST(said_already),
+		TEST(lapses),
+		TEST(many_lapses),
+		TEST(a_note_that_waited),
 		TEST(names_of_machines),
 	};
 

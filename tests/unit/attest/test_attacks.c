@@ -469,6 +469,84 @@ static void patch_of_an_earlier_boot(struct trial *t)
 	attfix_trust(t->trust, t->ev);
 }
 
+static void use_trusted(struct trial *t, const char *name)
+{
+	trial_use(t, name);
+	attfix_trust(t->trust, t->ev);
+}
+
+static void boot_returns(struct trial *t)
+{
+	use_trusted(t, "soft-returned");
+}
+
+static void boot_between(struct trial *t)
+{
+	use_trusted(t, "boots-shed");
+}
+
+static void boot_unseen(struct trial *t)
+{
+	use_trusted(t, "boots-unseen");
+}
+
+static void boot_unseen_head(struct trial *t)
+{
+	use_trusted(t, "boots-unseen");
+	trial_drop(t->ev, S("0"));
+}
+
+static void boot_seen(struct trial *t)
+{
+	use_trusted(t, "boots-seen");
+}
+
+static void boot_in_another_process(struct trial *t)
+{
+	use_trusted(t, "boots-anew");
+}
+
+static void boot_restored(struct trial *t)
+{
+	use_trusted(t, "boots-restored");
+}
+
+static void boot_sheds_a_patch(struct trial *t)
+{
+	use_trusted(t, "boots-patched");
+}
+
+static void use_guarded(struct trial *t, const char *name)
+{
+	use_trusted(t, name);
+	t->expect.require_guard = true;
+}
+
+static void guard_whole(struct trial *t)
+{
+	use_guarded(t, "guard-whole");
+}
+
+static void guard_ended(struct trial *t)
+{
+	use_guarded(t, "guard-ended");
+}
+
+static void guard_lapsed(struct trial *t)
+{
+	use_guarded(t, "guard-again");
+}
+
+static void guard_lapse_allowed(struct trial *t)
+{
+	use_trusted(t, "guard-again");
+}
+
+static void guard_of_another_boot(struct trial *t)
+{
+	use_guarded(t, "guard-next-boot");
+}
+
 /* A statement key that a CA vouches for instead of the trust directory. */
 static void certified(struct trial *t, const char *cert)
 {
@@ -574,6 +652,19 @@ static const struct attack {
 	{"times in the future", clock_in_future, XO_ECLOCK, ATT_UNTRUSTED, false},
 	{"guest rebooted since", rebooted_since, XO_EREBOOTED, ATT_STALE, false},
 	{"patch of an earlier boot", patch_of_an_earlier_boot, XO_EPATCHSET, ATT_UNTRUSTED, false},
+	{"boot that returns", boot_returns, XO_EBOOTBACK, ATT_UNTRUSTED, false},
+	{"violation shed by a boot between", boot_between, XO_EVIOLATION, ATT_UNTRUSTED, false},
+	{"violation shed by a boot unseen", boot_unseen, XO_EVIOLATION, ATT_UNTRUSTED, false},
+	{"the same, beginning with it", boot_unseen_head, XO_ECHAIN, ATT_UNTRUSTED, false},
+	{"violation before a reset seen", boot_seen, 0, ATT_TRUSTED, false},
+	{"violation in another process", boot_in_another_process, 0, ATT_TRUSTED, false},
+	{"violation before save, restore", boot_restored, XO_EVIOLATION, ATT_UNTRUSTED, false},
+	{"patch shed by a boot unseen", boot_sheds_a_patch, XO_EBOOTUNSEEN, ATT_INCOMPLETE, false},
+	{"guarded all the time", guard_whole, 0, ATT_TRUSTED, false},
+	{"guard that ended", guard_ended, XO_EGUARDOFF, ATT_INCOMPLETE, false},
+	{"guard that lapsed", guard_lapsed, XO_EGUARDOFF, ATT_INCOMPLETE, false},
+	{"guard that lapsed, none wanted", guard_lapse_allowed, 0, ATT_TRUSTED, false},
+	{"guard of the boot before", guard_of_another_boot, XO_EGUARDOFF, ATT_INCOMPLETE, false},
 	{"too old", too_old, XO_ETOOOLD, ATT_STALE, false},
 	{"another reference", other_reference, XO_EREFERENCE, ATT_UNTRUSTED, false},
 	{"reference of another kernel", other_kernel, XO_EREFERENCE, ATT_UNTRUSTED, false},

@@ -712,13 +712,26 @@ static void test_tables(void **state)
 	assert_int_equal(check_tables(x, f), 0);
 	fix[3] = fake_phys(1) | GPTE_PRESENT;
 	assert_int_equal(check_tables(x, f), 1);
-	fix[3] = fake_phys(0) | GPTE_PRESENT;
+	/* Accepted is what was told; what comes after that is found. */
+	fix[4] = fake_phys(1) | GPTE_PRESENT;
+	pmd[300] = fake_phys(FAKE_PT) | 3;
+	assert_int_equal(check_tables(x, f), 3);
+	fix[4] = fake_phys(2) | GPTE_PRESENT;
+	assert_int_equal(ask(x, WIRE_TABLES_TAKE, NULL, 0), 0);
+	assert_int_equal(check_tables(x, f), 1);
+	assert_int_equal(f[0].was, fake_phys(1) | GPTE_PRESENT);
+	assert_int_equal(f[0].is, fake_phys(2) | GPTE_PRESENT);
+	assert_int_equal(ask(x, WIRE_TABLES_TAKE, NULL, 0), 0);
+	assert_int_equal(check_tables(x, f), 0);
+	assert_int_equal(ask(x, WIRE_TABLES_TAKE, NULL, 0), -XO_EPAGETABLE);
+	pmd[300] = 0;
 	/* The GDT: what a context switch writes is no finding, a new code segment is. */
 	fake_at(&x->guest, fake_gva(FAKE_GDT_PAGE))[96] ^= 1;
 	assert_int_equal(check_tables(x, f), 0);
 	fake_at(&x->guest, fake_gva(FAKE_GDT_PAGE))[16] ^= 1;
 	assert_int_equal(check_tables(x, f), 1);
 	assert_int_equal(f[0].kind, LENS_FOUND_DESCRIPTOR);
+	assert_int_equal(f[0].gva.v, fake_gva(FAKE_GDT_PAGE) + 16);
 	assert_non_null(strstr(f[0].what, "CPU 0, entry 2"));
 }
 
@@ -756,6 +769,10 @@ static void test_audit(void **state)
 	assert_int_equal(audit(x, f), 1);
 	assert_int_equal(f[0].kind, LENS_FOUND_EXEC);
 	assert_int_equal(f[0].owner, LENS_OWNER_UNKNOWN);
+	/* Bits that mean nothing make it no other finding. */
+	pt[248] |= GPTE_ACCESSED | GPTE_DIRTY | UINT64_C(0x7f) << 52 | 7u << 9;
+	assert_int_equal(audit(x, f), 1);
+	assert_int_equal(f[0].is, fake_phys(248) | GPTE_PRESENT);
 	fake_trampoline(&x->guest, FAKE_BASE + FAKE_OTHER);
 	assert_int_equal(audit(x, f), 1);
 	assert_int_equal(f[0].owner, LENS_OWNER_FTRACE);
@@ -988,6 +1005,11 @@ static void test_module_starts(void **state)
 	assert_int_equal(nr, 2);
 	assert_non_null(find_kind(f, nr, LENS_FOUND_MODULE));
 	assert_int_equal(find_kind(f, nr, LENS_FOUND_EXEC)->gva.v, fake_gva(247));
+	/* Refused before it had a node, and loaded again with its text elsewhere: another. */
+	m->mem[0].base = fake_gva(248);
+	m->mem[4].base = fake_gva(247);
+	assert_int_equal(areas(x, false, a, 16), 6);
+	assert_int_equal(audit(x, f), 0);
 	pt[247] = pt[248] = 0;
 }
 
@@ -1089,6 +1111,30 @@ static void test_next_lens(void **state)
 	assert_int_equal(check_tables(x, f), 2);
 	assert_int_equal(f[0].kind, LENS_FOUND_WX);
 	assert_int_equal(f[0].gva.v, fake_gva(1));
+	/* Other text than the lens before knew, all of which is there still: it says so. */
+	*module &= ~(GPTE_WRITE | GPTE_NX);
+	pt[1] &= ~GPTE_WRITE;
+	pt[248] = fake_phys(248) | GPTE_PRESENT;
+	fake_module(&x->guest)->mem[0].base = fake_gva(248);
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(ask(x, WIRE_DISCOVER, NULL, 0), 0);
+		if (!i)
+			assert_int_equal(ask(x, WIRE_AREAS_SEED, a, 4 * sizeof(a[0])), 0);
+		assert_int_equal(ask(x, WIRE_GUARD, NULL, 0), 0);
+		assert_int_equal(audit(x, f), 1);
+		assert_int_equal(f[0].kind, i ? LENS_FOUND_EXEC : LENS_FOUND_MODULE);
+	}
+	fake_module(&x->guest)->mem[0].base = FAKE_MOD_BASE;
+	pt[248] = 0;
+	pt[1] |= GPTE_WRITE;
+	*module |= GPTE_WRITE | GPTE_NX;
+	/* Lists that lead nowhere by then do not matter. */
+	assert_int_equal(ask(x, WIRE_DISCOVER, NULL, 0), 0);
+	fake_module(&x->guest)->list[0] = UINT64_C(1) << 60;
+	assert_int_equal(ask(x, WIRE_GUARD, NULL, 0), -XO_EMODLIST);
+	assert_int_equal(ask(x, WIRE_TABLES_SET, kept, bytes), 0);
+	assert_int_equal(check_tables(x, f), 2);
+	fake_link(&x->guest, fake_gva(FAKE_MODULE), fake_gva(FAKE_VARS) + FAKE_MODULES);
 	/* Nothing of it is believed. */
 	memcpy(body + sizeof(count), &bad, sizeof(bad));
 	assert_int_equal(ask(x, WIRE_TABLES_SET, body, sizeof(body)), -XO_EMALFORMED);

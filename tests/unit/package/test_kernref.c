@@ -268,6 +268,17 @@ static void branches(void **state)
 	}
 }
 
+/* Where "no tracer yet" would lead: it is in reach of what is linked at the top. */
+static void a_tracer_at_address_0(void **state)
+{
+	struct world *w = *state;
+
+	put_branch(w, KERNFIX_BASE + KERNFIX_FTRACE, 0xe8, 0);
+	assert_int_not_equal(compare(w), 0);
+	w->legal_at = KERNFIX_BASE + KERNFIX_FTRACE + SHIFT;
+	assert_int_equal(compare(w), 0);
+}
+
 static void a_static_call_of_nothing(void **state)
 {
 	static const uint8_t nop5[] = {0x0f, 0x1f, 0x44, 0x00, 0x00};
@@ -289,6 +300,33 @@ static void a_constant_of_its_variable(void **state)
 	assert_int_equal(compare(w), 0);
 	kernfix_set_constant(&w->fix, value + 1);
 	assert_int_not_equal(compare(w), 0);
+}
+
+/* What a paravirtual call became must be what its slot holds. */
+static void a_paravirtual_call(void **state)
+{
+	static const uint8_t nothing[] = {0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00};
+	static const uint8_t identity[] = {0x48, 0x89, 0xf8, 0x0f, 0x1f, 0x40, 0x00};
+	static const uint8_t call[] = {0, 0, 0, 0, 0, 0x66, 0x90};
+	static const struct {
+		const uint8_t *bytes;
+		uint64_t holds;
+	} cases[] = {{nothing, KERNFIX_PV_NOP},
+		     {identity, KERNFIX_PV_IDENTITY},
+		     {call, KERNFIX_FUNCTION}};
+	struct world *w = *state;
+
+	for (size_t i = 0; i < XO_ARRAY_SIZE(cases); i++) {
+		put(w, KERNFIX_BASE + KERNFIX_PARAVIRT, cases[i].bytes, 7);
+		if (cases[i].bytes == call)
+			put_branch(w, KERNFIX_BASE + KERNFIX_PARAVIRT, 0xe8,
+				   KERNFIX_BASE + KERNFIX_FUNCTION);
+		for (size_t k = 0; k < XO_ARRAY_SIZE(cases); k++) {
+			kernfix_set_pv(&w->fix, KERNFIX_BASE + cases[k].holds + SHIFT);
+			if ((i == k) == (compare(w) != 0))
+				fail_msg("form %zu of slot %zu", i, k);
+		}
+	}
 }
 
 /* ---- what the guest's own lists say ---- */
@@ -401,8 +439,10 @@ int main(void)
 		TEST(as_it_is_loaded),
 		TEST(forms_of_places),
 		TEST(branches),
+		TEST(a_tracer_at_address_0),
 		TEST(a_static_call_of_nothing),
 		TEST(a_constant_of_its_variable),
+		TEST(a_paravirtual_call),
 		TEST(a_kprobe),
 		TEST(a_patch),
 		TEST(a_sorted_table),

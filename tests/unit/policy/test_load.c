@@ -211,9 +211,9 @@ static void facts_wrong(const char *head, const char *item, size_t nr, const cha
 	struct pol_fleet *f = NULL;
 
 	assert_non_null(json);
-	memcpy(json, head, used);
+	memcpy(json, head, used); /* NOLINT(bugprone-not-null-terminated-result) */
 	for (size_t i = 0; i < nr; i++, used += n)
-		memcpy(json + used, item, n);
+		memcpy(json + used, item, n); /* NOLINT(bugprone-not-null-terminated-result) */
 	memcpy(json + used, tail, strlen(tail) + 1);
 	text.text = SPAN(json, used + strlen(tail));
 	assert_int_equal(pol_fleet_load(&text, 1, polfix_time("2026-03-04T12:00:00Z"), &f, &errors),
