@@ -160,8 +160,12 @@ int guard_pin_tables(struct guard *g, struct xerr *err)
 {
 	int rc = lens_tables_pin(g->s.lens, err);
 
-	g->tables_new |= !rc;
-	return rc;
+	if (rc)
+		return rc;
+	g->nr_told = 0;
+	g->recall_due = false;
+	g->tables_new = true;
+	return 0;
 }
 
 static int keep_tables(struct guard *g, struct xerr *err)

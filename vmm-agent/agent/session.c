@@ -132,13 +132,14 @@ static bool is_guest_fault(int code)
 	}
 }
 
-static int discover(struct session *s, struct refusal *why, struct xerr *err)
+static int discover(struct session *s, bool again, struct refusal *why, struct xerr *err)
 {
 	struct xerr found = {0};
 	int rc;
 
 	session_progress(s, "looking for the kernel in guest memory");
-	rc = lens_discover(s->lens, &s->kernel, &found);
+	rc = again ? lens_discover_again(s->lens, &s->kernel, &found)
+		   : lens_discover(s->lens, &s->kernel, &found);
 	if (!rc) {
 		s->discovered = true;
 		xo_hex(SPAN(s->kernel.build_id, s->kernel.build_id_bytes), s->build_id);
@@ -166,7 +167,7 @@ int session_open(struct session *s, const struct agent_opts *o, struct refusal *
 	if (rc || why->nr)
 		return rc;
 	rc = start_lens(s, err);
-	return rc ? rc : discover(s, why, err);
+	return rc ? rc : discover(s, false, why, err);
 }
 
 #define CR0_PG	 (UINT64_C(1) << 31)
@@ -195,7 +196,7 @@ int session_recall(struct session *s, const struct agent_opts *o, const struct t
 	s->vm = tgt_info(s->tgt);
 	rc = make_key(s, err);
 	rc = rc ? rc : start_lens(s, err);
-	return rc ? rc : discover(s, why, err);
+	return rc ? rc : discover(s, true, why, err);
 }
 
 void session_blind(struct session *s)
@@ -214,7 +215,7 @@ int session_look(struct session *s, struct refusal *why, struct xerr *err)
 	session_blind(s);
 	if (!rc)
 		rc = start_lens(s, err);
-	return rc ? rc : discover(s, why, err);
+	return rc ? rc : discover(s, false, why, err);
 }
 
 /* Under which the journal has the number of resets. */

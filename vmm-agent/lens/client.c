@@ -250,11 +250,11 @@ int lens_start(struct lens **ret, const struct lens_vm *vm, struct xerr *err)
 	return 0;
 }
 
-int lens_discover(struct lens *l, struct lens_kernel *ret, struct xerr *err)
+static int discover(struct lens *l, bool again, struct lens_kernel *ret, struct xerr *err)
 {
 	struct wire_kernel w = {0};
 	struct lens_kernel k;
-	int rc = ask(l, WIRE_DISCOVER, NULL, 0, &w, sizeof(w), err);
+	int rc = ask(l, WIRE_DISCOVER, &again, again, &w, sizeof(w), err);
 
 	if (rc)
 		return rc;
@@ -279,6 +279,16 @@ int lens_discover(struct lens *l, struct lens_kernel *ret, struct xerr *err)
 	memcpy(k.build_id, w.build_id, sizeof(k.build_id));
 	*ret = k;
 	return 0;
+}
+
+int lens_discover(struct lens *l, struct lens_kernel *ret, struct xerr *err)
+{
+	return discover(l, false, ret, err);
+}
+
+int lens_discover_again(struct lens *l, struct lens_kernel *ret, struct xerr *err)
+{
+	return discover(l, true, ret, err);
 }
 
 static int look_up_some(struct lens *l, struct lens_lookup *q, size_t nr, struct xerr *err)

@@ -184,6 +184,10 @@ int lens_start(struct lens **ret, const struct lens_vm *vm, struct xerr *err) XO
  */
 int lens_discover(struct lens *l, struct lens_kernel *ret, struct xerr *err) XO_MUST_CHECK;
 
+/** lens_discover_again - a kernel that another lens has found: broken lists of modules and tasks,
+ * as a guest may arrange them, are empty ones for now */
+int lens_discover_again(struct lens *l, struct lens_kernel *ret, struct xerr *err) XO_MUST_CHECK;
+
 /** lens_lookup - resolve @nr names (at most LENS_MAX_LOOKUP per request; more are split) */
 int lens_lookup(struct lens *l, struct lens_lookup *q, size_t nr, struct xerr *err) XO_MUST_CHECK;
 

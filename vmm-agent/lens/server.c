@@ -123,13 +123,23 @@ static int count_tasks(struct lserver *s, uint32_t *ret, struct xerr *err)
 	return rc ? xerr_set(err, rc, "%s", last.text) : 0;
 }
 
+static int load_lists(struct lserver *s, uint32_t *ret_tasks, struct xerr *err)
+{
+	int rc = load_modules(s, err);
+
+	return rc ? rc : count_tasks(s, ret_tasks, err);
+}
+
+/* A body says that this kernel was found before: lists that are broken by now hide it from nobody.
+ */
 static int do_discover(struct lserver *s, struct span body, struct xbuf *reply, struct xerr *err)
 {
 	const struct gkernel *k = &s->kernel;
 	struct wire_kernel w = {0};
+	struct xerr lists = {0};
 	int rc;
 
-	if (body.len_bytes)
+	if (body.len_bytes > 1)
 		return bad(err, "discover: wrong length");
 	forget(s);
 	if (!s->space)
@@ -141,12 +151,10 @@ static int do_discover(struct lserver *s, struct span body, struct xbuf *reply, 
 	if (rc)
 		return rc;
 	s->found = true;
-	rc = load_modules(s, err);
-	if (!rc)
-		rc = count_tasks(s, &w.nr_tasks, err);
-	if (rc) {
+	rc = load_lists(s, &w.nr_tasks, &lists);
+	if (rc && (!body.len_bytes || rc == -ENOMEM)) {
 		forget(s);
-		return rc;
+		return xerr_set(err, rc, "%s", lists.text);
 	}
 	w.base = k->base;
 	w.phys_base = k->phys.v;

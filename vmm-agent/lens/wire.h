@@ -14,7 +14,7 @@
 
 enum wire_op {
 	WIRE_START = 1, /* wire_start, backends and QEMU's memory as descriptors -> nothing */
-	WIRE_DISCOVER,	/* nothing -> wire_kernel */
+	WIRE_DISCOVER,	/* nothing, or a byte: broken lists are empty ones -> wire_kernel */
 	WIRE_LOOKUP,	/* wire_name[] -> wire_found[] */
 	WIRE_SYMBOLIZE, /* wire_addr -> wire_symbol */
 	WIRE_READ,	/* wire_addr -> bytes */

@@ -580,6 +580,9 @@ static void test_module_list(void **state)
 	assert_int_equal(ask(x, WIRE_LOOKUP, &n, sizeof(n)), -XO_EMODLIST);
 	fake_module(&x->guest)->list[0] = fake_gva(FAKE_MODULE);
 	assert_int_equal(discover(x), -XO_EMODLIST);
+	/* One that was found before is not hidden by that. */
+	assert_int_equal(ask(x, WIRE_DISCOVER, "", 1), 0);
+	assert_int_equal(ask(x, WIRE_DISCOVER, "", 2), -XO_EPROTO);
 }
 
 static void test_page_tables(void **state)
