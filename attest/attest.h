@@ -89,6 +89,11 @@ struct att_appraisal {
 	uint64_t violations; /* seen by this guard */
 	uint64_t registers, registers_changed;
 	uint64_t exec_pages, exec_pages_unapproved;
+	/* Good by the guest's own word only, which nobody can check: */
+	bool tells_trust;	/* the statement says how much */
+	uint64_t runtime_pages; /* executable ones that its lists name */
+	uint64_t runtime_bytes; /* of text and read-only data, that its lists explain */
+	uint64_t init_bytes;	/* of read-only data, that were set while it started */
 	/* filled by att_evidence_write: */
 	bool tpm_rooted;
 	uint8_t detail[XO_SHA256_BYTES]; /* of appraisal.json; zero: none */
@@ -275,6 +280,7 @@ struct att_expect {
 	const uint8_t *boot; /* XO_SHA256_BYTES: the guest has not rebooted since */
 	bool require_tpm;
 	bool require_guard;
+	bool forbid_runtime;   /* code that the guest made while it ran speaks against it */
 	struct span reference; /* ref.json, or empty */
 };
 
@@ -294,6 +300,9 @@ struct att_result {
 	size_t nr_witnesses; /* trusted ones that cosigned */
 	int64_t appraised_s;
 	uint64_t unexplained_bytes;
+	bool tells_trust;
+	uint64_t runtime_pages, runtime_bytes, init_bytes; /* as the appraisal's */
+	uint64_t registers;				   /* that were looked at */
 	enum att_guard guard;
 	int64_t guarded_since_s; /* by one that enforces, without a gap; 0: it is not */
 	bool guard_lapsed;	 /* in this boot, for a while, it was not */

@@ -135,6 +135,19 @@ static void parse_guard(struct jdoc *d, const json_t *o, struct att_appraisal *a
 	a->violations = jdoc_u64(d, v, "violations", STATEMENT_MAX_SEQ);
 }
 
+static void parse_trust(struct jdoc *d, const json_t *o, struct att_appraisal *a)
+{
+	static const char *const keys[] = {"runtime_pages", "runtime_bytes", "init_bytes", NULL};
+	const json_t *v = json_object_get(o, "taken_on_trust");
+
+	if (!v || !jdoc_object(d, v, "taken_on_trust", keys))
+		return;
+	a->tells_trust = true;
+	a->runtime_pages = jdoc_u64(d, v, "runtime_pages", STATEMENT_MAX_SEQ);
+	a->runtime_bytes = jdoc_u64(d, v, "runtime_bytes", STATEMENT_MAX_SEQ);
+	a->init_bytes = jdoc_u64(d, v, "init_bytes", STATEMENT_MAX_SEQ);
+}
+
 static void parse_nonce(struct jdoc *d, const json_t *o, struct att_appraisal *a)
 {
 	const char *s = json_string_value(json_object_get(o, "nonce"));
@@ -151,9 +164,9 @@ static void parse_nonce(struct jdoc *d, const json_t *o, struct att_appraisal *a
 static void parse_appraisal(struct jdoc *d, const json_t *o, struct att_appraisal *a)
 {
 	static const char *const keys[] = {
-		"nonce", "root",      "reference_sha256", "areas",	   "modules",
-		"guard", "registers", "executable_pages", "detail_sha256", "openvex_sha256",
-		NULL};
+		"nonce",	 "root",	   "reference_sha256", "areas",
+		"modules",	 "guard",	   "registers",	       "executable_pages",
+		"detail_sha256", "openvex_sha256", "?taken_on_trust",  NULL};
 
 	if (!jdoc_object(d, o, "appraisal", keys))
 		return;
@@ -166,6 +179,7 @@ static void parse_appraisal(struct jdoc *d, const json_t *o, struct att_appraisa
 	parse_counts(d, o, "registers", "pinned", &a->registers, "changed", &a->registers_changed);
 	parse_counts(d, o, "executable_pages", "audited", &a->exec_pages, "unapproved",
 		     &a->exec_pages_unapproved);
+	parse_trust(d, o, a);
 	hex32_or_null(d, o, "detail_sha256", a->detail);
 	hex32_or_null(d, o, "openvex_sha256", a->vex);
 }

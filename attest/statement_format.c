@@ -91,6 +91,15 @@ static json_t *action_json(const struct att_action *a)
 			 a->act == ATT_GUARD_ON ? statement_guards[a->guard] : NULL);
 }
 
+static json_t *trust_json(const struct att_appraisal *a)
+{
+	return a->tells_trust
+		       ? json_pack("{s:I,s:I,s:I}", "runtime_pages", (json_int_t)a->runtime_pages,
+				   "runtime_bytes", (json_int_t)a->runtime_bytes, "init_bytes",
+				   (json_int_t)a->init_bytes)
+		       : NULL;
+}
+
 static json_t *appraisal_json(const struct att_appraisal *a)
 {
 	char nonce[2 * ATT_MAX_NONCE + 1];
@@ -103,17 +112,17 @@ static json_t *appraisal_json(const struct att_appraisal *a)
 					 hex32(a->area[i].sha256), "size_bytes",
 					 (json_int_t)a->area[i].size_bytes, "unexplained_bytes",
 					 (json_int_t)a->area[i].unexplained_bytes));
-	return json_pack("{s:s,s:s,s:o,s:o,s:{s:I,s:I},s:{s:s,s:I},s:{s:I,s:I},s:{s:I,s:I},"
-			 "s:o,s:o}",
-			 "nonce", nonce, "root", statement_roots[a->tpm_rooted], "reference_sha256",
-			 hex32(a->reference), "areas", areas, "modules", "total",
-			 (json_int_t)a->modules, "unknown", (json_int_t)a->modules_unknown, "guard",
-			 "mode", statement_guards[a->guard], "violations",
-			 (json_int_t)a->violations, "registers", "pinned", (json_int_t)a->registers,
-			 "changed", (json_int_t)a->registers_changed, "executable_pages", "audited",
-			 (json_int_t)a->exec_pages, "unapproved",
-			 (json_int_t)a->exec_pages_unapproved, "detail_sha256",
-			 hex32_or_null(a->detail), "openvex_sha256", hex32_or_null(a->vex));
+	return json_pack(
+		"{s:s,s:s,s:o,s:o,s:{s:I,s:I},s:{s:s,s:I},s:{s:I,s:I},s:{s:I,s:I},"
+		"s:o*,s:o,s:o}",
+		"nonce", nonce, "root", statement_roots[a->tpm_rooted], "reference_sha256",
+		hex32(a->reference), "areas", areas, "modules", "total", (json_int_t)a->modules,
+		"unknown", (json_int_t)a->modules_unknown, "guard", "mode",
+		statement_guards[a->guard], "violations", (json_int_t)a->violations, "registers",
+		"pinned", (json_int_t)a->registers, "changed", (json_int_t)a->registers_changed,
+		"executable_pages", "audited", (json_int_t)a->exec_pages, "unapproved",
+		(json_int_t)a->exec_pages_unapproved, "taken_on_trust", trust_json(a),
+		"detail_sha256", hex32_or_null(a->detail), "openvex_sha256", hex32_or_null(a->vex));
 }
 
 static json_t *predicate_json(const struct att_statement *s)

@@ -74,6 +74,11 @@ static void fill_result(const struct verify *v)
 	memcpy(r->build_id, s->build_id, sizeof(r->build_id));
 	r->appraised_s = s->finished_s;
 	r->guard = s->appraisal.guard;
+	r->tells_trust = s->appraisal.tells_trust;
+	r->runtime_pages = s->appraisal.runtime_pages;
+	r->runtime_bytes = s->appraisal.runtime_bytes;
+	r->init_bytes = s->appraisal.init_bytes;
+	r->registers = s->appraisal.registers;
 	for (size_t i = 0; i < s->appraisal.nr_areas; i++)
 		r->unexplained_bytes += s->appraisal.area[i].unexplained_bytes;
 	r->nr_patches = s->nr_patches;

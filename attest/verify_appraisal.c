@@ -123,6 +123,25 @@ static void check_findings(struct verify *v)
 			    (unsigned long long)a->violations);
 }
 
+/* What is good only because the guest says so. */
+static void check_trust(struct verify *v)
+{
+	const struct att_appraisal *a = &v->last->appraisal;
+
+	if (!v->expect->forbid_runtime)
+		return;
+	if (!a->tells_trust)
+		refusal_add(
+			v->why, XO_EMISSING,
+			"the appraisal does not say how much code was made while the guest ran");
+	else if (a->runtime_pages || a->runtime_bytes)
+		refusal_add(v->why, XO_EUNEXPLAINED,
+			    "%llu executable pages and %llu bytes that only the guest's own lists "
+			    "explain",
+			    (unsigned long long)a->runtime_pages,
+			    (unsigned long long)a->runtime_bytes);
+}
+
 /* A file whose digest the appraisal states, if it states one. */
 static const struct att_file *stated_file(struct verify *v, const char *name,
 					  const uint8_t digest[XO_SHA256_BYTES])
@@ -282,6 +301,7 @@ void verify_appraisal(struct verify *v)
 	check_machine(v);
 	check_patches(v);
 	check_findings(v);
+	check_trust(v);
 	check_reference(v);
 	(void)stated_file(v, EVIDENCE_VEX, v->last->appraisal.vex);
 }

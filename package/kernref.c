@@ -14,7 +14,8 @@ const char *kernref_why_name(enum kernref_why w)
 					    [KERNREF_KPROBE] = "kprobe",
 					    [KERNREF_TABLE] = "sorted-table",
 					    [KERNREF_RO_AFTER_INIT] = "ro-after-init",
-					    [KERNREF_PATCH] = "patch"};
+					    [KERNREF_PATCH] = "patch",
+					    [KERNREF_LISTED] = "listed"};
 
 	if (w < XO_ARRAY_SIZE(names) && names[w])
 		return names[w];

@@ -40,6 +40,7 @@ enum kernref_why {
 	KERNREF_TABLE,	       /* a list that the kernel sorts, of the same entries */
 	KERNREF_RO_AFTER_INIT, /* data that is set while the kernel starts */
 	KERNREF_PATCH,	       /* what the caller says was written there */
+	KERNREF_LISTED,	       /* leads to what only the guest's own lists know */
 	KERNREF_WHYS,
 };
 

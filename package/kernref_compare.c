@@ -167,14 +167,12 @@ static int judge_table(struct compare *c, uint64_t addr, uint64_t *ret_end, enum
 /* By the guest's list of probes: a breakpoint, or the jump of an optimised one. */
 static size_t probe_bytes(const struct compare *c, size_t off)
 {
-	const struct kernref_guest *g = c->run->guest;
 	const uint8_t *want = c->want + off, *have = c->have + off;
 	size_t len = *have == INT3 ? 1 : *have == JUMP32 ? PROBE_BYTES : 0;
 
 	if (!len || len > c->area->bytes - off || !memcmp(want, have, len))
 		return 0;
-	return g->is_legal(g->arg, c->area->start + off + c->run->r->shift, want, have, len) ? len
-											     : 0;
+	return kernref_ask(c->run, c->area->start + off, want, have, len) ? len : 0;
 }
 
 /* A breakpoint in a place that was rewritten: what stood there is known but for that byte. */

@@ -98,10 +98,30 @@ struct kernref_run {
 	const struct kernref *r;
 	const struct kernref_image *image;
 	const struct kernref_guest *guest;
+	bool by_guest;		      /* what fits now, does by the guest's lists */
+	uint32_t nr_refused;	      /* answers "no" of the guest's lists */
 	uint64_t tracer;	      /* that the guest's lists have, found last */
 	uint8_t *bad[KERNREF_TABLES]; /* by entry: it is not one of the file's; NULL: not looked yet
 				       */
 };
+
+/* After so many places that its lists do not explain, the guest is not asked any more: all the rest
+ * of what would need them is unexplained, too. */
+#define KERNREF_MAX_REFUSED 4096
+
+/** kernref_ask - by the guest's own lists, may @after stand at @addr (as linked) instead of
+ * @before?
+ */
+static inline bool kernref_ask(struct kernref_run *run, uint64_t addr, const uint8_t *before,
+			       const uint8_t *after, size_t len_bytes)
+{
+	bool legal = run->nr_refused < KERNREF_MAX_REFUSED &&
+		     run->guest->is_legal(run->guest->arg, addr + run->r->shift, before, after,
+					  len_bytes);
+
+	run->nr_refused += !legal && run->nr_refused < KERNREF_MAX_REFUSED;
+	return legal;
+}
 
 /**
  * kernref_fits - whether what the guest has at a group's place is one of its forms

@@ -29,10 +29,10 @@ static bool read_guest(const struct kernref_run *run, uint64_t addr, void *buf, 
 	return run->guest->read(run->guest->arg, addr + run->r->shift, buf, len);
 }
 
-static bool ask_guest(const struct kernref_run *run, const struct place *p)
+static bool ask_guest(struct kernref_run *run, const struct place *p)
 {
-	return run->guest->is_legal(run->guest->arg, p->at + run->r->shift, p->want, p->have,
-				    p->len);
+	run->by_guest = true;
+	return kernref_ask(run, p->at, p->want, p->have, p->len);
 }
 
 /* ---- branches ---- */
@@ -138,6 +138,7 @@ static bool fits_ftrace(struct kernref_run *run, const struct ksite *s, const st
 	if ((!run->tracer || to != run->tracer) && !ask_guest(run, p))
 		return false;
 	run->tracer = to;
+	run->by_guest = true;
 	return true;
 }
 
@@ -333,10 +334,15 @@ bool kernref_fits(struct kernref_run *run, const struct kernref_group *g, const 
 		 */
 		if (s->len_bytes != g->len_bytes && s->kind != KSITE_ALTERNATIVE)
 			continue;
-		*ret = (enum kernref_why)s->kind;
-		if (fits_site(run, s, &p, 0))
+		run->by_guest = false;
+		if (fits_site(run, s, &p, 0)) {
+			*ret = run->by_guest ? KERNREF_LISTED : (enum kernref_why)s->kind;
 			return true;
+		}
 	}
-	*ret = (enum kernref_why)r->site[g->first].kind;
-	return fits_region(run, &p, g->addr, g->len_bytes, 0);
+	run->by_guest = false;
+	if (!fits_region(run, &p, g->addr, g->len_bytes, 0))
+		return false;
+	*ret = run->by_guest ? KERNREF_LISTED : (enum kernref_why)r->site[g->first].kind;
+	return true;
 }

@@ -18,6 +18,7 @@
 
 #define MAX_DEB	    (512u << 20)
 #define MAX_ENTRIES (1u << 20)
+#define MAX_PLAIN   (INT64_C(4) << 30) /* that a package may grow to, with what nobody wants */
 #define MAX_LIST    (16u << 20)
 #define DPKG_LIST   "/var/lib/dpkg/info/%s%s.list"
 
@@ -69,20 +70,35 @@ static int read_entry(struct archive *a, struct xbuf *out, const char *path, str
 	}
 }
 
+/* Open what is compressed as distributions do, or not at all. Compressed twice, a few bytes that
+ * come out can be any number of bytes between. */
+static int open_plain(struct archive *a, struct span in, const char *path, struct xerr *err)
+{
+	archive_read_support_filter_gzip(a);
+	archive_read_support_filter_xz(a);
+	archive_read_support_filter_zstd(a);
+	if (archive_read_open_memory(a, in.p, in.len_bytes) != ARCHIVE_OK)
+		return broken(a, path, err);
+	/* The last one is the memory itself. */
+	if (archive_filter_count(a) > 2)
+		return xerr_set(err, XO_EMALFORMED, "%s: is compressed more than once", path);
+	return 0;
+}
+
 /* A file that may be compressed; plain ones come out as they are. */
 static int decompress(struct span in, struct xbuf *out, const char *path, struct xerr *err)
 {
 	_cleanup_reader_ struct archive *a = archive_read_new();
 	struct archive_entry *e;
+	int rc;
 
 	if (!a)
 		return xerr_set(err, ENOMEM, "out of memory");
-	archive_read_support_filter_all(a);
 	archive_read_support_format_raw(a);
-	if (archive_read_open_memory(a, in.p, in.len_bytes) != ARCHIVE_OK ||
-	    archive_read_next_header(a, &e) != ARCHIVE_OK)
-		return broken(a, path, err);
-	return read_entry(a, out, path, err);
+	rc = open_plain(a, in, path, err);
+	if (!rc && archive_read_next_header(a, &e) != ARCHIVE_OK)
+		rc = broken(a, path, err);
+	return rc ? rc : read_entry(a, out, path, err);
 }
 
 bool source_is_kernel(const char *path)
@@ -106,28 +122,39 @@ static int take(const struct source_visitor *v, const char *path, struct span fi
 
 /* ---- packages ---- */
 
+/* Also what is passed over has to be decompressed. */
+static int check_room(struct archive *a, struct archive_entry *e, const char *path,
+		      struct xerr *err)
+{
+	int64_t so_far = archive_filter_bytes(a, 0), size = archive_entry_size(e);
+
+	if (so_far >= 0 && so_far <= MAX_PLAIN && size >= 0 && size <= MAX_PLAIN - so_far)
+		return 0;
+	return xerr_set(err, XO_ELIMIT, "%s: holds more than %lld bytes", path,
+			(long long)MAX_PLAIN);
+}
+
 static int add_tar(const struct source_visitor *v, const char *path, struct span tar,
 		   struct xerr *err)
 {
 	_cleanup_reader_ struct archive *a = archive_read_new();
 	_cleanup_xbuf_ struct xbuf file = XBUF(MODREF_MAX_FILE);
 	struct archive_entry *e;
-	int rc = 0, next = ARCHIVE_OK;
+	int rc, next = ARCHIVE_OK;
 
 	if (!a)
 		return xerr_set(err, ENOMEM, "out of memory");
-	archive_read_support_filter_all(a);
 	archive_read_support_format_tar(a);
-	if (archive_read_open_memory(a, tar.p, tar.len_bytes) != ARCHIVE_OK)
-		return broken(a, path, err);
+	rc = open_plain(a, tar, path, err);
 	for (uint32_t i = 0; !rc && i < MAX_ENTRIES; i++) {
 		const char *name;
 
 		next = archive_read_next_header(a, &e);
 		if (next != ARCHIVE_OK && next != ARCHIVE_WARN)
 			break;
+		rc = check_room(a, e, path, err);
 		name = archive_entry_pathname(e);
-		if (!name || archive_entry_filetype(e) != AE_IFREG || !v->wants(v->arg, name))
+		if (rc || !name || archive_entry_filetype(e) != AE_IFREG || !v->wants(v->arg, name))
 			continue;
 		xbuf_reset(&file);
 		rc = read_entry(a, &file, path, err);

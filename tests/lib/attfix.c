@@ -248,6 +248,8 @@ static void appraise(struct att_recorder *r, const char *dir, bool patched, uint
 	a->guard = ATT_GUARD_ENFORCE;
 	a->registers = 6;
 	a->exec_pages = 4100;
+	a->tells_trust = true;
+	a->init_bytes = ATTFIX_INIT_BYTES;
 	if (patched) {
 		s->nr_patches = 1;
 		demo_patch(&s->patch[0]);

@@ -7,12 +7,13 @@
 
 #include "attest/attest.h"
 
-#define ATTFIX_UUID   "5f2c1d5e-8a51-4a7e-9f5e-0d2f6a1b3c4d"
-#define ATTFIX_OTHER  "11111111-2222-4333-8444-555555555555"
-#define ATTFIX_NONCE  "00112233445566778899aabbccddeeff"
-#define ATTFIX_ORIGIN "host.example/exopatch"
-#define ATTFIX_NOW_S  INT64_C(1704067200) /* 2024-01-01T00:00:00Z */
-#define ATTFIX_PATH   256
+#define ATTFIX_UUID	  "5f2c1d5e-8a51-4a7e-9f5e-0d2f6a1b3c4d"
+#define ATTFIX_OTHER	  "11111111-2222-4333-8444-555555555555"
+#define ATTFIX_INIT_BYTES 4711 /* that an appraisal takes on trust */
+#define ATTFIX_NONCE	  "00112233445566778899aabbccddeeff"
+#define ATTFIX_ORIGIN	  "host.example/exopatch"
+#define ATTFIX_NOW_S	  INT64_C(1704067200) /* 2024-01-01T00:00:00Z */
+#define ATTFIX_PATH	  256
 
 /** struct attfix_tpm - a swtpm of its own: directory, socket, process */
 struct attfix_tpm {

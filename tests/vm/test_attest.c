@@ -195,6 +195,8 @@ static void explains_stock(const char *package)
 	start(&t, package);
 	assert_int_equal(attest(&t), 0);
 	expect_trusted(&t);
+	assert_int_equal(number(&t, "taken_on_trust", "runtime_bytes"), 0);
+	assert_true(number(&t, "taken_on_trust", "init_bytes") > 0);
 	assert_int_equal(verify(&t, OTHER, &said), 4);
 	in_guest(&t, "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; true");
 	for (size_t i = 0; i < XO_ARRAY_SIZE(doing); i++) {
@@ -202,6 +204,8 @@ static void explains_stock(const char *package)
 		in_guest(&t, doing[i].on);
 		assert_int_equal(attest(&t), 0);
 		assert_int_equal(number(&t, "modules", "unknown"), 0);
+		/* The first has a tracer of its own made. */
+		assert_true(i || number(&t, "taken_on_trust", "runtime_bytes") > 0);
 		assert_int_equal(number(&t, "executable_pages", "unapproved"), 0);
 		expect_trusted(&t);
 		in_guest(&t, doing[i].off);

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -37,12 +38,12 @@ static void run(const char *command)
 	assert_int_equal(guest_run(g, command, PATIENT_MS, NULL, NULL), 0);
 }
 
-static void plug(void)
+static void plug(const char *id, int socket)
 {
 	assert_int_equal(
 		guest_qmp(g, "device_add",
 			  json_pack("{s:s,s:s,s:i,s:i,s:i}", "driver", "qemu64-x86_64-cpu", "id",
-				    "second", "socket-id", 1, "core-id", 0, "thread-id", 0),
+				    id, "socket-id", socket, "core-id", 0, "thread-id", 0),
 			  NULL),
 		0);
 }
@@ -74,7 +75,7 @@ static void added_and_taken_out(void **state)
 		0);
 	guard = guardrun_start(g, "enforce", NULL);
 	assert_non_null(guard);
-	plug();
+	plug("second", 1);
 	assert_true(guardrun_saw(guard, "vcpus-changed", PATIENT_MS));
 	run("until [ -e " CPU1 " ]; do usleep 50000; done");
 	run("grep -q 1 " CPU1 "/online || echo 1 >" CPU1 "/online");
@@ -103,6 +104,56 @@ static void added_and_taken_out(void **state)
 	assert_true(guest_dmesg_clean(g));
 }
 
+static void unplug(const char *id)
+{
+	assert_int_equal(guest_qmp(g, "device_del", json_pack("{s:s}", "id", id), NULL), 0);
+	assert_true(guardrun_saw(guard, "vcpus-changed", PATIENT_MS));
+}
+
+/* Its kernel uses it. */
+static void bring_up(const char *id, int number)
+{
+	char command[256];
+
+	plug(id, number);
+	assert_true(guardrun_saw(guard, "vcpus-changed", PATIENT_MS));
+	snprintf(command, sizeof(command),
+		 "cd /sys/devices/system/cpu; until [ -e cpu%d ]; do usleep 50000; done; "
+		 "grep -q 1 cpu%d/online || echo 1 >cpu%d/online",
+		 number, number, number);
+	run(command);
+}
+
+/* Those after it move up, with what was learnt of them. In again is more than QEMU 7.2's TCG bears.
+ */
+static void from_amid_others(void **state)
+{
+	const char *const extra[] = {"-smp", "1,maxcpus=3,sockets=3,cores=1,threads=1", NULL};
+
+	(void)state;
+	assert_int_equal(
+		guest_boot(&g,
+			   &(struct guest_opts){.package = GUEST_6_1, .vcpus = 1, .extra = extra}),
+		0);
+	guard = guardrun_start(g, "enforce", NULL);
+	assert_non_null(guard);
+	bring_up("second", 1);
+	bring_up("third", 2);
+	(void)guardrun_settle(guard, SETTLE_MS);
+	run("echo 0 >" CPU1 "/online");
+	unplug("second");
+	(void)guardrun_settle(guard, SETTLE_MS);
+	assert_int_equal(guardrun_number(guard, "findings"), 0);
+	assert_int_equal(guardrun_number(guard, "violations"), 0);
+	run("taskset 4 sh -c '" ATTACK "'");
+	assert_int_equal(attacker(), 1);
+	run(UNHARMED);
+	assert_int_equal(guardrun_missing(guard), 0);
+	assert_int_equal(guardrun_stop(guard), 0);
+	guard = NULL;
+	assert_true(guest_dmesg_clean(g));
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -120,6 +171,7 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(added_and_taken_out, end),
+		cmocka_unit_test_teardown(from_amid_others, end),
 	};
 
 	if (argc > 1)

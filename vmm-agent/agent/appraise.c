@@ -116,6 +116,7 @@ int appraise(struct appraiser *a, struct session *s, const struct appraise_guard
 		rc = appraise_patches(s, ret, detail, err);
 	if (!rc)
 		rc = appraise_pages(s, g, ret, detail, err);
+	ret->tells_trust = true;
 	if (!rc && g) {
 		ret->guard = g->mode;
 		ret->violations = g->violations;

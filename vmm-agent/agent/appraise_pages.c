@@ -141,6 +141,7 @@ int appraise_pages(struct session *s, const struct appraise_guard *g, struct att
 	int rc = look(s, g, ret, &p, err);
 
 	ret->exec_pages_unapproved = p.nr_unapproved;
+	ret->runtime_pages = p.nr_listed;
 	xbuf_free(&p.seen);
 	if (!rc && (json_object_set(detail, "unapproved_pages", unapproved) ||
 		    json_object_set(detail, "listed_pages", listed)))

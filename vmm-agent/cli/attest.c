@@ -93,6 +93,7 @@ void cli_print_attest(FILE *out, const json_t *doc)
 	const json_t *a = json_object_get(doc, "appraisal"), *item;
 	const json_t *modules = json_object_get(a, "modules");
 	const json_t *pages = json_object_get(a, "executable_pages");
+	const json_t *trust = json_object_get(a, "taken_on_trust");
 	size_t i;
 
 	fprintf(out, "%s (%s): evidence in %s\n", text(json_object_get(doc, "vm"), "name"),
@@ -104,6 +105,11 @@ void cli_print_attest(FILE *out, const json_t *doc)
 		number(modules, "unknown"));
 	fprintf(out, "  pages    %10lld executable, %lld that nobody approved\n",
 		number(pages, "audited"), number(pages, "unapproved"));
+	fprintf(out,
+		"  on trust %10lld pages and %lld bytes of code made while it ran, %lld bytes set "
+		"at its start\n",
+		number(trust, "runtime_pages"), number(trust, "runtime_bytes"),
+		number(trust, "init_bytes"));
 	fprintf(out, "  guard    %s\n", text(json_object_get(a, "guard"), "mode"));
 	json_array_foreach(json_object_get(doc, "unexplained"), i, item)
 		fprintf(out, "  UNEXPLAINED %s+0x%llx, %lld bytes\n", text(item, "symbol"),

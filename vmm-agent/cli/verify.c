@@ -21,6 +21,7 @@ enum {
 	OPT_BOOT,
 	OPT_TPM,
 	OPT_GUARD,
+	OPT_NO_RUNTIME,
 	OPT_REMEMBER
 };
 
@@ -41,6 +42,9 @@ static const struct argp_option options[] = {
 	{"boot", OPT_BOOT, "HEX", 0, "the boot it must be about", 3},
 	{"require-tpm", OPT_TPM, NULL, 0, "evidence without a TPM is incomplete", 3},
 	{"require-guard", OPT_GUARD, NULL, 0, "an unguarded guest is incomplete", 3},
+	{"no-runtime-code", OPT_NO_RUNTIME, NULL, 0,
+	 "code that the guest made while it ran, and only its own lists explain, speaks against it",
+	 3},
 	{"remember", OPT_REMEMBER, NULL, 0,
 	 "remember trusted evidence in the trust directory: what comes later must go on from it",
 	 4},
@@ -114,6 +118,9 @@ static error_t parse_one(int key, char *arg, struct argp_state *st)
 	case OPT_GUARD:
 		a->expect.require_guard = true;
 		break;
+	case OPT_NO_RUNTIME:
+		a->expect.forbid_runtime = true;
+		break;
 	case OPT_REMEMBER:
 		a->remember = true;
 		break;
@@ -185,6 +192,16 @@ static json_t *patches_json(const struct att_result *r)
 	return list;
 }
 
+/* What the verdict is not about. */
+static json_t *trust_json(const struct att_result *r)
+{
+	return r->tells_trust
+		       ? json_pack("{s:I,s:I,s:I}", "runtime_pages", (json_int_t)r->runtime_pages,
+				   "runtime_bytes", (json_int_t)r->runtime_bytes, "init_bytes",
+				   (json_int_t)r->init_bytes)
+		       : json_null();
+}
+
 static void print_json(const struct att_result *r, const struct refusal *why)
 {
 	char when[32], since[32];
@@ -193,7 +210,7 @@ static void print_json(const struct att_result *r, const struct refusal *why)
 	time_text(r->appraised_s, when);
 	time_text(r->guarded_since_s, since);
 	doc = json_pack("{s:s,s:s,s:o,s:s,s:{s:s},s:{s:s,s:s},s:{s:s,s:I,s:I},s:I,s:s,s:s,s:s*,s:b,"
-			"s:I,s:I,s:o}",
+			"s:I,s:I,s:o,s:I,s:o}",
 			"operation", "verify", "result", att_verdict_name(r->verdict), "reasons",
 			reasons_json(why), "root", r->tpm_rooted ? "tpm" : "software", "vm", "uuid",
 			r->vm_uuid, "kernel", "release", r->release, "build_id", r->build_id, "log",
@@ -202,10 +219,23 @@ static void print_json(const struct att_result *r, const struct refusal *why)
 			"appraised", when, "guard", guard_name(r->guard), "guarded_since",
 			r->guarded_since_s ? since : NULL, "guard_lapsed", r->guard_lapsed,
 			"unseen_boots", (json_int_t)r->unseen_boots, "unexplained_bytes",
-			(json_int_t)r->unexplained_bytes, "patches", patches_json(r));
+			(json_int_t)r->unexplained_bytes, "taken_on_trust", trust_json(r),
+			"registers", (json_int_t)r->registers, "patches", patches_json(r));
 	json_dumpf(doc, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
 	putchar('\n');
 	json_decref(doc);
+}
+
+static void print_trust(const struct att_result *r)
+{
+	if (!r->tells_trust)
+		printf("  on trust  not told\n");
+	else
+		printf("  on trust  %" PRIu64 " pages and %" PRIu64
+		       " bytes of code made while it ran; %" PRIu64 " bytes set at its start\n",
+		       r->runtime_pages, r->runtime_bytes, r->init_bytes);
+	if (!r->registers)
+		printf("  unknown   registers of its CPUs were not looked at: no guard\n");
 }
 
 static void print_text(const struct att_result *r, const struct refusal *why)
@@ -221,6 +251,8 @@ static void print_text(const struct att_result *r, const struct refusal *why)
 	if (r->appraised_s)
 		printf("  appraised %s: %" PRIu64 " unexplained bytes, guard: %s\n", when,
 		       r->unexplained_bytes, guard_name(r->guard));
+	if (r->appraised_s)
+		print_trust(r);
 	if (r->guarded_since_s)
 		printf("  guarded   since %s%s\n", since,
 		       r->guard_lapsed ? "; before that, in the same boot, for a while not" : "");

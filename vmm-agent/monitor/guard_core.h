@@ -83,7 +83,7 @@ int guard_protect(struct guard *g, const struct mon_range *r, size_t nr,
 int guard_release(struct guard *g, const struct mon_range *r, size_t nr,
 		  struct xerr *err) XO_MUST_CHECK;
 int guard_adopt(struct guard *g, struct xerr *err) XO_MUST_CHECK;
-int guard_audit(struct guard *g, uint64_t *ret_lost, struct xerr *err) XO_MUST_CHECK;
+int guard_audit_pages(struct guard *g, uint64_t *ret_lost, struct xerr *err) XO_MUST_CHECK;
 int guard_end(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_bytes - what the page holds now: XO_PAGE_SIZE bytes, valid until the next call, or NULL */

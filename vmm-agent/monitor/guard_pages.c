@@ -276,7 +276,7 @@ static int64_t audit_chunk(struct guard *g, size_t at, size_t nr)
 	return lost;
 }
 
-int guard_audit(struct guard *g, uint64_t *ret_lost, struct xerr *err)
+int guard_audit_pages(struct guard *g, uint64_t *ret_lost, struct xerr *err)
 {
 	uint64_t lost = 0;
 

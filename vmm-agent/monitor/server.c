@@ -334,7 +334,7 @@ static int op_guard_audit(struct server *s, struct msg *req, struct answer *a)
 	(void)req;
 	a->body = &a->number;
 	a->len_bytes = sizeof(a->number);
-	return guard_audit(&s->guard, &a->number, &a->err);
+	return guard_audit_pages(&s->guard, &a->number, &a->err);
 }
 
 /* For the client that follows one that died. */

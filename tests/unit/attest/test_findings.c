@@ -92,15 +92,37 @@ static void find_modules(struct att_statement *s)
 	s->appraisal.modules_unknown = 1;
 }
 
+static void find_runtime_page(struct att_statement *s)
+{
+	s->appraisal.runtime_pages = 1;
+}
+
+static void find_runtime_byte(struct att_statement *s)
+{
+	s->appraisal.runtime_bytes = 1;
+}
+
+/* As statements were before they told. */
+static void find_nothing_told(struct att_statement *s)
+{
+	s->appraisal.tells_trust = false;
+}
+
 /* What an honest appraisal found is told. */
 static void test_findings(void **state)
 {
 	static const struct {
 		void (*change)(struct att_statement *s);
 		int reason;
-	} cases[] = {{find_unexplained, XO_EUNEXPLAINED}, {find_pages, XO_EUNEXPLAINED},
-		     {find_registers, XO_EUNEXPLAINED},	  {find_no_guard, XO_EGUARDOFF},
-		     {find_violations, XO_EVIOLATION},	  {find_modules, XO_EMODULE}};
+	} cases[] = {{find_unexplained, XO_EUNEXPLAINED},
+		     {find_pages, XO_EUNEXPLAINED},
+		     {find_registers, XO_EUNEXPLAINED},
+		     {find_no_guard, XO_EGUARDOFF},
+		     {find_runtime_page, XO_EUNEXPLAINED},
+		     {find_runtime_byte, XO_EUNEXPLAINED},
+		     {find_nothing_told, XO_EMISSING},
+		     {find_violations, XO_EVIOLATION},
+		     {find_modules, XO_EMODULE}};
 	struct att_recorder *r = attfix_open(in_world("findings"), NULL);
 	static struct att_result res;
 
@@ -114,11 +136,13 @@ static void test_findings(void **state)
 		attfix_remove(t.ev);
 		attfix_appraise(r, t.ev, true, cases[i].change);
 		attfix_trust(t.trust, t.ev);
-		t.expect.require_guard = true;
+		t.expect.require_guard = cases[i].reason == XO_EGUARDOFF;
+		t.expect.forbid_runtime = true;
 		trial_judge(&t, &res, &why);
 		trial_end(&t);
 		assert_int_equal(why.nr, 1);
 		assert_int_equal(why.reason[0].code, cases[i].reason);
+		assert_int_equal(res.init_bytes, res.tells_trust ? ATTFIX_INIT_BYTES : 0);
 	}
 	att_recorder_close(r);
 }

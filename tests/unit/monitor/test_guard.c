@@ -376,12 +376,12 @@ static void test_stuck_page(void **state)
 	/* A comparison that finds it so does. */
 	stop(&s);
 	now[XO_PAGE_SIZE] = 1;
-	assert_int_equal(guard_audit(&s.g, &lost, &err), 0);
+	assert_int_equal(guard_audit_pages(&s.g, &lost, &err), 0);
 	assert_int_equal(s.g.nr_findings, 1);
 	assert_true(stands(&s));
 	s.g.nr_findings = 0;
 	now[XO_PAGE_SIZE] = 0;
-	assert_int_equal(guard_audit(&s.g, &lost, &err), 0);
+	assert_int_equal(guard_audit_pages(&s.g, &lost, &err), 0);
 	assert_false(golden_is(&s.g.golden, GOLDEN_FROZEN));
 	unprotect_pages(&s);
 }

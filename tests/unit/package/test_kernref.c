@@ -22,7 +22,7 @@ struct world {
 	struct kernref *r;
 	uint8_t *have[KERNREF_AREAS];
 	uint64_t legal_at; /* in the guest; 0: nothing is */
-	size_t nr_unexplained;
+	size_t nr_unexplained, nr_asked;
 	uint64_t unexplained_at;
 };
 
@@ -39,6 +39,7 @@ static bool is_legal(void *arg, uint64_t addr, const uint8_t *before, const uint
 	struct world *w = arg;
 
 	assert_true(memcmp(before, after, len_bytes) != 0);
+	w->nr_asked++;
 	return w->legal_at && addr == w->legal_at;
 }
 
@@ -268,15 +269,21 @@ static void branches(void **state)
 	}
 }
 
-/* Where "no tracer yet" would lead: it is in reach of what is linked at the top. */
-static void a_tracer_at_address_0(void **state)
+/* One that leads to address 0, which is in reach, and where "no tracer yet" would lead. */
+static void a_listed_tracer(void **state)
 {
 	struct world *w = *state;
+	uint64_t sum[KERNREF_WHYS];
 
 	put_branch(w, KERNFIX_BASE + KERNFIX_FTRACE, 0xe8, 0);
 	assert_int_not_equal(compare(w), 0);
 	w->legal_at = KERNFIX_BASE + KERNFIX_FTRACE + SHIFT;
-	assert_int_equal(compare(w), 0);
+	assert_int_equal(compare_with(w, NULL, 0, sum), 0);
+	assert_int_not_equal(sum[KERNREF_LISTED], 0);
+	/* Its own tracer is nobody's word. */
+	put_branch(w, KERNFIX_BASE + KERNFIX_FTRACE, 0xe8, KERNFIX_BASE + KERNFIX_TRACER);
+	assert_int_equal(compare_with(w, NULL, 0, sum), 0);
+	assert_int_equal(sum[KERNREF_LISTED], 0);
 }
 
 static void a_static_call_of_nothing(void **state)
@@ -422,6 +429,27 @@ static void every_bit(void **state)
 	assert_int_equal(missed, 0);
 }
 
+/* A text full of breakpoints, of which no list knows: nobody asks for ever. */
+static void asks_only_so_often(void **state)
+{
+	struct world *w = *state;
+	const struct kernref_guest guest = {
+		.arg = w, .read = read_kernel, .is_legal = is_legal, .unexplained = unexplained};
+	const struct kernref_image image = {.bytes = {w->have[0], w->have[1]}};
+	struct kernref_run *run = kernref_run_new(w->r, &image, &guest);
+
+	assert_non_null(run);
+	put(w, KERNFIX_BASE + KERNFIX_PLAIN, "\xcc\xcc\xcc\xcc", 4);
+	for (size_t i = 0; i < KERNREF_MAX_REFUSED; i++) {
+		struct kernref_page p;
+
+		assert_int_equal(kernref_compare(run, KERNREF_TEXT, 0, &p), 0);
+		assert_int_equal(p.bytes[KERNREF_UNEXPLAINED], 4);
+	}
+	kernref_run_free(run);
+	assert_int_equal(w->nr_asked, KERNREF_MAX_REFUSED);
+}
+
 static void moved_twice(void **state)
 {
 	struct world *w = *state;
@@ -439,7 +467,7 @@ int main(void)
 		TEST(as_it_is_loaded),
 		TEST(forms_of_places),
 		TEST(branches),
-		TEST(a_tracer_at_address_0),
+		TEST(a_listed_tracer),
 		TEST(a_static_call_of_nothing),
 		TEST(a_constant_of_its_variable),
 		TEST(a_paravirtual_call),
@@ -448,6 +476,7 @@ int main(void)
 		TEST(a_sorted_table),
 		TEST(data_that_is_set_at_init),
 		TEST(every_bit),
+		TEST(asks_only_so_often),
 		TEST(moved_twice),
 	};
 
