@@ -376,6 +376,98 @@ static void changed_while_let_go(void **state)
 	munmap(ram, RAM_BYTES);
 }
 
+/* Whatever else is said meanwhile. */
+static void await(const char *kind)
+{
+	uint64_t end_ns = xo_now_ns() + EVENT_NS;
+	bool found = false;
+	json_t *e;
+
+	while (!found && (e = guardrun_next(guard, end_ns))) {
+		found = !strcmp(guardrun_says(e, "kind"), kind);
+		json_decref(e);
+	}
+	if (!found)
+		fail_msg("no %s event", kind);
+}
+
+/* What is changed while there is no guard is compared before anything is taken for what it should
+ * be, also by a guard that finds a gate there: the null descriptor, which no processor uses. */
+static void change_between_guards(bool breaks_list)
+{
+	struct lens_area *a = calloc(LENS_MAX_AREAS, sizeof(*a));
+	struct lens_lookup q = {.name = "modules"};
+	uint64_t *list, left, first;
+	struct gpa list_gpa;
+	struct lens *l = NULL;
+	struct xerr err = {0};
+	struct lens_vm desc;
+	struct lens_kernel k;
+	char libexec[512];
+	pid_t supervisor, pid;
+	size_t nr = 0;
+	uint8_t *ram;
+	int fd;
+
+	assert_non_null(a);
+	setenv("EXOPATCH_LIBEXEC", run_build_path(".", libexec, sizeof(libexec)), 1);
+	start(&(struct guest_opts){.vcpus = 1}, "enforce");
+	json_decref(expect("module-gate-on"));
+	fd = ram_open(g);
+	assert_true(fd >= 0);
+	ram = mmap(NULL, RAM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_true(ram != MAP_FAILED);
+	close(fd);
+	assert_int_equal(lens_guest_vm(g, &desc), 0);
+	assert_int_equal(lens_start(&l, &desc, &err), 0);
+	assert_int_equal(lens_discover(l, &k, &err), 0);
+	assert_int_equal(lens_guard_prepare(l, &err), 0);
+	assert_int_equal(lens_lookup(l, &q, 1, &err), 0);
+	assert_int_equal(lens_translate(l, q.found.addr, &list_gpa, &left, &err), 0);
+	list = (uint64_t *)(void *)(ram + list_gpa.v);
+	first = *list;
+	assert_int_equal(lens_areas_left_out(l, a, LENS_MAX_AREAS, &nr, &err), 0);
+	lens_guest_vm_close(&desc);
+	while (nr && a[nr - 1].kind != LENS_AREA_GDT)
+		nr--;
+	assert_true(nr > 0);
+	assert_int_equal(guardrun_settle(guard, 1500), 0);
+	supervisor = (pid_t)guardrun_number(guard, "supervisor_pid");
+	pid = (pid_t)guardrun_number(guard, "guard_pid");
+	assert_true(supervisor > 0 && pid > 0);
+	assert_int_equal(kill(supervisor, SIGSTOP), 0);
+	assert_int_equal(kill(pid, SIGKILL), 0);
+	xo_sleep_ns(100 * UINT64_C(1000000));
+	ram[a[nr - 1].gpa.v] ^= 1;
+	if (breaks_list)
+		*list = UINT64_C(1) << 60;
+	assert_int_equal(kill(supervisor, SIGCONT), 0);
+	await("descriptor");
+	if (breaks_list)
+		await("audit-failed");
+	*list = first;
+	ram[a[nr - 1].gpa.v] ^= 1;
+	await("descriptor");
+	assert_int_equal(guardrun_number(guard, "restarts"), 1);
+	lens_free(l);
+	munmap(ram, RAM_BYTES);
+	free(a);
+}
+
+static void changed_between_guards(void **state)
+{
+	(void)state;
+	change_between_guards(false);
+}
+
+/* A list of modules that leads nowhere neither hides that nor keeps the next guard from its work.
+ */
+static void list_broken_between_guards(void **state)
+{
+	(void)state;
+	change_between_guards(true);
+}
+
 /* ---- the rest ---- */
 
 /* What was there before the guard is looked at once, however often its labels were patched. */
@@ -561,6 +653,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(tampered_6_12, end),
 		cmocka_unit_test_teardown(a_guard_that_dies_leaves_the_gate, end),
 		cmocka_unit_test_teardown(changed_while_let_go, end),
+		cmocka_unit_test_teardown(changed_between_guards, end),
+		cmocka_unit_test_teardown(list_broken_between_guards, end),
 		cmocka_unit_test_teardown(loaded_before_6_1, end),
 		cmocka_unit_test_teardown(loaded_before_6_12, end),
 		cmocka_unit_test_teardown(traced_from_the_start, end),

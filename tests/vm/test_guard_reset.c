@@ -215,8 +215,8 @@ static void hmp_quietly(const char *line)
 {
 	_cleanup_free_ char *said = guest_hmp(g, line);
 
-	assert_non_null(said);
-	assert_string_equal(said, "");
+	if (!said || said[0])
+		fail_msg("%s: %s", line, said ? said : "no answer");
 }
 
 static void patch_is(const char *guest_has)
