@@ -38,6 +38,11 @@ struct agent_opts {
 #define AGENT_TRUST_DIR	 "/etc/exopatch/trust"
 #define AGENT_TIMEOUT_NS UINT64_C(30000000000)
 
+static inline const char *agent_state_dir(const struct agent_opts *o)
+{
+	return o->state_dir ? o->state_dir : AGENT_STATE_DIR;
+}
+
 /*
  * Each operation fills *@ret with one JSON document (also when it refuses, with what was learnt;
  * owned by the caller, json_decref) and @why with every reason for a refusal.

@@ -14,11 +14,6 @@
 
 /* ---- the appraising side ---- */
 
-static const char *state_dir(const struct agent_opts *o)
-{
-	return o->state_dir ? o->state_dir : AGENT_STATE_DIR;
-}
-
 /* The appraiser of the kernel that runs, with its vendor's files. */
 static int ready(struct session *s, struct appraiser **a, const struct appraise_guard *g,
 		 struct xerr *err)
@@ -31,8 +26,8 @@ static int ready(struct session *s, struct appraiser **a, const struct appraise_
 	appraiser_free(*a);
 	*a = NULL;
 	session_progress(s, "reading the vendor's kernel");
-	rc = vendor_open(&v, state_dir(s->opts), s->build_id, g ? g->step : NULL, g ? g->arg : NULL,
-			 err);
+	rc = vendor_open(&v, agent_state_dir(s->opts), s->build_id, g ? g->step : NULL,
+			 g ? g->arg : NULL, err);
 	if (rc)
 		return rc;
 	*a = appraiser_new(v);
@@ -122,7 +117,7 @@ static int prepare(const struct agent_attest_opts *o, struct refusal *why, struc
 		return xerr_set(err, XO_ENOKERNEL, "there is no kernel to appraise");
 	for (size_t i = 0; i < o->nr_from; i++)
 		all.source[i] = o->from[i];
-	return vendor_prepare(state_dir(&o->agent), build_id, release, &all, err);
+	return vendor_prepare(agent_state_dir(&o->agent), build_id, release, &all, err);
 }
 
 static int write_evidence(const struct agent_attest_opts *o, json_t *doc, struct xerr *err)

@@ -26,7 +26,7 @@ struct control {
 /* The socket's name: state directory, "guard-", and a digest of how the VM was named. */
 static int socket_name(const struct agent_opts *o, struct sockaddr_un *ret, struct xerr *err)
 {
-	const char *dir = o->state_dir ? o->state_dir : AGENT_STATE_DIR;
+	const char *dir = agent_state_dir(o);
 	_cleanup_free_ char *real = NULL, *name = NULL;
 	char hex[XO_SHA256_HEX_SIZE];
 	uint8_t digest[XO_SHA256_BYTES];

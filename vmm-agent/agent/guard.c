@@ -37,6 +37,7 @@ int guard_pump(void *arg, struct xerr *err)
 	struct pollfd p = {.fd = -1, .events = POLLIN};
 	int rc;
 
+	guard_listen(g);
 	guard_watch_stopped(g);
 	if (g->state == GUARD_ARMED)
 		p.fd = mon_guard_fd(g->s.mon);

@@ -198,6 +198,10 @@ int guard_heed(struct guard *g, struct xerr *err) XO_MUST_CHECK;
  */
 bool guard_was_reset(struct guard *g, bool wait);
 
+/** guard_listen - amid a call to QEMU: what has it said meanwhile? It may have stopped the guest,
+ * and answer the call only when it has loaded a snapshot */
+void guard_listen(struct guard *g);
+
 /** guard_watch_stopped - is somebody writing to a guest that stands still? Then guard_lift. Without
  *  a call to QEMU */
 void guard_watch_stopped(struct guard *g);

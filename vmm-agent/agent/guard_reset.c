@@ -40,22 +40,33 @@ static int on_reset(struct guard *g, struct xerr *err)
 	return rc;
 }
 
-static void take_events(struct guard *g)
+static int note_events(struct guard *g)
 {
 	struct xerr lost = {0};
 	unsigned int events = 0;
+	int rc = tgt_events(g->s.tgt, &events, &lost);
 
-	if (tgt_events(g->s.tgt, &events, &lost)) {
-		/* QEMU ended, which shows elsewhere; or it closed our monitor only. */
-		tgt_disconnect(g->s.tgt);
-		link_give(g->link, LINK_QMP, -1);
-		g->qmp_fd = -1;
-		g->connect_due_ns = xo_now_ns();
-	}
 	g->qmp_events |= events;
 	if (events & (TGT_EVENT_STOP | TGT_EVENT_RESUME))
 		g->stopped = (events & TGT_EVENT_STANDS) != 0;
 	g->reset_due |= (events & TGT_EVENT_RESET) != 0;
+	return rc;
+}
+
+static void take_events(struct guard *g)
+{
+	if (!note_events(g))
+		return;
+	/* QEMU ended, which shows elsewhere; or it closed our monitor only. */
+	tgt_disconnect(g->s.tgt);
+	link_give(g->link, LINK_QMP, -1);
+	g->qmp_fd = -1;
+	g->connect_due_ns = xo_now_ns();
+}
+
+void guard_listen(struct guard *g)
+{
+	(void)note_events(g); /* what is wrong with the connection shows when nobody uses it */
 }
 
 /*
@@ -164,7 +175,9 @@ static int ask_state(struct guard *g, struct xerr *err)
 		rc = tgt_migration(g->s.tgt, &m, err);
 	if (rc)
 		return rc;
-	g->stopped = !g->s.vm->running;
+	/* What was said since it was asked is newer than the answer. */
+	if (!(g->qmp_events & (TGT_EVENT_STOP | TGT_EVENT_RESUME)))
+		g->stopped = !g->s.vm->running;
 	if (!strcmp(g->s.vm->state, "postmigrate")) {
 		g->stop = true;
 		g->end_reason = "the VM has moved to another host; guard it there";

@@ -43,7 +43,7 @@ static int homes(struct session *s, json_t *list, struct refusal *why, struct xe
 /* What was done to the VM, if anything was ever: inspect makes no journal. */
 static int read_journal(struct session *s, struct xerr *err)
 {
-	const char *dir = s->opts->state_dir ? s->opts->state_dir : AGENT_STATE_DIR;
+	const char *dir = agent_state_dir(s->opts);
 	_cleanup_free_ char *path = NULL;
 
 	if (asprintf(&path, "%s/journal.db", dir) < 0)

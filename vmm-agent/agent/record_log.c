@@ -12,11 +12,6 @@
 #define CHECKPOINT_MAX (64U << 10)
 #define WAIT_NS	       UINT64_C(5000000) /* for another process, which records one statement or a few */
 
-static const char *state_dir(const struct agent_opts *o)
-{
-	return o->state_dir ? o->state_dir : AGENT_STATE_DIR;
-}
-
 static int open_log(const struct agent_opts *o, struct att_recorder **ret, struct xerr *err)
 {
 	_cleanup_free_ char *made = NULL;
@@ -26,9 +21,9 @@ static int open_log(const struct agent_opts *o, struct att_recorder **ret, struc
 	int rc;
 
 	if (!r.dir) {
-		if (asprintf(&made, "%s/attest", state_dir(o)) < 0)
+		if (asprintf(&made, "%s/attest", agent_state_dir(o)) < 0)
 			return xerr_set(err, ENOMEM, "out of memory");
-		(void)mkdir(state_dir(o), 0700);
+		(void)mkdir(agent_state_dir(o), 0700);
 		r.dir = made;
 	}
 	for (;;) {
@@ -104,9 +99,9 @@ static int open_journal(const struct agent_opts *o, struct journal **ret, struct
 {
 	_cleanup_free_ char *path = NULL;
 
-	if (asprintf(&path, "%s/journal.db", state_dir(o)) < 0)
+	if (asprintf(&path, "%s/journal.db", agent_state_dir(o)) < 0)
 		return xerr_set(err, ENOMEM, "out of memory");
-	return access(path, F_OK) ? 0 : journal_open(ret, state_dir(o), err);
+	return access(path, F_OK) ? 0 : journal_open(ret, agent_state_dir(o), err);
 }
 
 int record_open(const struct agent_opts *o, struct att_recorder **ret, struct xerr *err)

@@ -260,7 +260,7 @@ int record_notes(const struct agent_opts *o, struct notes *n, bool hurry, bool *
 		*ret_folded = false;
 	if (from == end || !hurry)
 		return 0;
-	rc = journal_open(&j, o->state_dir ? o->state_dir : AGENT_STATE_DIR, err);
+	rc = journal_open(&j, agent_state_dir(o), err);
 	rc = rc ? rc : take(j, n, end, err);
 	journal_close(j);
 	if (!rc && ret_folded)

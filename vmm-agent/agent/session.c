@@ -251,7 +251,7 @@ int session_was_reset(struct session *s, struct xerr *err)
 
 int session_journal(struct session *s, struct xerr *err)
 {
-	const char *dir = s->opts->state_dir ? s->opts->state_dir : AGENT_STATE_DIR;
+	const char *dir = agent_state_dir(s->opts);
 	int rc = s->journal ? 0 : journal_open(&s->journal, dir, err);
 
 	rc = rc ? rc : load_resets(s, err);

@@ -127,6 +127,7 @@ static void test_findings(void **state)
 	static struct att_result res;
 
 	(void)state;
+	attfix_record(r, attfix_action(ATT_GUARD_ON));
 	attfix_record(r, attfix_action(ATT_APPLY));
 	for (size_t i = 0; i < XO_ARRAY_SIZE(cases); i++) {
 		_cleanup_refusal_ struct refusal why = {0};
