@@ -17,6 +17,7 @@
 #include "base/util.h"
 #include "tests/lib/guardrun.h"
 #include "tests/lib/patching.h"
+#include "tests/lib/reclog.h"
 
 #define PATIENT_MS 60000 /* two looks at a kernel that is up, on a host that does much else */
 #define ATTACK	   "/attacks/load text_vmap_alias; rmmod text_vmap_alias"
@@ -117,6 +118,27 @@ static double boots(void)
 	return (double)(xo_now_ns() - start_ns) / 1e9;
 }
 
+/* The newest guard-on tells of a process, and of that many resets of it or more. */
+static void recorded_resets(uint64_t want)
+{
+	static const uint8_t unknown[XO_SHA256_BYTES];
+	char log_dir[200];
+	int64_t nr;
+
+	snprintf(log_dir, sizeof(log_dir), "%s/state/attest", patching_dir());
+	nr = (int64_t)reclog_size(log_dir);
+	for (int64_t i = nr - 1; i >= 0; i--) {
+		_cleanup_free_ struct att_statement *s = reclog_statement(log_dir, i);
+
+		if (s->action.act != ATT_GUARD_ON)
+			continue;
+		assert_true(s->resets >= want); /* firmware may well reset once more */
+		assert_memory_not_equal(s->process, unknown, sizeof(unknown));
+		return;
+	}
+	fail_msg("no guard-on among %lld statements", (long long)nr);
+}
+
 static void reset(void **state)
 {
 	double unguarded, guarded;
@@ -136,6 +158,7 @@ static void reset(void **state)
 	assert_int_equal(guardrun_number(guard, "violations"), 0);
 	guards();
 	finish();
+	recorded_resets(1);
 }
 
 /* The guest's own doing; the kernel comes back elsewhere. */
