@@ -8,7 +8,7 @@
 #include "vmm-agent/agent/appraise_core.h"
 #include "vmm-agent/agent/ops.h"
 
-#define AUDITS	       64 /* address spaces are many, and an audit is bounded */
+#define AUDITS	       64UL /* address spaces are many, and an audit is bounded */
 #define MAX_FINDINGS   (AUDITS * LENS_MAX_FINDINGS)
 #define SECOND_LOOK_NS UINT64_C(100000000)
 #define LOOKS	       4
@@ -90,7 +90,7 @@ static int audit(struct session *s, const struct appraise_guard *g, struct att_a
 	int rc = home ? 0 : -ENOMEM;
 
 	forget(p);
-	for (int i = 0; !rc && i < AUDITS && stats.nr_left; i++) {
+	for (size_t i = 0; !rc && i < AUDITS && stats.nr_left; i++) {
 		struct lens_finding f[LENS_MAX_FINDINGS];
 		size_t nr = 0;
 
@@ -137,7 +137,7 @@ int appraise_pages(struct session *s, const struct appraise_guard *g, struct att
 	_cleanup_json_ json_t *unapproved = json_array(), *listed = json_array();
 	struct pages p = {.unapproved = unapproved,
 			  .listed = listed,
-			  .seen = XBUF((MAX_FINDINGS + 1ul) * sizeof(struct lens_finding))};
+			  .seen = XBUF((MAX_FINDINGS + 1) * sizeof(struct lens_finding))};
 	int rc = look(s, g, ret, &p, err);
 
 	ret->exec_pages_unapproved = p.nr_unapproved;

@@ -175,11 +175,12 @@ static int signal_violation(struct journal *j, const struct note *n, struct xerr
  * about, or another one. *@at: what follows */
 static void collect(const struct notes *n, uint64_t *at, uint64_t end, struct batch b[2])
 {
-	const struct note *first = notes_get(n, (*at)++), *next = first;
+	const struct note *first = notes_get(n, (*at)++);
 
 	add(&b[first->kind == NOTE_LOST], first);
 	while (folds(first) && *at < end) {
-		next = notes_get(n, *at);
+		const struct note *next = notes_get(n, *at);
+
 		if (!folds(next) || !same_boot(first, next))
 			return;
 		add(&b[next->kind == NOTE_LOST], next);

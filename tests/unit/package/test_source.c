@@ -24,7 +24,8 @@ static int setup(void **unused)
 	int fd;
 
 	(void)unused;
-	memcpy(strstr(path, "source-") + 7, "XXXXXX", 6);
+	for (char *x = strstr(path, "source-") + 7; *x && *x != '.'; x++)
+		*x = 'X'; /* what mkstemps made of them last time */
 	fd = mkstemps(path, 4);
 	taken = 0;
 	return fd < 0 ? -1 : close(fd);
@@ -65,7 +66,8 @@ static void add_header(struct xbuf *tar, const char *name, unsigned long long si
 	snprintf(h + 136, 12, "%011o", 0);
 	memset(h + 148, ' ', 8);
 	h[156] = '0';
-	memcpy(h + 257, "ustar\00000", 8);
+	snprintf(h + 257, 6, "ustar");
+	h[263] = h[264] = '0';
 	for (size_t i = 0; i < sizeof(h); i++)
 		sum += (unsigned char)h[i];
 	snprintf(h + 148, 7, "%06o", sum);
