@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "policy/times.h"
@@ -434,38 +435,29 @@ const char *pol_patch_id(const struct pol_fleet *f, size_t patch)
 	return f->patch[patch].id->text;
 }
 
+static int vm_by_name(const void *name, const void *vm)
+{
+	return strcmp(name, ((const struct vm *)vm)->name->text);
+}
+
+static int patch_by_id(const void *id, const void *patch)
+{
+	return strcmp(id, ((const struct patch *)patch)->id->text);
+}
+
 long pol_find_vm(const struct pol_fleet *f, const char *name)
 {
-	size_t low = 0, high = f->nr_vms;
+	const struct vm *at =
+		f->nr_vms ? bsearch(name, f->vm, f->nr_vms, sizeof(*at), vm_by_name) : NULL;
 
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		int c = strcmp(f->vm[mid].name->text, name);
-
-		if (!c)
-			return (long)mid;
-		if (c < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return -1;
+	return at ? at - f->vm : -1;
 }
 
 long pol_find_patch(const struct pol_fleet *f, const char *id)
 {
-	size_t low = 0, high = f->nr_patches;
+	const struct patch *at =
+		f->nr_patches ? bsearch(id, f->patch, f->nr_patches, sizeof(*at), patch_by_id)
+			      : NULL;
 
-	while (low < high) {
-		size_t mid = low + (high - low) / 2;
-		int c = strcmp(f->patch[mid].id->text, id);
-
-		if (!c)
-			return (long)mid;
-		if (c < 0)
-			low = mid + 1;
-		else
-			high = mid;
-	}
-	return -1;
+	return at ? at - f->patch : -1;
 }

@@ -135,7 +135,7 @@ struct att_statement *attfix_statement(enum att_kind kind)
 
 	assert_non_null(s);
 	s->kind = kind;
-	strcpy(s->vm_uuid, ATTFIX_UUID); /* NOLINT: of the same size */
+	memcpy(s->vm_uuid, ATTFIX_UUID, sizeof(ATTFIX_UUID));
 	memset(s->boot, 1, sizeof(s->boot));
 	(void)snprintf(s->build_id, sizeof(s->build_id), "%040d", 7);
 	(void)snprintf(s->release, sizeof(s->release), "6.1.0-99-cloud-amd64");

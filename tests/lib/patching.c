@@ -2,9 +2,15 @@
 #include "tests/lib/patching.h"
 
 #include <errno.h>
+#include <setjmp.h>
 #include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
 
 #include "base/buf.h"
 
@@ -272,6 +278,15 @@ const char *exo_str(const struct exo *e, ...)
 	va_end(ap);
 	s = json_string_value(at);
 	return s ? s : "";
+}
+
+void patching_write(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "we");
+
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
 }
 
 uint8_t *guest_text(struct guest *g, size_t *ret_bytes)

@@ -82,6 +82,9 @@ bool exo_done(struct guest *g, const char *command, const char *operand) XO_MUST
 /** patching_dir - where packages and the journal ("state") are */
 const char *patching_dir(void);
 
+/** patching_write - a file with just this text; or the test fails */
+void patching_write(const char *path, const char *text);
+
 /**
  * guest_text - copy of the kernel's text as QEMU sees it, not as exopatch does
  * @ret_bytes: how many

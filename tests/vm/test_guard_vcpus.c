@@ -60,21 +60,27 @@ static json_int_t attacker(void)
 	return vcpu;
 }
 
-/*
- * A kernel that began with one processor has taken the lock prefixes out of its text; with the
- * second one it puts them in again, thousands of them, and nobody is accused for it.
- */
-static void added_and_taken_out(void **state)
+/* Guarded, with one processor and room for more. */
+static void boot(const char *smp)
 {
-	const char *const extra[] = {"-smp", "1,maxcpus=2,sockets=2,cores=1,threads=1", NULL};
+	const char *const extra[] = {"-smp", smp, NULL};
 
-	(void)state;
 	assert_int_equal(
 		guest_boot(&g,
 			   &(struct guest_opts){.package = GUEST_6_1, .vcpus = 1, .extra = extra}),
 		0);
 	guard = guardrun_start(g, "enforce", NULL);
 	assert_non_null(guard);
+}
+
+/*
+ * A kernel that began with one processor has taken the lock prefixes out of its text; with the
+ * second one it puts them in again, thousands of them, and nobody is accused for it.
+ */
+static void added_and_taken_out(void **state)
+{
+	(void)state;
+	boot("1,maxcpus=2,sockets=2,cores=1,threads=1");
 	plug("second", 1);
 	assert_true(guardrun_saw(guard, "vcpus-changed", PATIENT_MS));
 	run("until [ -e " CPU1 " ]; do usleep 50000; done");
@@ -128,15 +134,8 @@ static void bring_up(const char *id, int number)
  */
 static void from_amid_others(void **state)
 {
-	const char *const extra[] = {"-smp", "1,maxcpus=3,sockets=3,cores=1,threads=1", NULL};
-
 	(void)state;
-	assert_int_equal(
-		guest_boot(&g,
-			   &(struct guest_opts){.package = GUEST_6_1, .vcpus = 1, .extra = extra}),
-		0);
-	guard = guardrun_start(g, "enforce", NULL);
-	assert_non_null(guard);
+	boot("1,maxcpus=3,sockets=3,cores=1,threads=1");
 	bring_up("second", 1);
 	bring_up("third", 2);
 	(void)guardrun_settle(guard, SETTLE_MS);

@@ -38,19 +38,10 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void write_file(const char *path, const char *text)
-{
-	FILE *f = fopen(path, "w");
-
-	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	assert_int_equal(fclose(f), 0);
-}
-
 /* The first reason, "" if it was not refused. */
 static void apply_by(const char *yaml, struct exo *ret)
 {
-	write_file(policy, yaml);
+	patching_write(policy, yaml);
 	assert_int_equal(EXO(ret, g, "apply", package, "--policy", policy), 0);
 	assert_non_null(ret->doc);
 }
@@ -115,7 +106,7 @@ static void inspect_gives_facts(void)
 	text = json_dumps(doc, 0);
 	json_decref(doc);
 	assert_non_null(text);
-	write_file(facts, text);
+	patching_write(facts, text);
 	assert_int_equal(run_exopatch((const char *const[]){"policy", "plan", policy, "--facts",
 							    facts, NULL},
 				      NULL, &out, &err, &rc),

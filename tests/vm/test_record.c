@@ -37,15 +37,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void write_file(const char *path, const char *text)
-{
-	FILE *f = fopen(path, "w");
-
-	assert_non_null(f);
-	assert_true(fputs(text, f) >= 0);
-	assert_int_equal(fclose(f), 0);
-}
-
 static uint64_t log_size(void)
 {
 	return reclog_size(log_dir);
@@ -123,10 +114,10 @@ static void policy_decisions(void **state)
 
 	(void)state;
 	snprintf(path, sizeof(path), "%s/policy.yaml", patching_dir());
-	write_file(path, deny);
+	patching_write(path, deny);
 	assert_int_equal(EXO(&refused, g, "apply", package, "--policy", path), 0);
 	assert_true(EXO_REFUSED(&refused, "policy"));
-	write_file(path, POLFIX_OPEN);
+	patching_write(path, POLFIX_OPEN);
 	assert_int_equal(EXO(&done, g, "apply", package, "--policy", path), 0);
 	assert_int_equal(done.rc, 0);
 	assert_true(exo_done(g, "revert", "cmdline"));

@@ -70,7 +70,7 @@ static int setup(void **state)
 	for (int i = 0; i < 4; i++) {
 		struct att_statement *s = i ? attfix_action(ATT_GUARD_ON) : attfix_largest();
 
-		strcpy(s->vm_uuid, ATTFIX_OTHER); /* NOLINT: of the same size */
+		memcpy(s->vm_uuid, ATTFIX_OTHER, sizeof(ATTFIX_OTHER));
 		attfix_record(r, s);
 	}
 	attfix_record(r, attfix_action(ATT_APPLY));
