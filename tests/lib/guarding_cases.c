@@ -153,7 +153,7 @@ void case_two_writers(struct guarding *g)
 	struct mon_write_event e;
 
 	guarding_protect(g, 2);
-	for (int round = 0; round < 20; round++) {
+	for (int round = 0; round < 40; round++) {
 		uint64_t second = AT + (round % 2 ? XO_PAGE_SIZE : 0x20);
 		unsigned int bytes = 0;
 

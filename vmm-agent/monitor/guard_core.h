@@ -59,6 +59,7 @@ struct guard {
 	bool gave_up;		      /* that was in this hold: the next comparison will tell */
 	bool served;		      /* the write that this hold is for has been taken */
 	uint8_t judged[XO_PAGE_SIZE]; /* what the client has been shown */
+	uint8_t target[XO_PAGE_SIZE]; /* what a page becomes when bytes are put back */
 	uint8_t page[XO_PAGE_SIZE];   /* of memory that is not mapped here */
 };
 
@@ -89,7 +90,11 @@ int guard_end(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 /** guard_bytes - what the page holds now: XO_PAGE_SIZE bytes, valid until the next call, or NULL */
 const uint8_t *guard_bytes(struct guard *g, uint32_t slot);
 
-/** guard_put_back - golden bytes over it. The page is protected, all vCPUs held. Return: 0 or code;
+/** guard_is_private - whether the page can only be written through QEMU's own mapping */
+bool guard_is_private(const struct guard *g, uint32_t slot);
+
+/** guard_put_back - golden bytes over g->judged; what is there and is not of g->judged stays, to be
+ *  judged next. The page is protected, all vCPUs held. Return: 0 or code;
  *  -XO_EREADBACK: somebody writes on, and QEMU is stopped (SIGSTOP) */
 int guard_put_back(struct guard *g, uint32_t slot) XO_MUST_CHECK;
 

@@ -165,6 +165,64 @@ void guard_gone(struct guard *g)
 	tell_failure(g, rc, &why);
 }
 
+static struct uffd_event take_waiting(struct guard *g, size_t i)
+{
+	struct uffd_event e = g->waiting[i];
+
+	g->nr_waiting--;
+	memmove(&g->waiting[i], &g->waiting[i + 1], (g->nr_waiting - i) * sizeof(g->waiting[0]));
+	return e;
+}
+
+/* The first write that waits; after that only those of vCPUs that cannot stop before. */
+static bool next_writer(struct guard *g, struct uffd_event *ret)
+{
+	for (size_t i = 0; i < g->nr_waiting; i++) {
+		int vcpu = guard_vcpu(g, g->waiting[i].tid);
+
+		if (g->served && (vcpu < 0 || g->hold->thread[vcpu].state == THREAD_HELD))
+			continue;
+		*ret = take_waiting(g, i);
+		g->served = true;
+		return true;
+	}
+	return false;
+}
+
+static void store(struct guard *g, const struct uffd_event *w)
+{
+	g->stats.nr_events++;
+	if (!guard_store(g, w))
+		g->stats.nr_empty++;
+}
+
+/*
+ * A private page has to be open while its golden bytes are put back. Who waits for it and cannot be
+ * stopped would get in then, and what it stored be lost: it stores before, and that is found and
+ * judged after.
+ */
+static int put_back(struct guard *g, uint32_t slot)
+{
+	struct hva page = golden_hva(&g->golden, slot);
+	size_t i = 0;
+
+	while (i < g->nr_waiting && guard_is_private(g, slot)) {
+		int vcpu = guard_vcpu(g, g->waiting[i].tid);
+		struct uffd_event w;
+
+		if (g->waiting[i].page.v != page.v ||
+		    (vcpu >= 0 && g->hold->thread[vcpu].state == THREAD_HELD)) {
+			i++;
+			continue;
+		}
+		w = take_waiting(g, i);
+		store(g, &w);
+		i = 0; /* others may have come */
+	}
+	g->stats.nr_put_back++;
+	return guard_put_back(g, slot);
+}
+
 /* The next page that differs goes to the client. Return: whether it has one now */
 static bool report(struct guard *g)
 {
@@ -184,8 +242,7 @@ static bool report(struct guard *g)
 	if (!golden_diff(golden, g->judged, &off, &e.len_bytes))
 		return false;
 	if (g->refusing) {
-		(void)!guard_put_back(g, f->slot);
-		g->stats.nr_put_back++;
+		(void)!put_back(g, f->slot);
 		return false;
 	}
 	memcpy(e.before, golden, XO_PAGE_SIZE);
@@ -201,24 +258,6 @@ static bool report(struct guard *g)
 	/* A client that is gone shows at the other socket too. */
 	(void)!msg_send(g->events, MON_OP_GUARD_EVENT, 0, &e, sizeof(e), NULL, 0);
 	return true;
-}
-
-/* The first write that waits; after that only those of vCPUs that cannot stop before. */
-static bool next_writer(struct guard *g, struct uffd_event *ret)
-{
-	for (size_t i = 0; i < g->nr_waiting; i++) {
-		int vcpu = guard_vcpu(g, g->waiting[i].tid);
-
-		if (g->served && (vcpu < 0 || g->hold->thread[vcpu].state == THREAD_HELD))
-			continue;
-		*ret = g->waiting[i];
-		g->nr_waiting--;
-		memmove(&g->waiting[i], &g->waiting[i + 1],
-			(g->nr_waiting - i) * sizeof(g->waiting[0]));
-		g->served = true;
-		return true;
-	}
-	return false;
 }
 
 static void let_go(struct guard *g)
@@ -244,9 +283,7 @@ static void go_on(struct guard *g)
 		(void)guard_absorb(g, 0, NULL);
 		if (!next_writer(g, &w))
 			break;
-		g->stats.nr_events++;
-		if (!guard_store(g, &w))
-			g->stats.nr_empty++;
+		store(g, &w);
 	}
 	let_go(g);
 }
@@ -304,8 +341,7 @@ int guard_judge(struct guard *g, bool keep, uint64_t *ret_held_ns, struct xerr *
 		(void)guard_suspect(g, slot, 0);
 		g->stats.nr_kept++;
 	} else {
-		rc = guard_put_back(g, slot);
-		g->stats.nr_put_back++;
+		rc = put_back(g, slot);
 	}
 	fault_pass(FAULT_guard_judged);
 	g->judging = false;

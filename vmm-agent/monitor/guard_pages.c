@@ -317,8 +317,8 @@ int guard_end(struct guard *g, struct xerr *err)
 	return rc;
 }
 
-/* Not through a mapping of ours: QEMU's is protected against us too, so it has to be open. */
-static int try_put_back(struct guard *g, uint32_t slot, const uint8_t *golden)
+/* Through QEMU's mapping, which is protected against us too, and so has to be open. */
+static int try_put_back(struct guard *g, uint32_t slot)
 {
 	struct hva hva = golden_hva(&g->golden, slot);
 
@@ -328,13 +328,13 @@ static int try_put_back(struct guard *g, uint32_t slot, const uint8_t *golden)
 		int shut;
 
 		if (!rc)
-			rc = vm_poke(g->vm, hva, golden, XO_PAGE_SIZE);
+			rc = vm_poke(g->vm, hva, g->target, XO_PAGE_SIZE);
 		shut = uffd_protect(g->uffd, hva, XO_PAGE_SIZE);
 		rc = rc ? rc : shut;
 		now = rc ? NULL : guard_bytes(g, slot);
 		if (!now)
 			return rc ? rc : -XO_ETARGETGONE;
-		if (!memcmp(now, golden, XO_PAGE_SIZE) && !fault_point(FAULT_guard_put_back))
+		if (!memcmp(now, g->target, XO_PAGE_SIZE) && !fault_point(FAULT_guard_put_back))
 			return 0;
 	}
 	return -XO_EREADBACK;
@@ -375,10 +375,10 @@ void guard_done(struct guard *g)
  * Hardware does not: then QEMU stays stopped, until a later comparison finds the page as it has to
  * be or has it put back.
  */
-static int put_back_private(struct guard *g, uint32_t slot, const uint8_t *golden)
+static int put_back_private(struct guard *g, uint32_t slot)
 {
 	uint64_t until_ns = xo_now_ns() + FREEZE_NS;
-	int rc = try_put_back(g, slot, golden);
+	int rc = try_put_back(g, slot);
 
 	if (rc != -XO_EREADBACK)
 		return rc;
@@ -386,25 +386,44 @@ static int put_back_private(struct guard *g, uint32_t slot, const uint8_t *golde
 	(void)syscall(SYS_tgkill, g->vm->desc.pid, g->vm->desc.pid, SIGSTOP);
 	while (rc == -XO_EREADBACK && xo_now_ns() < until_ns) {
 		xo_sleep_ns(FREEZE_PAUSE_NS);
-		rc = try_put_back(g, slot, golden);
+		rc = try_put_back(g, slot);
 	}
 	if (rc == -XO_EREADBACK)
 		g->stuck = g->gave_up = true;
 	return rc;
 }
 
-int guard_put_back(struct guard *g, uint32_t slot)
+static uint8_t *mapped(const struct guard *g, uint32_t slot)
 {
 	struct gpa gpa = golden_gpa(&g->golden, slot);
 	const struct mon_region *region = vm_region(&g->vm->desc, gpa, XO_PAGE_SIZE);
-	uint8_t *map = region ? vm_ptr(g->vm, region, gpa) : NULL;
 
-	if (!region)
-		return -XO_EINTERNAL;
-	if (!map)
-		return put_back_private(g, slot, golden_page(&g->golden, slot));
-	memcpy(map, golden_page(&g->golden, slot), XO_PAGE_SIZE);
-	return 0;
+	return region ? vm_ptr(g->vm, region, gpa) : NULL;
+}
+
+bool guard_is_private(const struct guard *g, uint32_t slot)
+{
+	return !mapped(g, slot);
+}
+
+int guard_put_back(struct guard *g, uint32_t slot)
+{
+	const uint8_t *golden = golden_page(&g->golden, slot);
+	const uint8_t *now = guard_bytes(g, slot);
+	uint8_t *map = mapped(g, slot);
+	int rc = 0;
+
+	if (!now)
+		return -XO_ETARGETGONE;
+	for (size_t i = 0; i < XO_PAGE_SIZE; i++)
+		g->target[i] = now[i] == g->judged[i] ? golden[i] : now[i];
+	if (map)
+		memcpy(map, g->target, XO_PAGE_SIZE);
+	else
+		rc = put_back_private(g, slot);
+	if (!rc)
+		(void)guard_suspect(g, slot, 0);
+	return rc;
 }
 
 /* The slot of the page that @r is in, or -1. */
