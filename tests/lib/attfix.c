@@ -7,7 +7,9 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <sys/stat.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -60,10 +62,22 @@ void attfix_read(const char *dir, const char *name, struct xbuf *out)
 	assert_int_equal(xbuf_read_file(out, path), 0);
 }
 
+/* The socket's file is there before anybody listens on it. */
+static bool listens(const char *path)
+{
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+
+	assert_true(fd >= 0);
+	assert_true(strlen(path) < sizeof(at.sun_path));
+	memcpy(at.sun_path, path, strlen(path));
+	return !connect(fd, (const struct sockaddr *)&at, sizeof(at));
+}
+
 bool attfix_tpm_start(struct attfix_tpm *t)
 {
 	char state[ATTFIX_PATH + 16], ctrl[ATTFIX_PATH + 48], server[ATTFIX_PATH + 48],
-		socket[ATTFIX_PATH + 16];
+		path[ATTFIX_PATH + 16];
 	const char *const argv[] = {"swtpm",
 				    "socket",
 				    "--tpm2",
@@ -76,20 +90,19 @@ bool attfix_tpm_start(struct attfix_tpm *t)
 				    "--flags",
 				    "not-need-init,startup-clear",
 				    NULL};
-	struct stat st;
 
 	if (access("/usr/bin/swtpm", X_OK))
 		return false;
 	if (!t->dir[0])
 		attfix_dir(t->dir);
 	(void)snprintf(state, sizeof(state), "dir=%s", t->dir);
-	(void)snprintf(socket, sizeof(socket), "%s/sock", t->dir);
-	(void)snprintf(ctrl, sizeof(ctrl), "type=unixio,path=%s.ctrl", socket);
-	(void)snprintf(server, sizeof(server), "type=unixio,path=%s", socket);
-	(void)snprintf(t->tcti, sizeof(t->tcti), "swtpm:path=%s", socket);
+	(void)snprintf(path, sizeof(path), "%s/sock", t->dir);
+	(void)snprintf(ctrl, sizeof(ctrl), "type=unixio,path=%s.ctrl", path);
+	(void)snprintf(server, sizeof(server), "type=unixio,path=%s", path);
+	(void)snprintf(t->tcti, sizeof(t->tcti), "swtpm:path=%s", path);
 	t->pid = proc_spawn(argv, NULL, -1, -1, NULL);
 	assert_true(t->pid > 0);
-	for (int i = 0; i < WAIT_MS && stat(socket, &st); i++)
+	for (int i = 0; i < WAIT_MS && !listens(path); i++)
 		xo_sleep_ns(1000000);
 	return true;
 }

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <glob.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -36,7 +35,7 @@ static bool failed(const char *what)
 
 static bool private_state(void)
 {
-	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+	if (proc_own_mounts())
 		return failed("mount namespace");
 	for (size_t i = 0; i < XO_ARRAY_SIZE(state_dirs); i++) {
 		made[i] = !mkdir(state_dirs[i], 0755);

@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -229,5 +231,12 @@ int run_exopatch(const char *const args[], const char *const env[], char **out, 
 		*out = XO_TAKE_PTR(res.out);
 	if (err)
 		*err = XO_TAKE_PTR(res.err);
+	return 0;
+}
+
+int proc_own_mounts(void)
+{
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return -errno;
 	return 0;
 }

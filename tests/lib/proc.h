@@ -62,4 +62,8 @@ pid_t proc_spawn(const char *const argv[], const char *const env[], int out_fd, 
 /** proc_reap - wait for @pid, at most @timeout_ms, then kill it. Return: wait status */
 int proc_reap(pid_t pid, unsigned int timeout_ms);
 
+/** proc_own_mounts - what this process and its children mount from now on ends with them.
+ *  Return: 0, or -errno: only root may */
+int proc_own_mounts(void);
+
 #endif

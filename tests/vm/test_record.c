@@ -13,6 +13,7 @@
 
 #include "tests/lib/patching.h"
 #include "tests/lib/polfix.h"
+#include "tests/lib/proc.h"
 #include "tests/lib/reclog.h"
 
 static struct guest *g;
@@ -280,6 +281,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(audited_by_others),
 	};
 
+	(void)proc_own_mounts();
 	if (argc > 1)
 		cmocka_set_test_filter(argv[1]);
 	return cmocka_run_group_tests(tests, setup, teardown);

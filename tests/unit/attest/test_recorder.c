@@ -14,6 +14,7 @@
 
 #include "attest/tpm.h"
 #include "tests/lib/attfix.h"
+#include "tests/lib/proc.h"
 
 struct env {
 	char dir[ATTFIX_PATH];
@@ -301,5 +302,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_largest, setup, teardown),
 	};
 
+	(void)proc_own_mounts();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

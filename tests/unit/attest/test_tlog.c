@@ -20,6 +20,7 @@
 #include "attest/tlog.h"
 #include "base/fault.h"
 #include "tests/lib/attfix.h"
+#include "tests/lib/proc.h"
 
 struct env {
 	char dir[ATTFIX_PATH];
@@ -450,5 +451,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_full_disk, setup, teardown),
 	};
 
+	(void)proc_own_mounts();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
