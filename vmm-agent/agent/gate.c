@@ -527,6 +527,7 @@ static int look_at_known(struct guard *g, const struct lens_module *m, struct xe
 		return 0;
 	g->count.findings++;
 	guard_emit(g, "module-without-gate", "reported", details(&v, 0));
+	guard_react(g);
 	return 0;
 }
 

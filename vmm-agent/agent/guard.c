@@ -274,7 +274,7 @@ static void say_crash_loop(struct guard *g)
 
 	if (k->rapid < SUPERVISE_CRASH_LOOP)
 		return;
-	g->react_due = true;
+	guard_react(g);
 	guard_emit(g, "crash-loop", NULL,
 		   json_pack("{s:i,s:s}", "deaths", (int)k->rapid, "reason",
 			     k->last_error[0] ? k->last_error : "guards of this VM are killed"));

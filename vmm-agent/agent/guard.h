@@ -113,9 +113,9 @@ int guard_arm(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 /** guard_refresh - modules came or went: protect what is new, let go of what is no more */
 int guard_refresh(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
-/** guard_react - have what the operator wants to follow a violation, at the end of this turn: amid
- *  a call to QEMU there can be no other. Return: 0 */
-int guard_react(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+/** guard_react - have what the operator wants to follow a violation, unless the guard only reports;
+ *  at the end of this turn: amid a call to QEMU there can be no other */
+void guard_react(struct guard *g);
 
 /** guard_area_at - the area of @list that has @gpa, or NULL */
 const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa);

@@ -62,6 +62,9 @@ static void report(struct guard *g, const struct lens_finding *f)
 		   json_pack("{s:s,s:s,s:o,s:o,s:o,s:o}", "reason", f->what, "owner",
 			     lens_owner_name(f->owner), "gva", address(f->gva.v), "gpa",
 			     address(f->gpa.v), "old", address(f->was), "new", address(f->is)));
+	/* Too much to look at all of it is no proof of anything. */
+	if (f->kind != LENS_FOUND_INCOMPLETE)
+		guard_react(g);
 }
 
 bool guard_approves(const struct guard *g, const struct lens_finding *f)
