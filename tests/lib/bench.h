@@ -29,7 +29,7 @@ struct bench_figure {
 
 struct bench;
 
-#define BENCH_MAX_SAMPLES 256
+#define BENCH_MAX_SAMPLES 1024
 
 /** struct bench_series - samples of one figure; zero-initialise */
 struct bench_series {

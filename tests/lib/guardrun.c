@@ -136,15 +136,12 @@ struct guardrun *guardrun_start(struct guest *g, const char *mode, const char *o
 int guardrun_stop(struct guardrun *r)
 {
 	_cleanup_exo_ struct exo e = {0};
-	_cleanup_free_ char *figures = NULL;
 	int status;
 	bool ok;
 
 	if (!r)
 		return 0;
 	ok = !ask(&e, r, "stop") && e.rc == 0;
-	figures = json_dumps(json_object_get(e.doc, "guard"), JSON_COMPACT);
-	fprintf(stderr, "guard: %s\n", figures ? figures : "says nothing of itself");
 	status = proc_reap(r->pid, ok ? STOP_MS : 0);
 	r->pid = -1;
 	guardrun_free(r);
