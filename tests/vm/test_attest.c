@@ -185,6 +185,18 @@ static const struct {
 	{"tracepoints", "echo 1 > /sys/kernel/tracing/events/sched/enable",
 	 "echo 0 > /sys/kernel/tracing/events/sched/enable"},
 	{"module loop", "insmod /modules/loop.ko", "rmmod loop"},
+	{"a breakpoint in a module",
+	 "insmod /modules/loop.ko && echo 0 > /proc/sys/debug/kprobes-optimization && "
+	 "cd /sys/kernel/tracing && for o in 5 9; do "
+	 "echo \"p:t lo_ioctl+$o\" > kprobe_events && break; done 2>/dev/null; "
+	 "echo 1 > events/kprobes/enable && grep -q lo_ioctl /sys/kernel/debug/kprobes/list",
+	 "true"},
+	{"the jump that is made of it",
+	 "echo 1 > /proc/sys/debug/kprobes-optimization && for i in $(seq 50); do "
+	 "grep -q 'lo_ioctl.*OPTIMIZED' /sys/kernel/debug/kprobes/list && exit 0; sleep 0.1; done; "
+	 "exit 1",
+	 "cd /sys/kernel/tracing && echo 0 > events/kprobes/enable && echo > kprobe_events && "
+	 "rmmod loop"},
 };
 
 static void explains_stock(const char *package)
@@ -198,7 +210,8 @@ static void explains_stock(const char *package)
 	assert_int_equal(number(&t, "taken_on_trust", "runtime_bytes"), 0);
 	assert_true(number(&t, "taken_on_trust", "init_bytes") > 0);
 	assert_int_equal(verify(&t, OTHER, &said), 4);
-	in_guest(&t, "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null; true");
+	in_guest(&t, "mount -t tracefs tracefs /sys/kernel/tracing 2>/dev/null;"
+		     "mount -t debugfs debugfs /sys/kernel/debug 2>/dev/null; true");
 	for (size_t i = 0; i < XO_ARRAY_SIZE(doing); i++) {
 		print_message("# %s\n", doing[i].name);
 		in_guest(&t, doing[i].on);

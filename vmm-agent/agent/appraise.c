@@ -88,6 +88,7 @@ int appraise_modules(struct appraiser *a, struct session *s, const struct apprai
 		if (!rc && add_module(list, &m[i], known))
 			rc = -ENOMEM;
 		ret->modules_unknown += !known->allowed;
+		ret->runtime_bytes += known->allowed ? known->probed_bytes : 0;
 		if (!rc && known == &v && g)
 			rc = g->step(g->arg, err);
 	}

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "vmm-agent/agent/appraise_core.h"
+#include "vmm-agent/agent/explain.h"
 #include "vmm-agent/agent/ops.h"
 #include "vmm-agent/agent/vmram.h"
 
@@ -155,30 +156,12 @@ static bool read_kernel(void *arg, uint64_t addr, void *buf, size_t len_bytes)
 	return true;
 }
 
-/* The part of it that is in one page. */
-static bool explains(const struct asking *q, uint64_t addr, const uint8_t *before,
-		     const uint8_t *after, size_t len)
-{
-	struct lens_judgement j = {0};
-	struct xerr ignored = {0};
-	struct gpa gpa;
-	uint64_t left;
-
-	return !lens_translate(q->s->lens, (struct gva){addr}, &gpa, &left, &ignored) &&
-	       !lens_explain(q->s->lens, gpa, before, after, len, &j, &ignored) && j.legal &&
-	       !j.intermediate;
-}
-
 static bool is_legal(void *arg, uint64_t addr, const uint8_t *before, const uint8_t *after,
 		     size_t len_bytes)
 {
-	size_t first = XO_PAGE_SIZE - addr % XO_PAGE_SIZE;
+	const struct asking *q = arg;
 
-	if (first > len_bytes)
-		first = len_bytes;
-	return explains(arg, addr, before, after, first) &&
-	       (first == len_bytes || !memcmp(before + first, after + first, len_bytes - first) ||
-		explains(arg, addr + first, before + first, after + first, len_bytes - first));
+	return explain_bytes(q->s, addr, before, after, len_bytes);
 }
 
 static void unexplained(void *arg, uint64_t addr, size_t len_bytes)

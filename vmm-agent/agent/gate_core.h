@@ -39,6 +39,7 @@ struct gate_verdict {
 	char module[56]; /* escaped; "" unknown */
 	char reason[256];
 	const struct modlist_entry *entry; /* which it is, or was held against; NULL: none */
+	uint64_t probed_bytes;		   /* of its code: kprobes', as the guest's lists say */
 };
 
 /**

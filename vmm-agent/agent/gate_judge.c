@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm-agent/agent/explain.h"
 #include "vmm-agent/agent/gate_core.h"
 
 _Static_assert((int)LENS_MODULE_PARTS == (int)MODREF_PARTS, "the same parts in the same order");
@@ -285,6 +286,18 @@ static int copy_parts(struct session *s, const struct modref *r, enum modref_whe
 	return 0;
 }
 
+/* None stands in code that has not run yet. What one says stood there is compared, like the rest.
+ */
+static int undo_probes(struct session *s, const struct modref *r, enum modref_when when,
+		       const struct copy *c, struct gate_verdict *v, struct xerr *err)
+{
+	v->probed_bytes = 0;
+	if (when != MODREF_LIVE || !c->image.part[MODREF_TEXT].bytes)
+		return 0;
+	return explain_probes(s, c->image.part[MODREF_TEXT].base, c->image.part[MODREF_TEXT].bytes,
+			      r->bytes[MODREF_TEXT], &v->probed_bytes, err);
+}
+
 /* Executable pages are executable to their end: there may be nothing behind the code. */
 static bool tail_is_empty(struct session *s, uint64_t base, uint32_t bytes)
 {
@@ -367,6 +380,8 @@ static int compare(struct session *s, const struct lens_module *m, const struct 
 	if (!rc)
 		rc = copy_parts(s, r, when, &c, err);
 	if (!rc)
+		rc = undo_probes(s, r, when, &c, v, err);
+	if (!rc)
 		rc = modref_compare(r, when, &c.image, &guest, &d);
 	if (rc)
 		return rc;
@@ -376,6 +391,9 @@ static int compare(struct session *s, const struct lens_module *m, const struct 
 	else if (!v->allowed)
 		say(v, "not the file that is listed as %s: there is something behind its code",
 		    r->name);
+	else if (v->probed_bytes)
+		say(v, "it is the file that is listed, with kprobes on %llu bytes",
+		    (unsigned long long)v->probed_bytes);
 	else
 		say(v, "it is the file that is listed");
 	return 0;
