@@ -124,7 +124,7 @@ static size_t count_items(struct loader *l, json_t *root, const char *key, size_
 }
 
 /* A value of two bytes becomes one of two hundred in memory: what is too much is seen before. */
-static const char *too_much(struct span text)
+const char *pol_facts_too_much(struct span text)
 {
 	size_t objects = 0, values = 0;
 	bool quoted = false;
@@ -152,7 +152,7 @@ static const char *too_much(struct span text)
 static void parse_files(struct loader *l, const struct pol_text *file)
 {
 	for (size_t i = 0; i < l->nr_files; i++) {
-		const char *why = too_much(file[i].text);
+		const char *why = pol_facts_too_much(file[i].text);
 		json_error_t e;
 
 		l->r.file = file[i].name;

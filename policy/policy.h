@@ -28,6 +28,9 @@
 #define POL_FACTS_MAX_BYTES  (64U << 20) /* of each facts file: some 200,000 VMs */
 #define POL_MAX_FILES	     64
 
+/** pol_facts_too_much - why a facts file is not even parsed: static, for people; or NULL */
+const char *pol_facts_too_much(struct span text);
+
 /** struct pol_text - one file's name, for messages, and its content; borrowed */
 struct pol_text {
 	const char *name;

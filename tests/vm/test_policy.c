@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -89,30 +90,89 @@ static void a_wrong_policy_applies_nothing(void **state)
 	assert_non_null(strstr(exo_str(&e, "error", "detail", NULL), ":4:1: "));
 }
 
-/* What inspect prints is a VM's part of the facts, and a plan can be made of it. */
-static void inspect_gives_facts(void)
+/* What inspect prints, as a facts file: of the guest itself, or as if it were another VM. */
+static void write_facts(const char *name)
 {
 	_cleanup_exo_ struct exo e = {0};
-	_cleanup_free_ char *out = NULL, *err = NULL, *text = NULL;
+	_cleanup_free_ char *text = NULL;
 	char now[POL_TIME_SIZE];
-	json_t *doc;
-	int rc;
+	json_t *doc, *vm;
 
 	assert_int_equal(EXO(&e, g, "inspect"), 0);
 	assert_int_equal(e.rc, 0);
+	vm = json_object_get(e.doc, "facts");
+	assert_non_null(vm);
+	if (name)
+		json_object_set_new(vm, "name", json_string(name));
 	doc = json_pack("{s:s,s:s,s:[O]}", "format", "facts/1", "at",
-			pol_format_time((int64_t)time(NULL), now), "vms",
-			json_object_get(e.doc, "facts"));
+			pol_format_time((int64_t)time(NULL), now), "vms", vm);
 	text = json_dumps(doc, 0);
 	json_decref(doc);
 	assert_non_null(text);
 	patching_write(facts, text);
+}
+
+/* What inspect prints is a VM's part of the facts, and a plan can be made of it. */
+static void inspect_gives_facts(void)
+{
+	_cleanup_free_ char *out = NULL, *err = NULL;
+	int rc;
+
+	write_facts(NULL);
 	assert_int_equal(run_exopatch((const char *const[]){"policy", "plan", policy, "--facts",
 							    facts, NULL},
 				      NULL, &out, &err, &rc),
 			 0);
 	if (rc)
 		fail_msg("%s", err);
+}
+
+/* The pilot that the facts know of comes first. Without it the guest is the whole fleet. */
+static void a_fleet_has_its_order(void **state)
+{
+	_cleanup_exo_ struct exo e = {0};
+
+	(void)state;
+	patching_write(policy,
+		       POLFIX_OPEN "groups: [{name: pilots, include: [{domains: [pilot-*]}]}]\n"
+				   "rings: [{name: pilot, groups: [pilots], bake: 1h},"
+				   " {name: rest, after: pilot}]\n");
+	write_facts("pilot-1");
+	assert_int_equal(EXO(&e, g, "apply", package, "--policy", policy, "--facts", facts), 0);
+	assert_int_equal(e.rc, 3);
+	assert_non_null(strstr(exo_str(&e, "reasons", "0", "detail", NULL), "'pilot'"));
+}
+
+static void wrong_facts_apply_nothing(void **state)
+{
+	static const struct {
+		const char *text, *detail;
+	} rows[] = {
+		{"[1]", "must be an object"},
+		{"{\"vms\": ", ":1:"},
+		{"{\"format\": \"facts/1\", \"format\": 1}", "duplicate"},
+		{"{\"format\": \"facts/1\", \"at\": \"2036-01-01T00:00:00Z\"}", "future"},
+	};
+	_cleanup_exo_ struct exo large = {0};
+
+	(void)state;
+	patching_write(policy, POLFIX_OPEN);
+	for (size_t i = 0; i < XO_ARRAY_SIZE(rows); i++) {
+		_cleanup_exo_ struct exo e = {0};
+		const char *detail;
+
+		patching_write(facts, rows[i].text);
+		assert_int_equal(EXO(&e, g, "apply", package, "--policy", policy, "--facts", facts),
+				 0);
+		assert_int_equal(e.rc, 1);
+		detail = exo_str(&e, "error", "detail", NULL);
+		if (!strstr(detail, rows[i].detail))
+			fail_msg("%s: %s", rows[i].text, detail);
+	}
+	assert_int_equal(truncate(facts, (off_t)POL_FACTS_MAX_BYTES + 1), 0);
+	assert_int_equal(EXO(&large, g, "apply", package, "--policy", policy, "--facts", facts), 0);
+	assert_int_equal(large.rc, 1);
+	assert_true(exo_done(g, "status", NULL));
 }
 
 static void allowed_with_its_decision(void **state)
@@ -138,6 +198,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(refused_with_rule_and_line),
 		cmocka_unit_test(a_wrong_policy_applies_nothing),
+		cmocka_unit_test(a_fleet_has_its_order),
+		cmocka_unit_test(wrong_facts_apply_nothing),
 		cmocka_unit_test(allowed_with_its_decision),
 	};
 

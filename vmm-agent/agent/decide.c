@@ -130,18 +130,32 @@ static void put(json_t *facts, const char *list, json_t *o, const char *key,
 	json_array_append_new(list_of(facts, list), o);
 }
 
+static int read_facts_file(const char *path, json_t **ret, struct xerr *err)
+{
+	_cleanup_xbuf_ struct xbuf b = XBUF(POL_FACTS_MAX_BYTES);
+	int rc = xbuf_read_file(&b, path);
+	const char *why;
+	json_error_t e;
+
+	if (rc)
+		return xerr_set(err, rc, "%s: %s", path, xo_code_text(rc));
+	why = pol_facts_too_much(xbuf_span(&b));
+	if (why)
+		return xerr_set(err, XO_ELIMIT, "%s: %s", path, why);
+	*ret = json_loadb((const char *)b.data, b.len_bytes, JSON_REJECT_DUPLICATES, &e);
+	if (!*ret)
+		return xerr_set(err, XO_EMALFORMED, "%s:%d:%d: not JSON: %s", path, e.line,
+				e.column, e.text);
+	return json_is_object(*ret) ? 0
+				    : xerr_set(err, XO_EMALFORMED, "%s: must be an object", path);
+}
+
 static int read_facts(const struct session *s, int64_t now, json_t **ret, struct xerr *err)
 {
 	char at[POL_TIME_SIZE];
-	json_error_t e;
 
-	if (s->opts->facts) {
-		*ret = json_load_file(s->opts->facts, JSON_REJECT_DUPLICATES, &e);
-		if (!*ret || !json_is_object(*ret))
-			return xerr_set(err, XO_EMALFORMED, "%s:%d:%d: %s", s->opts->facts, e.line,
-					e.column, *ret ? "must be an object" : e.text);
-		return 0;
-	}
+	if (s->opts->facts)
+		return read_facts_file(s->opts->facts, ret, err);
 	*ret = json_pack("{s:s,s:s}", "format", "facts/1", "at", pol_format_time(now, at));
 	return *ret ? 0 : xerr_set(err, ENOMEM, "out of memory");
 }
