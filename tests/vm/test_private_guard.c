@@ -30,6 +30,7 @@
 #define ARGS(...)  ((const char *const[]){__VA_ARGS__, NULL})
 
 static struct guest *g;
+static struct guardrun *guard;
 static char cmdline[256];
 
 static int boot(struct guest_opts opts)
@@ -56,6 +57,28 @@ static int teardown(void **state)
 	return 0;
 }
 
+static int drop_guard(void **state)
+{
+	(void)state;
+	guardrun_drop(guard);
+	guard = NULL;
+	return 0;
+}
+
+static void start(void)
+{
+	guard = guardrun_start(g, "enforce", NULL);
+	assert_non_null(guard);
+}
+
+static void stop(void)
+{
+	struct guardrun *r = guard;
+
+	guard = NULL;
+	assert_int_equal(guardrun_stop(r), 0);
+}
+
 static bool patched(void)
 {
 	_cleanup_free_ char *line = guest_sh(g, "cat /proc/cmdline");
@@ -80,13 +103,13 @@ static bool can_read(const char *path)
 }
 
 /* An event of that kind and verdict, or the test fails. */
-static void expect_event(struct guardrun *r, const char *kind, const char *verdict)
+static void expect_event(const char *kind, const char *verdict)
 {
 	uint64_t end_ns = xo_now_ns() + EVENT_NS;
 	bool found = false;
 	json_t *event;
 
-	while (!found && (event = guardrun_next(r, end_ns))) {
+	while (!found && (event = guardrun_next(guard, end_ns))) {
 		found = !strcmp(guardrun_says(event, "kind"), kind) &&
 			!strcmp(guardrun_says(event, "verdict"), verdict);
 		if (!found)
@@ -118,35 +141,34 @@ static unsigned int protected_mappings(unsigned int *ret_mergeable)
 }
 
 /* An attack of several stores is several events: they are read away. */
-static void attack_is_put_back(struct guardrun *r)
+static void attack_is_put_back(void)
 {
 	assert_true(can_read("/proc/execdomains"));
 	free(guest_sh(g, "/attacks/load text_vmap_alias; true"));
-	expect_event(r, "violation", "put-back");
-	(void)guardrun_settle(r, SETTLE_MS);
+	expect_event("violation", "put-back");
+	(void)guardrun_settle(guard, SETTLE_MS);
 	assert_true(can_read("/proc/execdomains"));
 	free(guest_sh(g, "rmmod text_vmap_alias"));
-	(void)guardrun_settle(r, SETTLE_MS);
+	(void)guardrun_settle(guard, SETTLE_MS);
 }
 
 static void guarded(void **state)
 {
-	struct guardrun *r = guardrun_start(g, "enforce", NULL);
 	unsigned int mergeable;
 
 	(void)state;
-	assert_non_null(r);
+	start();
 	assert_true(protected_mappings(&mergeable) > 0);
 	assert_int_equal(mergeable, 0);
-	attack_is_put_back(r);
+	attack_is_put_back();
 	for (int i = 0; i < 2; i++) {
 		assert_true(exo_done(g, "apply", cmdline));
 		assert_true(patched());
 		assert_true(exo_done(g, "revert", "cmdline"));
 		assert_false(patched());
 	}
-	assert_int_equal(guardrun_settle(r, WALK_MS), 0);
-	assert_int_equal(guardrun_stop(r), 0);
+	assert_int_equal(guardrun_settle(guard, WALK_MS), 0);
+	stop();
 	assert_int_equal(protected_mappings(&mergeable), 0);
 	assert_true(guest_dmesg_clean(g));
 }
@@ -154,17 +176,15 @@ static void guarded(void **state)
 /* The balloon takes a page of text, and with it its protection: QEMU's mapping is empty there. */
 static void a_page_that_was_discarded_comes_back(void **state)
 {
-	struct guardrun *r = guardrun_start(g, "enforce", NULL);
-
 	(void)state;
-	assert_non_null(r);
+	start();
 	free(guest_sh(g, "/attacks/load text_balloon; true"));
-	expect_event(r, "protection-lost", "put-back");
-	expect_event(r, "violation", "put-back");
+	expect_event("protection-lost", "put-back");
+	expect_event("violation", "put-back");
 	/* Its probe looks at the page: what was there is there again. */
 	assert_true(guest_says("! grep -qx 4919 /sys/module/text_balloon/parameters/probe"));
-	attack_is_put_back(r);
-	assert_int_equal(guardrun_stop(r), 0);
+	attack_is_put_back();
+	stop();
 	assert_true(guest_dmesg_clean(g));
 }
 
@@ -290,16 +310,14 @@ static size_t merged_pages(uint64_t hva)
 
 static int restore_ksm(void **state)
 {
-	(void)state;
 	for (size_t i = 0; i < NR_KSM_SETS; i++)
 		if (ksm_before[i] >= 0)
 			(void)ksm(ksm_name[i], ksm_before[i]);
-	return 0;
+	return drop_guard(state);
 }
 
 static void merged_pages_are_patched_and_guarded(void **state)
 {
-	struct guardrun *r;
 	uint8_t *twins;
 	uint64_t hva;
 
@@ -322,14 +340,13 @@ static void merged_pages_are_patched_and_guarded(void **state)
 	assert_true(exo_done(g, "revert", "cmdline"));
 	assert_false(patched());
 	/* Under the guard each is QEMU's own, and stays so. */
-	r = guardrun_start(g, "enforce", NULL);
-	assert_non_null(r);
+	start();
 	assert_int_equal(merged_pages(hva), 0);
 	wait_for_scans(3);
 	assert_int_equal(merged_pages(hva), 0);
-	attack_is_put_back(r);
-	assert_int_equal(guardrun_settle(r, WALK_MS), 0);
-	assert_int_equal(guardrun_stop(r), 0);
+	attack_is_put_back();
+	assert_int_equal(guardrun_settle(guard, WALK_MS), 0);
+	stop();
 	munmap(twins, TWINS * TWIN_BYTES);
 	assert_true(guest_dmesg_clean(g));
 }
@@ -339,6 +356,7 @@ static void merged_pages_are_patched_and_guarded(void **state)
 static void boot_with(const char *backend)
 {
 	guest_free(g);
+	g = NULL;
 	assert_int_equal(boot((struct guest_opts){.extra = ARGS("-object", backend, "-machine",
 								"memory-backend=f")}),
 			 0);
@@ -358,15 +376,13 @@ static void end_guest(void)
 static void private_mapping_of_a_memfd(void **state)
 {
 	unsigned int mergeable;
-	struct guardrun *r;
 
 	(void)state;
 	boot_with("memory-backend-memfd,id=f,size=512M,share=off");
-	r = guardrun_start(g, "enforce", NULL);
-	assert_non_null(r);
+	start();
 	assert_true(protected_mappings(&mergeable) > 0);
-	attack_is_put_back(r);
-	assert_int_equal(guardrun_stop(r), 0);
+	attack_is_put_back();
+	stop();
 	end_guest();
 }
 
@@ -437,9 +453,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		/* Before any guard: what was taken from KSM is not given back. */
 		cmocka_unit_test_teardown(merged_pages_are_patched_and_guarded, restore_ksm),
-		cmocka_unit_test(guarded),
-		cmocka_unit_test(a_page_that_was_discarded_comes_back),
-		cmocka_unit_test(private_mapping_of_a_memfd),
+		cmocka_unit_test_teardown(guarded, drop_guard),
+		cmocka_unit_test_teardown(a_page_that_was_discarded_comes_back, drop_guard),
+		cmocka_unit_test_teardown(private_mapping_of_a_memfd, drop_guard),
 		cmocka_unit_test(private_mapping_of_a_file),
 		cmocka_unit_test(private_huge_pages),
 	};
