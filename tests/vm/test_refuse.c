@@ -224,14 +224,16 @@ static void a_function_that_tasks_sleep_in(void **state)
 
 	(void)state;
 	assert_int_equal(build("busy", "busy", NULL, path), 0);
-	free(guest_sh(g, "sleep 1000 & echo $! > /tmp/sleeper; sleep 0.2"));
+	free(guest_sh(g, "sleep 1000 & echo $! > /tmp/sleeper; "
+			 "until grep -q nanosleep /proc/$!/wchan; do usleep 10000; done"));
 	assert_int_equal(EXO(&e, g, "apply", path, "--timeout=1"), 0);
 	assert_true(EXO_REFUSED(&e, "function-busy"));
 	detail = exo_str(&e, "reasons", "0", "detail", NULL);
 	assert_non_null(strstr(detail, "task"));
 	assert_non_null(strstr(detail, "(sleep)"));
 	assert_non_null(strstr(detail, "do_nanosleep"));
-	free(guest_sh(g, "kill $(cat /tmp/sleeper); sleep 0.2"));
+	free(guest_sh(g, "p=$(cat /tmp/sleeper); kill $p; "
+			 "while [ -e /proc/$p ]; do usleep 10000; done"));
 }
 
 static void no_room_in_the_home(void **state)
