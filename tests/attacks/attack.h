@@ -29,6 +29,9 @@
 	static unsigned long name##_at;                                                            \
 	module_param_named(name, name##_at, ulong, 0)
 
+/* ATTACK_CHANGED - says when it is done, where that is not when the module is loaded */
+#define ATTACK_CHANGED() pr_info("attack " KBUILD_MODNAME ": changed\n")
+
 /* ATTACK - start and end of the module. @try: what "probe" says; may be NULL */
 #define ATTACK(run, undo, try, text)                                                               \
 	static int attack_probe_get(char *buf, const struct kernel_param *kp)                      \

@@ -34,6 +34,7 @@ static int run(void)
 	old = READ_ONCE(*entry);
 	WRITE_ONCE(*entry, old & ~(u64)_PAGE_USER);
 	attack_flush();
+	ATTACK_CHANGED();
 	result = attack_call((void *)code);
 	msleep(hold_ms);
 	WRITE_ONCE(*entry, old);

@@ -23,6 +23,7 @@ static void add(struct work_struct *work)
 	msleep(OWN_LOOKS_MS);
 	if (set(set_memory_ro_at) || set(set_memory_x_at))
 		pr_err("attack " KBUILD_MODNAME ": cannot be made here\n");
+	ATTACK_CHANGED();
 }
 
 static DECLARE_DELAYED_WORK(later, add);

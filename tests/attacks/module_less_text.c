@@ -27,6 +27,7 @@ static void rewrite(struct work_struct *work)
 	msleep(OWN_LOOKS_MS);
 	attack_write(place(), attack_works, sizeof(attack_works));
 	own_parts_restore(&parts);
+	ATTACK_CHANGED();
 }
 
 static DECLARE_DELAYED_WORK(later, rewrite);

@@ -49,13 +49,14 @@ struct attack {
 	const char *what;
 	const char *check;  /* status 0: it worked. NULL: the module's own probe */
 	const char *load;   /* NULL: /attacks/load @module */
+	const char *says;   /* in the guest's log at the moment of the attack; NULL: "done" */
 	const char *option; /* of the guard */
 	const char *kinds;  /* of the event: any of these words */
 	const char *where;  /* what the event's reason must contain, or NULL */
 	const char *note;
 	enum stage stage;
 	enum outcome guarded;
-	unsigned int within_ms; /* DETECTED */
+	unsigned int within_ms; /* the event is waited for that long; 0: TABLES_MS */
 	bool spoils;		/* a refusal has the guest's kernel BUG: it is not used any more */
 	bool loses;		/* what it destroyed is not undone, but by the guard */
 };
@@ -75,6 +76,11 @@ struct attack {
 #define READ_BY_SHELL                                                                              \
 	"/attacks/load remap_process && { read x </proc/execdomains; echo $? >/tmp/effect; "       \
 	"sleep $HOLD; true; }"
+
+/* What is done some seconds after the module was loaded: the last that it says then. */
+#define LOAD_CHANGED(module)                                                                       \
+	"/attacks/load " module " && until dmesg | grep -F 'attack " module ": ' | tail -n 1 | "   \
+	"grep -q changed; do usleep 50000; done"
 
 static char gate_option[320]; /* --modules=LIST */
 
@@ -118,12 +124,12 @@ static const struct attack attacks[] = {
 	{"exec_direct_map", "executable data in the direct map", .guarded = DETECTED,
 	 .kinds = EXECUTABLE, .within_ms = WALK_MS},
 	{"exec_user", "supervisor's code in the user half",
-	 .load = "/attacks/load exec_user hold_ms=${HOLD}000", .guarded = DETECTED,
-	 .kinds = EXECUTABLE, .within_ms = WALK_MS},
+	 .load = "/attacks/load exec_user hold_ms=${HOLD}000", .says = "changed",
+	 .guarded = DETECTED, .kinds = EXECUTABLE, .within_ms = WALK_MS},
 	{"module_less_text", "a module that says it has no code",
-	 .load = "/attacks/load module_less_text && sleep 5", .kinds = "module-changed"},
+	 .load = LOAD_CHANGED("module_less_text"), .kinds = "module-changed", .within_ms = WALK_MS},
 	{"module_init_text", "a module that says it is starting",
-	 .load = "/attacks/load module_init_text && sleep 5", .guarded = DETECTED,
+	 .load = LOAD_CHANGED("module_init_text"), .says = "changed", .guarded = DETECTED,
 	 .kinds = EXECUTABLE, .within_ms = WALK_MS},
 	{"window_fixmap", "a free entry of the window's table", .guarded = DETECTED,
 	 .kinds = EXECUTABLE, .within_ms = WALK_MS},
@@ -353,7 +359,7 @@ static uint64_t attacked_ns(const struct attack *a, uint64_t start_ns)
 	if (guest_run(guest, "echo attacked >/dev/kmsg", GUARDED_MS, NULL, &(int){0}))
 		return start_ns;
 	after_ns = realtime_ns();
-	snprintf(mark, sizeof(mark), "attack %s: done", a->module);
+	snprintf(mark, sizeof(mark), "attack %s: %s", a->module, a->says ? a->says : "done");
 	done_us = logged_us(mark);
 	now_us = logged_us("attacked");
 	if (!done_us || now_us < done_us)
