@@ -65,14 +65,20 @@ static char *text_address(const struct guest_opts *o)
 	return guest_boot(&g, o) ? NULL : guest_sh(g, "grep ' T _text$' /proc/kallsyms");
 }
 
+/* Two alike are no wonder, among some hundred places; four are. */
 static void base_differs_from_boot_to_boot(void **state)
 {
 	_cleanup_free_ char *first = text_address(*state);
-	_cleanup_free_ char *second = text_address(*state);
+	bool differs = false;
 
 	assert_non_null(first);
-	assert_non_null(second);
-	assert_string_not_equal(first, second);
+	for (int i = 1; i < 4 && !differs; i++) {
+		_cleanup_free_ char *next = text_address(*state);
+
+		assert_non_null(next);
+		differs = strcmp(first, next) != 0;
+	}
+	assert_true(differs);
 }
 
 #define BOOT(...)                                                                                  \
