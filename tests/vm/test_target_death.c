@@ -265,7 +265,8 @@ static pid_t start_other(const char *program, const char *machine, char qmp[192]
 	pid_t pid;
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	greeting.fd = here = pair[0];
+	here = pair[0];
+	greeting.fd = here;
 	there = pair[1];
 	snprintf(qmp, 192, "%s/other-qmp", patching_dir());
 	snprintf(server, sizeof(server), "unix:%s,server=on,wait=off", qmp);
