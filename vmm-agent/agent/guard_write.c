@@ -85,11 +85,6 @@ static json_t *details(const struct guard *g, const struct mon_write_event *e,
 	return o;
 }
 
-void guard_react(struct guard *g)
-{
-	g->react_due |= !g->opts->audit_only;
-}
-
 bool guard_may_judge(struct guard *g)
 {
 	return g->kept->judging++ < MAX_JUDGES;
@@ -171,7 +166,7 @@ int guard_verdict(struct guard *g, bool keep, uint64_t *ret_held_ns, struct xerr
 	if (rc != -XO_EREADBACK)
 		return rc ? xerr_set(err, rc, "%s", why.text) : 0;
 	guard_emit(g, "put-back-failed", "reported", json_pack("{s:s}", "reason", why.text));
-	guard_react(g);
+	guard_react(g, GUARD_REACT_REFUSED);
 	return 0;
 }
 
@@ -234,6 +229,6 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 		return guard_keep_probes(g, err);
 	if (legal)
 		return j.kind == LENS_WRITE_MODULE ? follow_modules(g, e->gpa, err) : 0;
-	guard_react(g);
+	guard_react(g, GUARD_REACT_REFUSED);
 	return 0;
 }
