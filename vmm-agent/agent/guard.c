@@ -97,6 +97,8 @@ static int turn(struct guard *g, int vm_fd, struct xerr *err)
 		rc = guard_handle_write(g, err);
 	else if (p[1].revents)
 		rc = guard_serve(g, err);
+	if (!rc && !p[0].revents)
+		guard_say_verdict(g);
 	if (!rc)
 		rc = guard_heed(g, err);
 	if (!rc)

@@ -61,6 +61,7 @@ struct guard {
 	size_t nr_areas;
 	bool follow_all; /* following them failed half-way: some may not be protected */
 	bool was_there;	 /* what the next audit finds is no new violation: it is the first */
+	bool heard;	 /* of a write, since this guard began */
 	bool stood;	 /* the last check found the guest stopped */
 	struct lens_audit_stats audited;	     /* by the last audit */
 	struct lens_finding told[LENS_MAX_FINDINGS]; /* of tables, not accepted yet */
@@ -98,6 +99,11 @@ struct guard {
 /** guard_run - the guard's process; for supervise() */
 int guard_run(const struct agent_guard_opts *o, struct link *link, bool *ret_ended,
 	      struct refusal *why, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_say_verdict - the event of a write that the guard before has given a verdict on, and died
+ *  before it could say so; if the write is not told once more within a moment of this guard's start
+ */
+void guard_say_verdict(struct guard *g);
 
 /* guard_react.c */
 

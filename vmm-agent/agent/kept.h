@@ -62,6 +62,14 @@ enum guard_react_why {
 	GUARD_REACT_FOUND = 1 << 1,   /* what there is: of a guest that was reset it says nothing */
 };
 
+/** struct kept_verdict - what there is to say of a write once its verdict is carried out */
+struct kept_verdict {
+	bool due;
+	struct gpa gpa;
+	char kind[24], verdict[16];
+	char details[1536]; /* JSON */
+};
+
 #define GUARD_MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED) /* with the homes of patches */
 
 /** struct kept_tables - the shared page tables as they should be; none: not known */
@@ -97,8 +105,9 @@ struct guard_kept {
 	struct gpa phys_base;
 	uint64_t boot_token;
 	uint8_t build_id[20];
-	uint32_t react_due; /* enum guard_react_why: --on-violation has to follow */
-	size_t nr_known;    /* of the last audit */
+	struct kept_verdict verdict; /* of a guard that died between the verdict and the event */
+	uint32_t react_due;	     /* enum guard_react_why: --on-violation has to follow */
+	size_t nr_known;	     /* of the last audit */
 	struct guard_known known[LENS_MAX_FINDINGS];
 	bool modules_looked; /* at all that were loaded before the gate */
 	size_t nr_modules;
