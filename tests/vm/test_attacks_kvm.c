@@ -14,6 +14,7 @@
 
 #include "base/util.h"
 #include "tests/lib/guarding.h"
+#include "tests/lib/holding.h"
 #include "tests/lib/proc.h"
 
 #define MSR_KVM_SYSTEM_TIME 0x4b564d01 /* MSR_KVM_SYSTEM_TIME_NEW, asm/kvm_para.h */
@@ -100,7 +101,7 @@ static void prevented_when_guarded(void **state)
 		assert_in_range(e.gpa.v, BARE_GUARDED, BARE_GUARDED + CLOCK_BYTES - 1);
 		(void)guarding_judge(g, false);
 		nr++;
-	} while (!mon_guard_next(g->mon, QUIET_MS, &e, &err));
+	} while (!patient_next(g->mon, QUIET_MS, &e, &err));
 	(void)aimed(g);
 	assert_false(is_written(g));
 	assert_true(bare_runs(g->guest, GUARDING_WAIT_MS));
