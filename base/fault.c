@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/fault.h"
 
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/err.h"
+#include "base/util.h"
+
+#define MEET_TICKS   6000
+#define MEET_TICK_NS UINT64_C(10000000)
 
 static const char *const names[] = {
 #define XO_FAULT(name, text) #name,
@@ -35,6 +42,21 @@ static const char *armed_action(const char *name)
 	return NULL;
 }
 
+/* @text: the file's name, and after a comma what else is armed */
+static void meet(const char *text)
+{
+	char path[4096];
+	int fd;
+
+	snprintf(path, sizeof(path), "%.*s", (int)strcspn(text, ","), text);
+	fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return;
+	close(fd);
+	for (int i = 0; i < MEET_TICKS && !access(path, F_OK); i++)
+		xo_sleep_ns(MEET_TICK_NS);
+}
+
 static int act(enum fault f)
 {
 	const char *action = armed_action(names[f]);
@@ -49,6 +71,8 @@ static int act(enum fault f)
 				      .tv_nsec = (long)(ms % 1000) * 1000000};
 
 		nanosleep(&ts, NULL);
+	} else if (!strncmp(action, "meet:", 5)) {
+		meet(action + 5);
 	} else if (!strncmp(action, "fail", 4)) {
 		return -XO_EFAULTPOINT;
 	}

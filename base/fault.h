@@ -6,6 +6,8 @@
  *   kill        raise SIGKILL
  *   fail        fault_point() returns -XO_EFAULTPOINT
  *   pause:MS    sleep that many milliseconds
+ *   meet:FILE   create FILE and go on when it is gone, or after a minute: not
+ *               in the monitor or the lens, whose sandbox opens no files
  * All points stand in fault.def, so that tests can go through them all.
  */
 #ifndef EXOPATCH_BASE_FAULT_H
@@ -26,7 +28,7 @@ const char *fault_name(enum fault f);
 /** fault_point - act if @f is armed. Return: 0, or -XO_EFAULTPOINT where told to fail */
 int fault_point(enum fault f) XO_MUST_CHECK;
 
-/** fault_pass - as fault_point where the code cannot fail: only kill and pause act */
+/** fault_pass - as fault_point where the code cannot fail: all but "fail" act */
 void fault_pass(enum fault f);
 
 #endif

@@ -2,8 +2,11 @@
 #include "tests/lib/guardrun.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -29,19 +32,56 @@ struct guardrun {
 	unsigned int missing;
 };
 
+static int ask(struct exo *e, const struct guardrun *r, const char *what)
+{
+	return exo_run_on(e, r->vm, NULL, (const char *const[]){"guard", what, NULL});
+}
+
+/* A guard starts another supervisor when its own dies, and that one another guard: neither may see
+ * the other's end. */
+static void end_both(pid_t supervisor)
+{
+	_cleanup_fclose_ FILE *f = NULL;
+	char path[64];
+	int child;
+
+	(void)kill(supervisor, SIGSTOP);
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)supervisor, (int)supervisor);
+	f = fopen(path, "re");
+	while (f && fscanf(f, "%d", &child) == 1)
+		(void)kill(child, SIGKILL);
+	(void)kill(supervisor, SIGKILL);
+}
+
+/* Return: the wait status of what was started, which has @ms to end by itself */
+static int reap(struct guardrun *r, unsigned int ms)
+{
+	_cleanup_close_ int fd = pidfd_open(r->pid, 0);
+	struct pollfd p = {.fd = fd, .events = POLLIN};
+	int status;
+
+	if (fd < 0 || poll(&p, 1, (int)ms) <= 0)
+		end_both(r->pid);
+	status = proc_reap(r->pid, STOP_MS);
+	r->pid = -1;
+	return status;
+}
+
+static bool stops(const struct guardrun *r)
+{
+	_cleanup_exo_ struct exo e = {0};
+
+	return !ask(&e, r, "stop") && e.rc == 0;
+}
+
 static void guardrun_free(struct guardrun *r)
 {
 	if (r->pid > 0)
-		(void)proc_reap(r->pid, 0);
+		(void)reap(r, stops(r) ? STOP_MS : 0);
 	if (r->events)
 		fclose(r->events);
 	unlink(r->path);
 	free(r);
-}
-
-static int ask(struct exo *e, const struct guardrun *r, const char *what)
-{
-	return exo_run_on(e, r->vm, NULL, (const char *const[]){"guard", what, NULL});
 }
 
 static bool is_on(const struct guardrun *r)
@@ -135,15 +175,13 @@ struct guardrun *guardrun_start(struct guest *g, const char *mode, const char *o
 
 int guardrun_stop(struct guardrun *r)
 {
-	_cleanup_exo_ struct exo e = {0};
 	int status;
 	bool ok;
 
 	if (!r)
 		return 0;
-	ok = !ask(&e, r, "stop") && e.rc == 0;
-	status = proc_reap(r->pid, ok ? STOP_MS : 0);
-	r->pid = -1;
+	ok = stops(r);
+	status = reap(r, ok ? STOP_MS : 0);
 	guardrun_free(r);
 	if (ok && WIFEXITED(status) && !WEXITSTATUS(status))
 		return 0;
@@ -237,10 +275,7 @@ unsigned int guardrun_missing(const struct guardrun *r)
 
 int guardrun_wait(struct guardrun *r, unsigned int ms)
 {
-	int status = proc_reap(r->pid, ms);
-
-	r->pid = -1;
-	return status;
+	return reap(r, ms);
 }
 
 void guardrun_drop(struct guardrun *r)

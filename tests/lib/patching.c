@@ -13,11 +13,14 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "base/util.h"
 
 #define KEYS	       "build/dev-keys"
 #define MAX_ARGS       60
 #define BUILD_MS       60000
 #define MAX_TEXT_BYTES (64u << 20)
+#define MEETING_NS     UINT64_C(60000000000)
+#define TICK_NS	       UINT64_C(10000000)
 
 static char dir[128];
 
@@ -278,6 +281,28 @@ const char *exo_str(const struct exo *e, ...)
 	va_end(ap);
 	s = json_string_value(at);
 	return s ? s : "";
+}
+
+void meeting_plan(struct meeting *m, const char *point)
+{
+	static unsigned int nr;
+
+	snprintf(m->file, sizeof(m->file), "%s/meeting-%u", dir, nr++);
+	snprintf(m->env, sizeof(m->env), "EXOPATCH_FAULT=%.32s=meet:%s", point, m->file);
+}
+
+void meeting_reached(const struct meeting *m)
+{
+	uint64_t end_ns = xo_now_ns() + MEETING_NS;
+
+	while (access(m->file, F_OK) && xo_now_ns() < end_ns)
+		xo_sleep_ns(TICK_NS);
+	assert_int_equal(access(m->file, F_OK), 0);
+}
+
+void meeting_over(const struct meeting *m)
+{
+	assert_int_equal(unlink(m->file), 0);
 }
 
 void patching_write(const char *path, const char *text)

@@ -79,6 +79,21 @@ const char *exo_str(const struct exo *e, ...) __attribute__((sentinel));
  */
 bool exo_done(struct guest *g, const char *command, const char *operand) XO_MUST_CHECK;
 
+/** struct meeting - a process of exopatch that waits for the test at a fault point */
+struct meeting {
+	char file[192];
+	char env[256]; /* for the process: "EXOPATCH_FAULT=..." */
+};
+
+/** meeting_plan - at fault point @point, which the agent gets to */
+void meeting_plan(struct meeting *m, const char *point);
+
+/** meeting_reached - wait until it is there; or the test fails */
+void meeting_reached(const struct meeting *m);
+
+/** meeting_over - it goes on */
+void meeting_over(const struct meeting *m);
+
 /** patching_dir - where packages and the journal ("state") are */
 const char *patching_dir(void);
 

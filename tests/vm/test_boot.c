@@ -74,7 +74,7 @@ static void channel_allows_background_jobs(void **state)
 
 	assert_non_null(out);
 	assert_string_equal(out, "started");
-	job = guest_sh(*state, "pidof sleep");
+	job = guest_sh(*state, "until pidof sleep; do usleep 10000; done");
 	assert_non_null(job);
 }
 

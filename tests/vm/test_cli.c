@@ -223,7 +223,8 @@ static void a_task_named_to_deceive(void **state)
 	(void)state;
 	assert_int_equal(guest_run(g,
 				   "n=$(printf '/tmp/busybox\\033[2J'); ln -s /bin/busybox \"$n\"; "
-				   "\"$n\" sleep 1000 & sleep 0.5; echo $! >/tmp/sleeper",
+				   "\"$n\" sleep 1000 & echo $! >/tmp/sleeper; "
+				   "until grep -q nanosleep /proc/$!/wchan; do usleep 10000; done",
 				   0, NULL, NULL),
 			 0);
 	expect_outcome(&refused);

@@ -217,15 +217,16 @@ static void both_killed_while_held(void **state)
 				    "--trust=build/dev-keys/trust",
 				    package,
 				    NULL};
-	const char *const env[] = {"EXOPATCH_FAULT=agent_held=pause:20000", NULL};
+	struct meeting at;
+	const char *const env[] = {at.env, NULL};
 	pid_t agent, monitor = -1;
 
 	(void)state;
 	snprintf(state_dir, sizeof(state_dir), "--state=%s/state", patching_dir());
+	meeting_plan(&at, "agent_held");
 	agent = proc_spawn(argv, env, -1, -1, NULL);
 	assert_true(agent > 0);
-	for (int i = 0; i < 200 && guest_is_running(g); i++)
-		xo_sleep_ns(20000000);
+	meeting_reached(&at);
 	assert_false(guest_is_running(g));
 	monitor = child_called(agent, "exopatch-monito");
 	assert_true(monitor > 0);

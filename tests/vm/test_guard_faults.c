@@ -10,9 +10,11 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -29,12 +31,13 @@
 #define PATIENT_MS 15000 /* ... and where others do */
 #define PAUSE_MS   80	 /* at a fault point, in each of the attack's stores */
 #define LATE_MS	   1000
+#define LATE_NS	   UINT64_C(30000000000) /* until it says so */
 #define ATTACK	   "/attacks/load text_vmap_alias; rmmod text_vmap_alias"
 
 /* status 0: the attack had no effect */
 #define UNHARMED "cat /proc/execdomains >/dev/null"
 
-static struct guest *g;
+static struct guest *g, *other;
 static struct guardrun *guard;
 static char cmdline[256];
 
@@ -54,6 +57,8 @@ static int end(void **state)
 	guard = NULL;
 	guest_free(g);
 	g = NULL;
+	guest_free(other);
+	other = NULL;
 	return 0;
 }
 
@@ -114,36 +119,43 @@ static void guards(void)
 	assert_int_equal(guest_run(g, UNHARMED, 0, NULL, NULL), 0);
 }
 
-/* How long it takes just now to attach to the VM and find its kernel. */
+/* How long it takes just now to attach to a VM and find its kernel: one that stands still, beside
+ * the guarded one. */
 static double look_ms(void)
 {
 	_cleanup_exo_ struct exo e = {0};
-	uint64_t start_ns;
+	uint64_t start_ns = xo_now_ns();
 
-	assert_int_equal(guest_boot(&g, &(struct guest_opts){.package = GUEST_6_1, .vcpus = 1}), 0);
-	start_ns = xo_now_ns();
-	assert_int_equal(EXO(&e, g, "inspect"), 0);
+	assert_int_equal(EXO(&e, other, "inspect"), 0);
+	assert_int_equal(e.rc, 0);
 	return (double)(xo_now_ns() - start_ns) / 1e6;
 }
 
 static void killed_at_rest(void **state)
 {
 	static const char *const victims[] = {"guard", "monitor", "lens"};
-	double best = 1e9, busy, ms;
+	bool soon = false;
 
 	(void)state;
-	busy = look_ms();
+	assert_int_equal(guest_boot(&other, &(struct guest_opts){.package = GUEST_6_1, .vcpus = 1}),
+			 0);
+	assert_int_equal(guest_pause(other), 0);
 	begin(NULL);
 	for (size_t i = 0; i < XO_ARRAY_SIZE(victims); i++) {
-		ms = kill_one(pid_of(victims[i]), "guard-restarted");
-		print_message("%s killed: back after %.0f ms\n", victims[i], ms);
-		best = ms < best ? ms : best;
+		pid_t victim = pid_of(victims[i]);
+		double before = look_ms();
+		double ms = kill_one(victim, "guard-restarted");
+		double after = look_ms(), busy = before > after ? before : after;
+
+		print_message("%s killed: back after %.0f ms; a look at a VM takes %.0f ms before, "
+			      "%.0f ms after\n",
+			      victims[i], ms, before, after);
+		/* On a busy host: no longer than one look takes. */
+		soon |= ms <= BACK_MS || ms <= busy;
 		guards();
 	}
 	assert_int_equal(guardrun_number(guard, "restarts"), 3);
-	/* On a busy host: no longer than one look takes. */
-	print_message("one look at the VM takes %.0f ms\n", busy);
-	assert_true(best <= BACK_MS || best <= busy);
+	assert_true(soon);
 	finish();
 }
 
@@ -342,8 +354,21 @@ static void writable_text_stays_protected(void **state)
 	finish();
 }
 
+/* Run a command until it ends with @rc, as it must before long; or the test fails. */
+static void await_rc(struct exo *e, int rc, const char *const args[])
+{
+	uint64_t end_ns = xo_now_ns() + PATIENT_MS * UINT64_C(1000000);
+
+	while (!exo_run(e, g, NULL, args) && e->rc != rc && xo_now_ns() < end_ns) {
+		exo_free(e);
+		xo_sleep_ns(50000000);
+	}
+	assert_int_equal(e->rc, rc);
+}
+
 static void guard_killed_amid_apply_at(enum fault point)
 {
+	const char *const ask[] = {"status", NULL};
 	_cleanup_exo_ struct exo e = {0}, status = {0};
 	char fault[64];
 	const char *const env[] = {fault, NULL};
@@ -361,10 +386,8 @@ static void guard_killed_amid_apply_at(enum fault point)
 	assert_int_equal(EXO(&e, g, "apply", cmdline), 0);
 	(void)waitpid(child, NULL, 0);
 	assert_true(guardrun_saw(guard, "guard-restarted", PATIENT_MS));
-	assert_true(guest_is_running(g) || guardrun_saw(guard, "recovered", PATIENT_MS));
-	xo_sleep_ns(300000000);
-	assert_int_equal(EXO(&status, g, "status"), 0);
-	assert_int_equal(status.rc, 0);
+	/* It answers when it has recovered. */
+	await_rc(&status, 0, ask);
 	print_message("guard killed at %s: apply says %d, the patch is %s\n", fault_name(point),
 		      e.rc, exo_str(&status, "patches", "0", "state", NULL));
 	assert_true(guest_is_running(g));
@@ -384,6 +407,7 @@ static void guard_killed_amid_apply(void **state)
 static void crash_loop(void **state)
 {
 	const char *const env[] = {"EXOPATCH_FAULT=guard_held=kill", NULL};
+	const char *const ask[] = {"guard", "status", NULL};
 	_cleanup_exo_ struct exo status = {0};
 	json_int_t deaths = 0;
 
@@ -397,10 +421,8 @@ static void crash_loop(void **state)
 		deaths = json_integer_value(json_object_get(event, "deaths"));
 		json_decref(event);
 	}
-	/* 1.6 s until the next try: the supervisor answers for the guard. */
-	xo_sleep_ns(800000000);
-	assert_int_equal(EXO(&status, g, "guard", "status"), 0);
-	assert_int_equal(status.rc, 1);
+	/* While there is none, 1.6 s and more, the supervisor answers for the guard. */
+	await_rc(&status, 1, ask);
 	assert_string_equal(exo_str(&status, "error", "code", NULL), "peer-died");
 	assert_int_equal(guardrun_missing(guard), 0);
 	stop();
@@ -409,15 +431,20 @@ static void crash_loop(void **state)
 /* Both die: what they held is gone, the guest goes on, and the next guard says so. */
 static void both_killed(void **state)
 {
+	_cleanup_close_ int end_fd = -1;
+	struct pollfd ended = {.events = POLLIN};
 	pid_t supervisor, one;
 
 	(void)state;
 	begin(NULL);
 	supervisor = pid_of("supervisor");
 	one = pid_of("guard");
+	ended.fd = end_fd = pidfd_open(one, 0);
+	assert_true(end_fd >= 0);
 	assert_int_equal(kill(supervisor, SIGSTOP), 0);
 	assert_int_equal(kill(one, SIGKILL), 0);
 	assert_int_equal(kill(supervisor, SIGKILL), 0);
+	assert_int_equal(poll(&ended, 1, PATIENT_MS), 1);
 	guardrun_drop(guard);
 	guard = NULL;
 	assert_int_equal(guest_run(g, UNHARMED, 0, NULL, NULL), 0);
@@ -430,6 +457,8 @@ static void both_killed(void **state)
 /* What was done in such a time was not seen, but that there was such a time is. */
 static void without_a_processor(void **state)
 {
+	double longest_ms = 0;
+	uint64_t end_ns;
 	json_t *event;
 	pid_t one;
 
@@ -439,10 +468,14 @@ static void without_a_processor(void **state)
 	assert_int_equal(kill(one, SIGSTOP), 0);
 	xo_sleep_ns(LATE_MS * UINT64_C(1000000));
 	assert_int_equal(kill(one, SIGCONT), 0);
-	event = guardrun_find(guard, "looked-late", PATIENT_MS);
-	assert_non_null(event);
-	assert_true(json_number_value(json_object_get(event, "longest_ms")) >= LATE_MS / 2.0);
-	json_decref(event);
+	end_ns = xo_now_ns() + LATE_NS;
+	/* On a busy host it was late before, too. */
+	while (longest_ms < LATE_MS / 2.0 && (event = guardrun_next(guard, end_ns))) {
+		if (!strcmp(guardrun_says(event, "kind"), "looked-late"))
+			longest_ms = json_number_value(json_object_get(event, "longest_ms"));
+		json_decref(event);
+	}
+	assert_true(longest_ms >= LATE_MS / 2.0);
 	guards();
 	finish();
 }

@@ -20,7 +20,7 @@
 #include "tests/lib/libvirt_env.h"
 #include "tests/lib/patching.h"
 
-#define EVENT_NS  UINT64_C(3000000000)
+#define EVENT_NS  UINT64_C(20000000000)
 #define BOOT_MS	  30000
 #define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -115,12 +115,13 @@ static void is_confined(const struct exo *e, bool private_ram)
 /* An attack of several stores is several events. */
 static void attack_is_put_back(void)
 {
-	uint64_t end_ns = xo_now_ns() + EVENT_NS;
 	bool found = false;
+	uint64_t end_ns;
 	json_t *event;
 
 	assert_true(can_read("/proc/execdomains"));
 	free(guest_sh(g, "/attacks/load text_vmap_alias; true"));
+	end_ns = xo_now_ns() + EVENT_NS;
 	while (!found && (event = guardrun_next(guard, end_ns))) {
 		found = !strcmp(guardrun_says(event, "kind"), "violation") &&
 			!strcmp(guardrun_says(event, "verdict"), "put-back");

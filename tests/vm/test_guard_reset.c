@@ -327,6 +327,23 @@ static bool migrated(void)
 	return false;
 }
 
+/* Wait until that much of the guest's memory is on its way. */
+static void has_sent(json_int_t bytes)
+{
+	json_int_t sent = 0;
+
+	for (int i = 0; i < PATIENT_MS / 50 && sent < bytes; i++) {
+		json_t *answer = NULL;
+
+		xo_sleep_ns(50000000);
+		assert_int_equal(guest_qmp(g, "query-migrate", NULL, &answer), 0);
+		sent = json_integer_value(
+			json_object_get(json_object_get(answer, "ram"), "transferred"));
+		json_decref(answer);
+	}
+	assert_true(sent >= bytes);
+}
+
 /* The guest runs elsewhere: there is nothing to guard here any more. */
 static void migrated_away(void **state)
 {
@@ -375,8 +392,8 @@ static void background_snapshot(void **state)
 	guards();
 	stop();
 	/* So slowly that it goes on while we try. */
-	migrate("exec:for i in $(seq 400); do head -c 65536 >/dev/null; sleep 0.02; done");
-	xo_sleep_ns(500000000);
+	migrate("exec:while [ $(head -c 65536 | wc -c) -gt 0 ]; do sleep 0.02; done");
+	has_sent(1 << 20);
 	assert_int_equal(EXO(&e, g, "guard"), 0);
 	assert_int_equal(e.rc, 1);
 	print_message("guard beside a background snapshot: %s\n",

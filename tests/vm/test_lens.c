@@ -172,14 +172,19 @@ static size_t count_kind(struct vm *v, const char *name, enum lens_busy_kind kin
 
 static int32_t start_sleep(struct vm *v)
 {
-	return (int32_t)ask_number(v, "sleep 1000 >/dev/null 2>&1 & usleep 200000; echo $!", 10);
+	return (int32_t)ask_number(v,
+				   "sleep 1000 >/dev/null 2>&1 & "
+				   "until grep -q nanosleep /proc/$!/wchan; do usleep 10000; "
+				   "done; echo $!",
+				   10);
 }
 
 static void stop_sleep(struct vm *v, int32_t pid)
 {
-	char command[64];
+	char command[128];
 
-	snprintf(command, sizeof(command), "kill %d; usleep 100000; echo 0", pid);
+	snprintf(command, sizeof(command),
+		 "kill %d; while [ -e /proc/%d ]; do usleep 10000; done; echo 0", pid, pid);
 	ask_number(v, command, 10);
 }
 

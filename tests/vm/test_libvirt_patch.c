@@ -29,7 +29,8 @@ static int setup(void **state)
 {
 	(void)state;
 	if (patching_setup() || lvenv_start(&env) ||
-	    lvenv_boot(env, &(struct lvenv_opts){.name = DOMAIN, .package = GUEST_6_12}, &g) ||
+	    lvenv_boot(env, &(struct lvenv_opts){.name = DOMAIN, .package = GUEST_6_12, .vcpus = 1},
+		       &g) ||
 	    guest_wait_boot(g))
 		return -1;
 	conn = virConnectOpen(lvenv_uri(env));

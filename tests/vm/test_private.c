@@ -148,18 +148,21 @@ static void one_exopatch_at_a_time(void **state)
 				    "--trust=build/dev-keys/trust",
 				    cmdline,
 				    NULL};
-	const char *const env[] = {"EXOPATCH_FAULT=agent_planned=pause:4000", NULL};
 	const char *const vm[] = {"--qmp", second_qmp, NULL};
 	_cleanup_exo_ struct exo e = {0};
+	struct meeting at;
+	const char *const env[] = {at.env, NULL};
 	pid_t first;
 
 	(void)state;
 	snprintf(state_dir, sizeof(state_dir), "--state=%s/state", patching_dir());
+	meeting_plan(&at, "agent_planned");
 	first = proc_spawn(argv, env, -1, -1, NULL);
 	assert_true(first > 0);
-	xo_sleep_ns(1500000000);
+	meeting_reached(&at);
 	assert_int_equal(exo_run_on(&e, vm, NULL, ARGS("apply", cmdline)), 0);
 	assert_true(EXO_REFUSED(&e, "in-use"));
+	meeting_over(&at);
 	assert_int_equal(proc_reap(first, 20000), 0);
 	assert_true(exo_done(g, "revert", "cmdline"));
 }
@@ -177,8 +180,9 @@ static void a_vm_that_ends_is_gone(void **state)
 				    "--trust=build/dev-keys/trust",
 				    cmdline,
 				    NULL};
-	const char *const env[] = {"EXOPATCH_FAULT=agent_planned=pause:2000", NULL};
 	_cleanup_close_ int from = -1;
+	struct meeting at;
+	const char *const env[] = {at.env, NULL};
 	json_t *doc;
 	char path[256];
 	pid_t apply;
@@ -189,10 +193,12 @@ static void a_vm_that_ends_is_gone(void **state)
 	from = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
 	assert_true(from >= 0);
 	snprintf(state_dir, sizeof(state_dir), "--state=%s/state", patching_dir());
+	meeting_plan(&at, "agent_planned");
 	apply = proc_spawn(argv, env, from, -1, NULL);
 	assert_true(apply > 0);
-	xo_sleep_ns(1000000000);
+	meeting_reached(&at);
 	assert_int_equal(kill(guest_pid(g), SIGKILL), 0);
+	meeting_over(&at);
 	status = proc_reap(apply, 20000);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 1);

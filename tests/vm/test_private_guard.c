@@ -23,13 +23,14 @@
 #include "tests/lib/guardrun.h"
 #include "tests/lib/patching.h"
 
-#define EVENT_NS   UINT64_C(3000000000)
+#define EVENT_NS   UINT64_C(20000000000)
 #define SETTLE_MS  300
 #define WALK_MS	   2500 /* an audit of everything, and a second look */
 #define HUGE_PAGES 256	/* of 2 MiB: a guest's RAM */
 #define ARGS(...)  ((const char *const[]){__VA_ARGS__, NULL})
 
 static struct guest *g;
+static struct guardrun *guard;
 static char cmdline[256];
 
 static int boot(struct guest_opts opts)
@@ -56,6 +57,28 @@ static int teardown(void **state)
 	return 0;
 }
 
+static int drop_guard(void **state)
+{
+	(void)state;
+	guardrun_drop(guard);
+	guard = NULL;
+	return 0;
+}
+
+static void start(void)
+{
+	guard = guardrun_start(g, "enforce", NULL);
+	assert_non_null(guard);
+}
+
+static void stop(void)
+{
+	struct guardrun *r = guard;
+
+	guard = NULL;
+	assert_int_equal(guardrun_stop(r), 0);
+}
+
 static bool patched(void)
 {
 	_cleanup_free_ char *line = guest_sh(g, "cat /proc/cmdline");
@@ -80,13 +103,13 @@ static bool can_read(const char *path)
 }
 
 /* An event of that kind and verdict, or the test fails. */
-static void expect_event(struct guardrun *r, const char *kind, const char *verdict)
+static void expect_event(const char *kind, const char *verdict)
 {
 	uint64_t end_ns = xo_now_ns() + EVENT_NS;
 	bool found = false;
 	json_t *event;
 
-	while (!found && (event = guardrun_next(r, end_ns))) {
+	while (!found && (event = guardrun_next(guard, end_ns))) {
 		found = !strcmp(guardrun_says(event, "kind"), kind) &&
 			!strcmp(guardrun_says(event, "verdict"), verdict);
 		if (!found)
@@ -118,35 +141,34 @@ static unsigned int protected_mappings(unsigned int *ret_mergeable)
 }
 
 /* An attack of several stores is several events: they are read away. */
-static void attack_is_put_back(struct guardrun *r)
+static void attack_is_put_back(void)
 {
 	assert_true(can_read("/proc/execdomains"));
 	free(guest_sh(g, "/attacks/load text_vmap_alias; true"));
-	expect_event(r, "violation", "put-back");
-	(void)guardrun_settle(r, SETTLE_MS);
+	expect_event("violation", "put-back");
+	(void)guardrun_settle(guard, SETTLE_MS);
 	assert_true(can_read("/proc/execdomains"));
 	free(guest_sh(g, "rmmod text_vmap_alias"));
-	(void)guardrun_settle(r, SETTLE_MS);
+	(void)guardrun_settle(guard, SETTLE_MS);
 }
 
 static void guarded(void **state)
 {
-	struct guardrun *r = guardrun_start(g, "enforce", NULL);
 	unsigned int mergeable;
 
 	(void)state;
-	assert_non_null(r);
+	start();
 	assert_true(protected_mappings(&mergeable) > 0);
 	assert_int_equal(mergeable, 0);
-	attack_is_put_back(r);
+	attack_is_put_back();
 	for (int i = 0; i < 2; i++) {
 		assert_true(exo_done(g, "apply", cmdline));
 		assert_true(patched());
 		assert_true(exo_done(g, "revert", "cmdline"));
 		assert_false(patched());
 	}
-	assert_int_equal(guardrun_settle(r, WALK_MS), 0);
-	assert_int_equal(guardrun_stop(r), 0);
+	assert_int_equal(guardrun_settle(guard, WALK_MS), 0);
+	stop();
 	assert_int_equal(protected_mappings(&mergeable), 0);
 	assert_true(guest_dmesg_clean(g));
 }
@@ -154,17 +176,15 @@ static void guarded(void **state)
 /* The balloon takes a page of text, and with it its protection: QEMU's mapping is empty there. */
 static void a_page_that_was_discarded_comes_back(void **state)
 {
-	struct guardrun *r = guardrun_start(g, "enforce", NULL);
-
 	(void)state;
-	assert_non_null(r);
+	start();
 	free(guest_sh(g, "/attacks/load text_balloon; true"));
-	expect_event(r, "protection-lost", "put-back");
-	expect_event(r, "violation", "put-back");
+	expect_event("protection-lost", "put-back");
+	expect_event("violation", "put-back");
 	/* Its probe looks at the page: what was there is there again. */
 	assert_true(guest_says("! grep -qx 4919 /sys/module/text_balloon/parameters/probe"));
-	attack_is_put_back(r);
-	assert_int_equal(guardrun_stop(r), 0);
+	attack_is_put_back();
+	stop();
 	assert_true(guest_dmesg_clean(g));
 }
 
@@ -173,7 +193,7 @@ static void a_page_that_was_discarded_comes_back(void **state)
 #define TWIN_PAGES  64ul
 #define TWIN_BYTES  (TWIN_PAGES * 4096)
 #define TWINS	    2ul
-#define SCAN_MS	    20000
+#define MERGE_MS    120000 /* two passes of KSM are a second, but nobody promises them */
 #define NR_KSM_SETS 3
 
 #define PAGEMAP_PRESENT (UINT64_C(1) << 63)
@@ -198,16 +218,6 @@ static long ksm(const char *name, long set)
 	return fscanf(f, "%ld", &v) == 1 ? v : -1;
 }
 
-static void wait_for_scans(long nr)
-{
-	uint64_t end_ns = xo_now_ns() + SCAN_MS * UINT64_C(1000000);
-	long until = ksm("full_scans", -1) + nr;
-
-	while (ksm("full_scans", -1) < until && xo_now_ns() < end_ns)
-		xo_sleep_ns(20000000);
-	assert_true(ksm("full_scans", -1) >= until);
-}
-
 static uint64_t guest_symbol(const char *symbol)
 {
 	char line[128];
@@ -227,8 +237,9 @@ static uint64_t attacked_off(void)
 	return (at - start) & ~UINT64_C(4095);
 }
 
-/* Copies of the guest's text from that page on, to be merged with. */
-static uint8_t *make_twins(void)
+/* Copies of the guest's text from that page on, to be merged with; or with all bits of @flip
+ * changed, with each other. */
+static uint8_t *make_twins(uint8_t flip)
 {
 	uint8_t *twins = mmap(NULL, TWINS * TWIN_BYTES, PROT_READ | PROT_WRITE,
 			      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -240,8 +251,8 @@ static uint8_t *make_twins(void)
 	text = guest_text(g, &len);
 	assert_non_null(text);
 	assert_true(off < len && len - off >= TWIN_BYTES);
-	for (size_t i = 0; i < TWINS; i++)
-		memcpy(twins + i * TWIN_BYTES, text + off, TWIN_BYTES);
+	for (size_t i = 0; i < TWINS * TWIN_BYTES; i++)
+		twins[i] = text[off + i % TWIN_BYTES] ^ flip;
 	assert_int_equal(madvise(twins, TWINS * TWIN_BYTES, MADV_MERGEABLE), 0);
 	return twins;
 }
@@ -265,8 +276,8 @@ static uint64_t attacked_hva(void)
 	return strtoull(at + 4, NULL, 16);
 }
 
-/* How many of them are merged: Documentation/admin-guide/mm/pagemap.rst */
-static size_t merged_pages(uint64_t hva)
+/* How many of that many of a process's are merged: Documentation/admin-guide/mm/pagemap.rst */
+static size_t merged_pages(pid_t pid, uint64_t hva)
 {
 	_cleanup_close_ int flags = open("/proc/kpageflags", O_RDONLY | O_CLOEXEC);
 	_cleanup_close_ int map = -1;
@@ -274,7 +285,7 @@ static size_t merged_pages(uint64_t hva)
 	char path[64];
 	size_t nr = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)guest_pid(g));
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)pid);
 	map = open(path, O_RDONLY | O_CLOEXEC);
 	assert_true(flags >= 0 && map >= 0);
 	assert_int_equal(pread(map, entry, sizeof(entry), (off_t)(hva / 4096 * 8)), sizeof(entry));
@@ -288,18 +299,35 @@ static size_t merged_pages(uint64_t hva)
 	return nr;
 }
 
+static void wait_until_merged(pid_t pid, uint64_t hva)
+{
+	uint64_t end_ns = xo_now_ns() + MERGE_MS * UINT64_C(1000000);
+
+	while (merged_pages(pid, hva) < TWIN_PAGES / 2 && xo_now_ns() < end_ns)
+		xo_sleep_ns(20000000);
+	assert_true(merged_pages(pid, hva) >= TWIN_PAGES / 2);
+}
+
+/* What nobody saw before is merged when KSM comes by for the second time; between it was everywhere
+ * else. */
+static void wait_for_a_pass(void)
+{
+	uint8_t *fresh = make_twins(0x5a);
+
+	wait_until_merged(getpid(), (uintptr_t)fresh);
+	munmap(fresh, TWINS * TWIN_BYTES);
+}
+
 static int restore_ksm(void **state)
 {
-	(void)state;
 	for (size_t i = 0; i < NR_KSM_SETS; i++)
 		if (ksm_before[i] >= 0)
 			(void)ksm(ksm_name[i], ksm_before[i]);
-	return 0;
+	return drop_guard(state);
 }
 
 static void merged_pages_are_patched_and_guarded(void **state)
 {
-	struct guardrun *r;
 	uint8_t *twins;
 	uint64_t hva;
 
@@ -308,13 +336,12 @@ static void merged_pages_are_patched_and_guarded(void **state)
 		ksm_before[i] = ksm(ksm_name[i], -1);
 	if (ksm_before[0] < 0 || ksm("run", ksm_before[0]) < 0)
 		skip();
-	twins = make_twins();
+	twins = make_twins(0);
 	hva = attacked_hva();
-	assert_int_equal(merged_pages(hva), 0);
+	assert_int_equal(merged_pages(guest_pid(g), hva), 0);
 	assert_true(ksm("pages_to_scan", 20000) > 0 && ksm("sleep_millisecs", 5) > 0 &&
 		    ksm("run", 1) > 0);
-	wait_for_scans(3);
-	assert_true(merged_pages(hva) >= TWIN_PAGES / 2);
+	wait_until_merged(guest_pid(g), hva);
 	/* A merged page is copied when it is written. */
 	assert_true(exo_done(g, "apply", cmdline));
 	assert_true(patched());
@@ -322,14 +349,13 @@ static void merged_pages_are_patched_and_guarded(void **state)
 	assert_true(exo_done(g, "revert", "cmdline"));
 	assert_false(patched());
 	/* Under the guard each is QEMU's own, and stays so. */
-	r = guardrun_start(g, "enforce", NULL);
-	assert_non_null(r);
-	assert_int_equal(merged_pages(hva), 0);
-	wait_for_scans(3);
-	assert_int_equal(merged_pages(hva), 0);
-	attack_is_put_back(r);
-	assert_int_equal(guardrun_settle(r, WALK_MS), 0);
-	assert_int_equal(guardrun_stop(r), 0);
+	start();
+	assert_int_equal(merged_pages(guest_pid(g), hva), 0);
+	wait_for_a_pass();
+	assert_int_equal(merged_pages(guest_pid(g), hva), 0);
+	attack_is_put_back();
+	assert_int_equal(guardrun_settle(guard, WALK_MS), 0);
+	stop();
 	munmap(twins, TWINS * TWIN_BYTES);
 	assert_true(guest_dmesg_clean(g));
 }
@@ -339,6 +365,7 @@ static void merged_pages_are_patched_and_guarded(void **state)
 static void boot_with(const char *backend)
 {
 	guest_free(g);
+	g = NULL;
 	assert_int_equal(boot((struct guest_opts){.extra = ARGS("-object", backend, "-machine",
 								"memory-backend=f")}),
 			 0);
@@ -358,15 +385,13 @@ static void end_guest(void)
 static void private_mapping_of_a_memfd(void **state)
 {
 	unsigned int mergeable;
-	struct guardrun *r;
 
 	(void)state;
 	boot_with("memory-backend-memfd,id=f,size=512M,share=off");
-	r = guardrun_start(g, "enforce", NULL);
-	assert_non_null(r);
+	start();
 	assert_true(protected_mappings(&mergeable) > 0);
-	attack_is_put_back(r);
-	assert_int_equal(guardrun_stop(r), 0);
+	attack_is_put_back();
+	stop();
 	end_guest();
 }
 
@@ -437,9 +462,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		/* Before any guard: what was taken from KSM is not given back. */
 		cmocka_unit_test_teardown(merged_pages_are_patched_and_guarded, restore_ksm),
-		cmocka_unit_test(guarded),
-		cmocka_unit_test(a_page_that_was_discarded_comes_back),
-		cmocka_unit_test(private_mapping_of_a_memfd),
+		cmocka_unit_test_teardown(guarded, drop_guard),
+		cmocka_unit_test_teardown(a_page_that_was_discarded_comes_back, drop_guard),
+		cmocka_unit_test_teardown(private_mapping_of_a_memfd, drop_guard),
 		cmocka_unit_test(private_mapping_of_a_file),
 		cmocka_unit_test(private_huge_pages),
 	};

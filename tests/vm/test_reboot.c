@@ -17,7 +17,7 @@
 #define UUID "7d5f1c52-8f3a-4f0e-9a3b-7b8f0a1c2d3e"
 
 static const char *const extra[] = {"-uuid", UUID, "-action", "reboot=reset", NULL};
-static const struct guest_opts opts = {.package = GUEST_6_1, .extra = extra};
+static const struct guest_opts opts = {.package = GUEST_6_1, .extra = extra, .one_thread = true};
 static char cmdline[256], dependent[256];
 
 static int setup(void **state)
@@ -172,7 +172,8 @@ static void reset_amid_a_change(void **state)
 /* The same kernel at the same address is another boot all the same. */
 static void reset_without_kaslr(void **state)
 {
-	const struct guest_opts fixed = {.package = GUEST_6_1, .extra = extra, .append = "nokaslr"};
+	const struct guest_opts fixed = {
+		.package = GUEST_6_1, .extra = extra, .append = "nokaslr", .one_thread = true};
 	_cleanup_exo_ struct exo status = {0};
 	struct guest *g = NULL;
 	char last[24];

@@ -224,14 +224,16 @@ static void a_function_that_tasks_sleep_in(void **state)
 
 	(void)state;
 	assert_int_equal(build("busy", "busy", NULL, path), 0);
-	free(guest_sh(g, "sleep 1000 & echo $! > /tmp/sleeper; sleep 0.2"));
+	free(guest_sh(g, "sleep 1000 & echo $! > /tmp/sleeper; "
+			 "until grep -q nanosleep /proc/$!/wchan; do usleep 10000; done"));
 	assert_int_equal(EXO(&e, g, "apply", path, "--timeout=1"), 0);
 	assert_true(EXO_REFUSED(&e, "function-busy"));
 	detail = exo_str(&e, "reasons", "0", "detail", NULL);
 	assert_non_null(strstr(detail, "task"));
 	assert_non_null(strstr(detail, "(sleep)"));
 	assert_non_null(strstr(detail, "do_nanosleep"));
-	free(guest_sh(g, "kill $(cat /tmp/sleeper); sleep 0.2"));
+	free(guest_sh(g, "p=$(cat /tmp/sleeper); kill $p; "
+			 "while [ -e /proc/$p ]; do usleep 10000; done"));
 }
 
 static void no_room_in_the_home(void **state)
@@ -273,18 +275,21 @@ static void a_second_exopatch_on_the_same_vm(void **state)
 				    "--trust=build/dev-keys/trust",
 				    cmdline,
 				    NULL};
-	const char *const env[] = {"EXOPATCH_FAULT=agent_planned=pause:4000", NULL};
 	const char *const vm[] = {"--qmp", second_qmp, NULL};
 	_cleanup_exo_ struct exo e = {0};
+	struct meeting at;
+	const char *const env[] = {at.env, NULL};
 	pid_t first;
 
 	(void)state;
 	snprintf(state_dir, sizeof(state_dir), "--state=%s/state", patching_dir());
+	meeting_plan(&at, "agent_planned");
 	first = proc_spawn(argv, env, -1, -1, NULL);
 	assert_true(first > 0);
-	xo_sleep_ns(1500000000);
+	meeting_reached(&at);
 	assert_int_equal(exo_run_on(&e, vm, NULL, ARGS("apply", cmdline)), 0);
 	assert_true(EXO_REFUSED(&e, "in-use"));
+	meeting_over(&at);
 	assert_int_equal(proc_reap(first, 20000), 0);
 	expect_done("revert", "cmdline");
 }

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,7 +27,8 @@
 #define MAX_NS	  UINT64_C(10000000000)
 #define REAP_MS	  20000
 #define TICK_NS	  UINT64_C(20000000)
-#define MAX_TICKS 250
+#define MAX_TICKS 3000
+#define BOOT_MS	  60000
 #define SET_USER  "--reuid=65534"
 #define SET_GROUP "--regid=65534"
 #define ARGS(...) ((const char *const[]){__VA_ARGS__, NULL})
@@ -66,22 +68,22 @@ struct run {
 	char out[192];
 };
 
+/* @fault: for its environment, or NULL */
 static void spawn(struct run *r, const char *qmp, const char *fault, const char *const args[])
 {
 	static unsigned int nr;
-	char exopatch[256], state_dir[160], env[64];
+	char exopatch[256], state_dir[160];
 	const char *argv[16] = {run_build_path("exopatch", exopatch, sizeof(exopatch)),
 				args[0],
 				"--json",
 				"--qmp",
 				qmp,
 				state_dir};
-	const char *const envp[] = {env, NULL};
+	const char *const envp[] = {fault, NULL};
 	_cleanup_close_ int fd = -1;
 	size_t n = 6;
 
 	snprintf(state_dir, sizeof(state_dir), "--state=%s/state", patching_dir());
-	snprintf(env, sizeof(env), "EXOPATCH_FAULT=%s", fault);
 	snprintf(r->out, sizeof(r->out), "%s/out-%u", patching_dir(), nr++);
 	if (!strcmp(args[0], "apply"))
 		argv[n++] = "--trust=build/dev-keys/trust";
@@ -122,27 +124,33 @@ static bool is_error(const struct exo *e, const char *const codes[])
 
 /* ---- QEMU dies ---- */
 
+/* The monitor cannot say that it is there, but holds the guest then. */
 static void killed_at(const char *point, const char *const args[], bool held)
 {
+	bool in_monitor = !strncmp(point, "monitor_", 8);
 	_cleanup_guest_ struct guest *victim = NULL;
 	_cleanup_exo_ struct exo e = {0};
-	char fault[64];
+	struct meeting at;
+	char pause[64];
 	struct run r;
 	uint64_t start;
 
 	assert_int_equal(guest_boot(&victim, &(struct guest_opts){.package = GUEST_6_1}), 0);
 	if (!strcmp(args[0], "revert"))
 		assert_true(exo_done(victim, "apply", cmdline));
-	snprintf(fault, sizeof(fault), "%s=pause:2000", point);
-	spawn(&r, guest_qmp_path(victim), fault, args);
-	for (int i = 0; held && i < MAX_TICKS && guest_is_running(victim); i++)
+	snprintf(pause, sizeof(pause), "EXOPATCH_FAULT=%s=pause:2000", point);
+	meeting_plan(&at, point);
+	spawn(&r, guest_qmp_path(victim), in_monitor ? pause : at.env, args);
+	for (int i = 0; in_monitor && i < MAX_TICKS && guest_is_running(victim); i++)
 		xo_sleep_ns(TICK_NS);
+	if (!in_monitor)
+		meeting_reached(&at);
 	if (held)
 		assert_false(guest_is_running(victim));
-	else
-		xo_sleep_ns(UINT64_C(1000000000));
 	start = xo_now_ns();
 	assert_int_equal(kill(guest_pid(victim), SIGKILL), 0);
+	if (!in_monitor)
+		meeting_over(&at);
 	finish(&r, &e);
 	print_message("%s, %s: %s: %s, %u ms\n", args[0], point, exo_str(&e, "error", "code", NULL),
 		      exo_str(&e, "error", "detail", NULL),
@@ -170,11 +178,12 @@ static void qemu_killed_before(void **state)
 	struct guest *victim = NULL;
 	_cleanup_exo_ struct exo e = {0};
 	struct guest_opts opts = {.paused = true};
+	siginfo_t dead;
 
 	(void)state;
 	assert_int_equal(guest_start(&victim, &opts), 0);
 	assert_int_equal(kill(guest_pid(victim), SIGKILL), 0);
-	xo_sleep_ns(UINT64_C(200000000));
+	assert_int_equal(waitid(P_PID, (id_t)guest_pid(victim), &dead, WEXITED | WNOWAIT), 0);
 	assert_int_equal(EXO(&e, victim, "apply", cmdline), 0);
 	assert_true(IS_ERROR(&e, "no-such-target"));
 	guest_free(victim);
@@ -232,20 +241,39 @@ static void an_unprivileged_caller(void **state)
 	assert_false(patched(g));
 }
 
+/* It listens where it is to be found before it greets on a socket of ours. */
 static pid_t start_other(const char *program, const char *machine, char qmp[192])
 {
-	char server[256];
-	const char *const argv[] = {program, "-machine", machine, "-nodefaults", "-display",
-				    "none",  "-S",	 "-qmp",  server,	 NULL};
+	char server[256], ours[64];
+	const char *const argv[] = {program,
+				    "-machine",
+				    machine,
+				    "-nodefaults",
+				    "-display",
+				    "none",
+				    "-S",
+				    "-qmp",
+				    server,
+				    "-chardev",
+				    ours,
+				    "-mon",
+				    "chardev=ours,mode=control",
+				    NULL};
+	_cleanup_close_ int here = -1, there = -1;
+	struct pollfd greeting = {.events = POLLIN};
+	int pair[2];
 	pid_t pid;
 
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+	greeting.fd = here = pair[0];
+	there = pair[1];
 	snprintf(qmp, 192, "%s/other-qmp", patching_dir());
 	snprintf(server, sizeof(server), "unix:%s,server=on,wait=off", qmp);
+	snprintf(ours, sizeof(ours), "socket,id=ours,fd=%d", there);
 	unlink(qmp);
-	pid = proc_spawn(argv, NULL, -1, -1, NULL);
+	pid = proc_spawn(argv, NULL, -1, -1, (const int[]){there, -1});
 	assert_true(pid > 0);
-	for (int i = 0; i < MAX_TICKS && access(qmp, F_OK); i++)
-		xo_sleep_ns(TICK_NS);
+	assert_int_equal(poll(&greeting, 1, BOOT_MS), 1);
 	return pid;
 }
 
@@ -344,8 +372,8 @@ static void two_vms_share_a_journal(void **state)
 		const char *const *args =
 			i % 2 ? ARGS("revert", "cmdline") : ARGS("apply", cmdline);
 
-		spawn(&r[0], guest_qmp_path(g), "none", args);
-		spawn(&r[1], guest_qmp_path(other), "none", args);
+		spawn(&r[0], guest_qmp_path(g), NULL, args);
+		spawn(&r[1], guest_qmp_path(other), NULL, args);
 		for (size_t k = 0; k < 2; k++) {
 			finish(&r[k], &e[k]);
 			assert_int_equal(e[k].rc, 0);
@@ -363,8 +391,9 @@ static void two_on_one_vm(void **state)
 	struct run r[2];
 
 	(void)state;
-	spawn(&r[0], guest_qmp_path(g), "agent_intent=pause:1000", ARGS("apply", cmdline));
-	spawn(&r[1], guest_qmp_path(g), "none", ARGS("apply", two));
+	spawn(&r[0], guest_qmp_path(g), "EXOPATCH_FAULT=agent_intent=pause:1000",
+	      ARGS("apply", cmdline));
+	spawn(&r[1], guest_qmp_path(g), NULL, ARGS("apply", two));
 	finish(&r[0], &first);
 	finish(&r[1], &second);
 	assert_true(first.rc == 0 || second.rc == 0);

@@ -47,7 +47,7 @@ static int set_up(void **state)
 	(void)state;
 	if (lvenv_start(&env))
 		return -1;
-	if (lvenv_boot(env, &(struct lvenv_opts){.name = "main"}, &guest))
+	if (lvenv_boot(env, &(struct lvenv_opts){.name = "main", .vcpus = 1}, &guest))
 		return -1;
 	return guest_wait_boot(guest);
 }
@@ -95,7 +95,7 @@ static void knows_the_domain(void **state)
 	assert_true(f->via_libvirt);
 	assert_true(f->running);
 	assert_int_equal(f->accel, TGT_TCG);
-	assert_int_equal(f->nr_vcpus, 2);
+	assert_int_equal(f->nr_vcpus, 1);
 	assert_int_equal(f->nr_backends, 1);
 	assert_int_equal(f->ram_bytes, 512 * MIB);
 	assert_string_equal(f->region[0].block, "pc.ram");
@@ -261,7 +261,7 @@ static void private_ram_is_reached(void **state)
 
 static void paused_domain_stays_paused_and_death_is_noticed(void **state)
 {
-	struct lvenv_opts opts = {.name = "paused", .machine = "pc", .paused = true};
+	struct lvenv_opts opts = {.name = "paused", .machine = "pc", .vcpus = 2, .paused = true};
 	struct guest *g = NULL;
 	struct xerr err = {0};
 	struct tgt *t;
@@ -270,6 +270,7 @@ static void paused_domain_stays_paused_and_death_is_noticed(void **state)
 	(void)state;
 	assert_int_equal(lvenv_boot(env, &opts, &g), 0);
 	t = attach_fit("paused");
+	assert_int_equal(tgt_info(t)->nr_vcpus, 2);
 	assert_false(tgt_info(t)->running);
 	assert_int_equal(tgt_gdb_open(t, &fd, &err), 0);
 	assert_int_equal(tgt_gdb_attach(t, &err), 0);
@@ -287,7 +288,7 @@ static void paused_domain_stays_paused_and_death_is_noticed(void **state)
 
 static void uefi_domain(void **state)
 {
-	struct lvenv_opts opts = {.name = "uefi", .ovmf = true};
+	struct lvenv_opts opts = {.name = "uefi", .vcpus = 1, .ovmf = true};
 	struct guest *g = NULL;
 	struct tgt *t;
 	bool rom = false;
