@@ -436,7 +436,7 @@ void guard_forget(struct guard *g)
 	g->kept->nr_areas = 0;
 	g->kept->tables[0].nr = g->kept->tables[1].nr = 0;
 	g->nr_areas = 0;
-	g->kept->nr_known = 0;
+	g->kept->known.nr = 0;
 	g->state = GUARD_WAITING;
 	forget_fds(g);
 }

@@ -39,22 +39,6 @@ static json_t *address(uint64_t v)
 	return json_sprintf("0x%llx", (unsigned long long)v);
 }
 
-/* But for how far it goes, since neighbours come and go, and for the name of the process. */
-static bool same(const struct lens_finding *a, const struct lens_finding *b)
-{
-	return a->kind == b->kind && a->owner == b->owner && a->gva.v == b->gva.v &&
-	       a->gpa.v == b->gpa.v && a->is == b->is && (a->gva.v || !strcmp(a->what, b->what));
-}
-
-/* What the audit before saw too, or NULL. */
-static struct guard_known *find_known(struct guard *g, const struct lens_finding *f)
-{
-	for (size_t i = 0; i < g->kept->nr_known; i++)
-		if (same(&g->kept->known[i].finding, f))
-			return &g->kept->known[i];
-	return NULL;
-}
-
 static void report(struct guard *g, const struct lens_finding *f, bool was_there)
 {
 	g->count.findings++;
@@ -126,36 +110,26 @@ static uint64_t guest_now_ns(struct guard *g)
  */
 static void report_lasting(struct guard *g, const struct lens_finding *f, size_t nr)
 {
-	struct guard_known now[LENS_MAX_FINDINGS];
+	struct known *known = &g->kept->known;
 	uint64_t now_ns = guest_now_ns(g);
-	size_t kept = 0;
 
-	for (size_t i = 0; i < nr; i++) {
-		const struct guard_known *before = find_known(g, &f[i]);
-		uint64_t wait_ns = is_in_modules(g, &f[i]) ? GUARD_MODULES_NS : 0;
-		struct guard_known *k = &now[kept];
+	known_take(known, f, nr, now_ns, g->was_there, !g->audited.nr_left);
+	g->was_there = false;
+	for (size_t i = 0; i < nr && i < known->nr; i++) {
+		struct known_finding *k = &known->item[i];
+		uint64_t wait_ns = is_in_modules(g, &k->finding) ? GUARD_MODULES_NS : 0;
 
-		*k = before ? *before
-			    : (struct guard_known){.since_ns = now_ns, .was_there = g->was_there};
-		/* What has grown has pages that were not told. */
-		k->said &= before && f[i].len_bytes <= before->finding.len_bytes;
-		k->finding = f[i];
-		if (guard_approves(g, &f[i])) {
+		if (guard_approves(g, &k->finding)) {
 			if (!k->said)
-				tell_approved(g, &f[i]);
+				tell_approved(g, &k->finding);
 			k->said = true;
-		} else if (before && !k->said && now_ns - k->since_ns >= wait_ns) {
+		} else if (k->again && !k->said && now_ns - k->since_ns >= wait_ns) {
 			k->said = true;
-			report(g, &f[i], k->was_there);
+			report(g, &k->finding, k->was_there);
 		}
 		if (!k->said)
 			g->audit_due_ns = xo_now_ns() + GUARD_SECOND_LOOK_NS;
-		kept++;
 	}
-	g->kept->nr_known = 0; /* who dies here has found nothing, and finds it again */
-	memcpy(g->kept->known, now, kept * sizeof(now[0]));
-	g->kept->nr_known = kept;
-	g->was_there = false;
 }
 
 /* Not told to the next guard here: it may be that everybody is held. */
@@ -431,14 +405,7 @@ static int check_stopped(struct guard *g, uint64_t now, struct xerr *err)
 
 void guard_audit_anew(struct guard *g)
 {
-	size_t kept = 0;
-
-	if (g->kept->nr_known > LENS_MAX_FINDINGS)
-		g->kept->nr_known = 0;
-	for (size_t i = 0; i < g->kept->nr_known; i++)
-		if (g->kept->known[i].said)
-			g->kept->known[kept++] = g->kept->known[i];
-	g->kept->nr_known = kept;
+	known_forget_unsaid(&g->kept->known);
 	g->clock = (struct guest_clock){0};
 }
 

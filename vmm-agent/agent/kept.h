@@ -10,6 +10,7 @@
 
 #include "vmm-agent/agent/events.h"
 #include "vmm-agent/agent/guard_regs.h"
+#include "vmm-agent/agent/known.h"
 #include "vmm-agent/agent/notes.h"
 #include "vmm-agent/lens/guard.h"
 #include "vmm-agent/lens/modgate.h"
@@ -34,14 +35,6 @@ struct kept_probes {
 	bool known; /* the guard got as far as to look */
 	size_t nr;
 	struct lens_probe probe[LENS_MAX_PROBES];
-};
-
-/** struct guard_known - what an audit found, since when each one did, and whether it was said */
-struct guard_known {
-	struct lens_finding finding;
-	uint64_t since_ns; /* of the guest's time: struct guest_clock */
-	bool said;
-	bool was_there; /* before the guard was */
 };
 
 #define GATE_MAX_KNOWN 4096
@@ -107,9 +100,8 @@ struct guard_kept {
 	uint8_t build_id[20];
 	struct kept_verdict verdict; /* of a guard that died between the verdict and the event */
 	uint32_t react_due;	     /* enum guard_react_why: --on-violation has to follow */
-	size_t nr_known;	     /* of the last audit */
-	struct guard_known known[LENS_MAX_FINDINGS];
-	bool modules_looked; /* at all that were loaded before the gate */
+	struct known known;	     /* what audits have found */
+	bool modules_looked;	     /* at all that were loaded before the gate */
 	size_t nr_modules;
 	struct gate_known module[GATE_MAX_KNOWN];
 	char last_error[512]; /* why the guard before gave up; "" if it was killed */
