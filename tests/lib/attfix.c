@@ -9,15 +9,17 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "attest/file.h"
 #include "attest/names.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/proc.h"
 
-#define WAIT_MS 5000
+#define STOP_MS 5000
 
 void attfix_dir(char path[ATTFIX_PATH])
 {
@@ -90,6 +92,7 @@ bool attfix_tpm_start(struct attfix_tpm *t)
 				    "--flags",
 				    "not-need-init,startup-clear",
 				    NULL};
+	uint64_t until_ns;
 
 	if (access("/usr/bin/swtpm", X_OK))
 		return false;
@@ -102,8 +105,15 @@ bool attfix_tpm_start(struct attfix_tpm *t)
 	(void)snprintf(t->tcti, sizeof(t->tcti), "swtpm:path=%s", path);
 	t->pid = proc_spawn(argv, NULL, -1, -1, NULL);
 	assert_true(t->pid > 0);
-	for (int i = 0; i < WAIT_MS && !listens(path); i++)
-		xo_sleep_ns(1000000);
+	until_ns = patience_ns();
+	while (!listens(path)) {
+		if (waitpid(t->pid, NULL, WNOHANG) == t->pid) {
+			t->pid = 0;
+			fail_msg("swtpm has ended at once");
+		}
+		if (!patience_left(until_ns))
+			fail_msg("swtpm listens nowhere");
+	}
 	return true;
 }
 
@@ -114,7 +124,7 @@ void attfix_tpm_stop(struct attfix_tpm *t)
 	if (t->pid <= 0)
 		return;
 	kill(t->pid, SIGTERM);
-	proc_reap(t->pid, WAIT_MS);
+	proc_reap(t->pid, STOP_MS);
 	t->pid = 0;
 	(void)snprintf(socket, sizeof(socket), "%s/sock", t->dir);
 	unlink(socket);

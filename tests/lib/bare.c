@@ -23,8 +23,8 @@
 
 #define IMAGE		"build/images/bare/bare.bin"
 #define RAM_BYTES	(64u << 20)
-#define BOOT_TIMEOUT_MS 60000
-#define QMP_TIMEOUT_MS	10000
+#define BOOT_TIMEOUT_MS 300000
+#define QMP_TIMEOUT_MS	60000
 #define QMP_FD		3
 #define GDB_ID		"exopatch-test-gdb"
 

@@ -3,7 +3,8 @@
 
 #include <string.h>
 
-#define UNDO_WAIT_MS 5000
+#include "tests/lib/holding.h"
+#include "tests/lib/patience.h"
 
 void bareplan_make(struct bareplan *p, uint32_t value, uint64_t home)
 {
@@ -63,8 +64,8 @@ int bareplan_undo(const struct bareplan *p, const struct bare *b, struct mon *m,
 			continue;
 		rc = mon_plan(m, &p->revert[i], 1, err);
 		if (!rc)
-			rc = mon_run(m, NULL, NULL, err);
-		if (rc || (record == BAREPLAN_DETOUR && !bare_sees(b, 1, UNDO_WAIT_MS)))
+			rc = patient_run(m, NULL, NULL, err);
+		if (rc || (record == BAREPLAN_DETOUR && !bare_sees(b, 1, PATIENCE_MS)))
 			return -1;
 	}
 	return 0;

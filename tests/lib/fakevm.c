@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include "base/util.h"
+#include "tests/lib/patience.h"
 
 static volatile struct fakevm_shared *shared; /* in the child */
 static int pipe_end;
@@ -57,21 +58,23 @@ static void *read_pipe(void *arg)
 	return arg;
 }
 
-static int nap_and_end(void *arg)
+/* It does not outlive its parent. */
+static int nap_while_told(void *arg)
 {
-	const struct timespec *ts = arg;
+	const pid_t *parent = arg;
 
 	shared->vforked = 1;
-	(void)nanosleep(ts, NULL);
+	while (shared->vfork && getppid() == *parent)
+		xo_sleep_ns(1000000);
 	return 0;
 }
 
 /* Who waits for a CLONE_VFORK child does so in the kernel, deaf to everything but SIGKILL. */
-static void deaf_for(uint32_t ms)
+static void be_deaf(void)
 {
 	static char stack[65536] __attribute__((aligned(16)));
-	struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
-	pid_t pid = clone(nap_and_end, stack + sizeof(stack), CLONE_VFORK | SIGCHLD, &ts);
+	pid_t self = getpid();
+	pid_t pid = clone(nap_while_told, stack + sizeof(stack), CLONE_VFORK | SIGCHLD, &self);
 
 	(void)waitpid(pid, NULL, 0);
 	shared->vforked = 0;
@@ -81,12 +84,8 @@ static void *deaf(void *arg)
 {
 	shared->tid[FAKE_VFORK] = gettid();
 	for (;;) {
-		uint32_t ms = shared->vfork_ms;
-
-		if (ms) {
-			shared->vfork_ms = 0;
-			deaf_for(ms);
-		}
+		if (shared->vfork)
+			be_deaf();
 		xo_sleep_ns(1000000);
 	}
 	return arg;
@@ -107,8 +106,17 @@ _Noreturn static void child(void)
 		pause();
 }
 
+static bool all_started(void)
+{
+	for (int i = 0; i < FAKE_THREADS; i++)
+		if (!shared->tid[i])
+			return false;
+	return true;
+}
+
 int fakevm_start(struct fakevm *v)
 {
+	uint64_t until_ns = patience_ns();
 	int ends[2];
 
 	memset(v, 0, sizeof(*v));
@@ -127,16 +135,10 @@ int fakevm_start(struct fakevm *v)
 		child();
 	(void)close(ends[0]);
 	v->pipe = ends[1];
-	for (int i = 0; i < 1000 && v->pid > 0; i++) {
-		bool all = true;
-
-		for (int k = 0; k < FAKE_THREADS; k++)
-			all = all && shared->tid[k];
-		if (all)
-			return 0;
-		xo_sleep_ns(1000000);
-	}
-	return -1;
+	while (v->pid > 0 && !all_started())
+		if (!patience_left(until_ns))
+			return -1;
+	return v->pid > 0 ? 0 : -1;
 }
 
 void fakevm_desc(const struct fakevm *v, size_t nr_threads, struct mon_vm *ret)
@@ -154,13 +156,28 @@ void fakevm_desc(const struct fakevm *v, size_t nr_threads, struct mon_vm *ret)
 		ret->tid[i] = v->shared->tid[i];
 }
 
+bool fakevm_wait(const volatile uint64_t *counter, uint64_t at_least)
+{
+	uint64_t until_ns = patience_ns();
+
+	while (*counter < at_least && patience_left(until_ns))
+		;
+	return *counter >= at_least;
+}
+
 bool fakevm_spins(const struct fakevm *v)
 {
-	uint64_t before = v->shared->spins;
+	return fakevm_wait(&v->shared->spins, v->shared->spins + 1);
+}
 
-	for (int ms = 0; ms < 1000 && v->shared->spins == before; ms++)
-		xo_sleep_ns(1000000);
-	return v->shared->spins != before;
+size_t fakevm_settled(struct hold *h, size_t left)
+{
+	uint64_t until_ns = patience_ns();
+	size_t now = hold_settle(h);
+
+	while (now > left && patience_left(until_ns))
+		now = hold_settle(h);
+	return now;
 }
 
 void fakevm_kill(const struct fakevm *v)
@@ -178,4 +195,14 @@ void fakevm_stop(struct fakevm *v)
 	(void)close(v->ram);
 	(void)munmap(v->mem, FAKE_RAM_BYTES);
 	(void)munmap((void *)(uintptr_t)v->shared, sizeof(*v->shared));
+}
+
+void fakevm_end(struct fakevm *v, struct hold *h)
+{
+	if (h->held)
+		(void)hold_release(h, NULL);
+	fakevm_kill(v);
+	(void)fakevm_settled(h, 0);
+	hold_close(h);
+	fakevm_stop(v);
 }

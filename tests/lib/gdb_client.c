@@ -6,7 +6,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define ANSWER_MS      5000
+#include "tests/lib/patience.h"
+
 #define CHECKSUM_CHARS 2
 
 /* One byte of the answer. Return: the byte or negative errno */
@@ -15,7 +16,7 @@ static int next_byte(int fd)
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	unsigned char c;
 
-	if (poll(&p, 1, ANSWER_MS) != 1)
+	if (poll(&p, 1, PATIENCE_MS) != 1)
 		return -ETIMEDOUT;
 	return recv(fd, &c, 1, 0) == 1 ? c : -EPIPE;
 }

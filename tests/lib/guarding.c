@@ -6,28 +6,12 @@
 
 #include <cmocka.h>
 
+#include "tests/lib/holding.h"
+
 static void must(const char *what, int rc, const struct xerr *err)
 {
 	if (rc)
 		fail_msg("%s: %d: %s", what, rc, err->text);
-}
-
-/* On a busy host a vCPU may not stop in time: who is told "try again" does. */
-static bool again(int rc, unsigned int *tries)
-{
-	return rc == -XO_EHOLD && (*tries)++ < GUARDING_TRIES;
-}
-
-static int open_guard(struct guarding *g, int dev, struct xerr *err)
-{
-	unsigned int tries = 0;
-	int rc;
-
-	do {
-		*err = (struct xerr){0};
-		rc = mon_guard_open(g->mon, dev, &g->fds, err);
-	} while (again(rc, &tries));
-	return rc;
 }
 
 void guarding_monitor(struct guarding *g, const char *fault)
@@ -49,7 +33,7 @@ void guarding_monitor(struct guarding *g, const char *fault)
 	assert_int_equal(unsetenv("EXOPATCH_FAULT"), 0);
 	if (!adopt)
 		dev = bare_uffd_open(g->guest);
-	must("mon_guard_open", open_guard(g, dev, &err), &err);
+	must("mon_guard_open", patient_open(g->mon, dev, &g->fds, &err), &err);
 	if (!adopt)
 		assert_int_equal(bare_uffd_close(g->guest), 0);
 	else
@@ -85,7 +69,7 @@ void guarding_protect(struct guarding *g, size_t nr)
 {
 	struct xerr err = {0};
 
-	must("mon_guard_protect", mon_guard_protect(g->mon, range(nr), 1, &err), &err);
+	must("mon_guard_protect", patient_protect(g->mon, range(nr), 1, &err), &err);
 }
 
 void guarding_release(struct guarding *g, size_t nr)
@@ -97,22 +81,16 @@ void guarding_release(struct guarding *g, size_t nr)
 
 void guarding_next(struct guarding *g, struct mon_write_event *ret)
 {
-	unsigned int tries = 0;
-	struct xerr err;
-	int rc;
+	struct xerr err = {0};
 
-	do {
-		err = (struct xerr){0};
-		rc = mon_guard_next(g->mon, GUARDING_WAIT_MS, ret, &err);
-	} while (again(rc, &tries));
-	must("mon_guard_next", rc, &err);
+	must("mon_guard_next", patient_next(g->mon, GUARDING_WAIT_MS, ret, &err), &err);
 }
 
 void guarding_none(struct guarding *g, int timeout_ms)
 {
 	struct mon_write_event e;
 	struct xerr err = {0};
-	int rc = mon_guard_next(g->mon, timeout_ms, &e, &err);
+	int rc = patient_next(g->mon, timeout_ms, &e, &err);
 
 	if (rc != -XO_ETIMEOUT)
 		fail_msg("%d, an event nobody expects: gpa %#llx, %u bytes: %s", rc,

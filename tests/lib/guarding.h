@@ -4,10 +4,10 @@
 #define EXOPATCH_TESTS_GUARDING_H
 
 #include "tests/lib/bare.h"
+#include "tests/lib/patience.h"
 #include "vmm-agent/monitor/guard.h"
 
-#define GUARDING_WAIT_MS 5000
-#define GUARDING_TRIES	 100
+#define GUARDING_WAIT_MS PATIENCE_MS
 
 /** struct guarding - a bare guest, its monitor, and what outlives that */
 struct guarding {

@@ -13,13 +13,13 @@
 
 #include "base/fault.h"
 #include "base/util.h"
+#include "tests/lib/holding.h"
 
 #define AT	       (BARE_GUARDED + 0x10)
 #define VALUE	       UINT64_C(0x1122334455667788)
 #define STORM	       200
 #define KILLED_NS      500000 /* a write is over by then, unless the host is busy */
 #define KILLED_STEP_NS 10000
-#define PATIENCE_MS    12000 /* the monitor's is 10 s */
 #define WORD(g, a)     (*(volatile uint64_t *)(void *)bare_mem((g)->guest, a))
 
 static void store(struct guarding *g, unsigned int cpu, uint64_t addr, uint64_t value)
@@ -193,28 +193,39 @@ void case_storm(struct guarding *g)
 	guarding_release(g, 1);
 }
 
+/* A write that comes within 20 ms is put back. Return: whether one came */
+static bool put_one_back(struct guarding *g, struct mon_write_event *ret)
+{
+	struct xerr err = {0};
+	int rc = mon_guard_next(g->mon, 20, ret, &err);
+
+	if (rc == -XO_ETIMEOUT || rc == -XO_EHOLD)
+		return false;
+	if (rc)
+		fail_msg("%s", err.text);
+	(void)guarding_judge(g, false);
+	return true;
+}
+
 /* fw_cfg writes in QEMU's own code: the thread stops in user mode. memcpy may store a byte twice.
  */
 void case_device(struct guarding *g)
 {
+	const uint64_t until_ns = patience_ns();
 	unsigned int events = 0;
 
 	guarding_protect(g, 1);
 	bare_store(g->guest, 0, BARE_STORE_DMA, AT, 0);
-	for (int ms = 0; ms < GUARDING_WAIT_MS; ms += 20) {
+	while (patience_left(until_ns)) {
 		struct mon_write_event e;
-		struct xerr err = {0};
 
-		if (mon_guard_next(g->mon, 20, &e, &err)) {
-			assert_int_equal(err.code, -XO_ETIMEOUT);
-			if (events && bare_stored(g->guest, 0, 0, NULL))
-				break;
-			continue;
+		if (put_one_back(g, &e)) {
+			assert_in_range(e.gpa.v, AT, AT + 3);
+			assert_false(e.adopted);
+			events++;
+		} else if (events && bare_stored(g->guest, 0, 0, NULL)) {
+			break;
 		}
-		assert_in_range(e.gpa.v, AT, AT + 3);
-		assert_false(e.adopted);
-		events++;
-		(void)guarding_judge(g, false);
 	}
 	assert_in_range(events, 1, 8);
 	assert_int_equal(stored(g, 0), 0);
@@ -306,7 +317,7 @@ static void die_at(struct guarding *g, enum fault f)
 	guarding_monitor(g, fault);
 	guarding_protect(g, 1);
 	store(g, 0, AT, VALUE);
-	if (!mon_guard_next(g->mon, GUARDING_WAIT_MS, &e, &err)) {
+	if (!patient_next(g->mon, GUARDING_WAIT_MS, &e, &err)) {
 		judged = true;
 		assert_int_equal(mon_guard_verdict(g->mon, false, NULL, &err), -XO_EPEERDIED);
 	}
@@ -374,16 +385,21 @@ void case_silent_client(struct guarding *g)
 {
 	struct mon_write_event e;
 	struct xerr err = {0};
+	uint64_t until_ns;
 
 	guarding_protect(g, 2);
 	store(g, 0, AT, VALUE);
 	store(g, 1, AT + XO_PAGE_SIZE, VALUE);
 	guarding_next(g, &e);
-	assert_int_equal(mon_guard_next(g->mon, PATIENCE_MS, &e, &err), -XO_EPEERDIED);
+	/* Its patience is 10 s. */
+	assert_int_equal(mon_guard_next(g->mon, GUARDING_WAIT_MS, &e, &err), -XO_EPEERDIED);
 	/* One was put back when the monitor gave up; the other one waits, or was too. */
 	guarding_monitor(g, NULL);
-	if (!mon_guard_next(g->mon, 200, &e, &err))
-		(void)guarding_judge(g, false);
+	until_ns = patience_ns();
+	while (!bare_stored(g->guest, 0, 0, NULL) || !bare_stored(g->guest, 1, 0, NULL)) {
+		(void)put_one_back(g, &e);
+		assert_true(patience_left(until_ns));
+	}
 	assert_int_equal(stored(g, 0), 0);
 	assert_int_equal(stored(g, 1), 0);
 	assert_int_equal(WORD(g, AT), 0);
@@ -463,5 +479,5 @@ void case_qemu_ends(struct guarding *g)
 
 	guarding_protect(g, 1);
 	bare_kill(g->guest);
-	assert_int_equal(mon_guard_next(g->mon, GUARDING_WAIT_MS, &e, &err), -XO_ETARGETGONE);
+	assert_int_equal(patient_next(g->mon, GUARDING_WAIT_MS, &e, &err), -XO_ETARGETGONE);
 }

@@ -19,7 +19,7 @@
 #define OVMF_CODE     "/usr/share/OVMF/OVMF_CODE_4M.fd"
 #define OVMF_VARS     "/usr/share/OVMF/OVMF_VARS_4M.fd"
 #define START_MS      30000
-#define CONNECT_MS    10000
+#define CONNECT_MS    60000
 #define RETRY_NS      UINT64_C(20000000)
 #define COPY_MS	      20000
 #define XML_MAX_BYTES 8192
@@ -178,7 +178,7 @@ static int xml_of(const struct lvenv *e, const struct lvenv_opts *o, struct xbuf
 		r = xbuf_addf(xml,
 			      "<kernel>%s/%s.vmlinuz</kernel>"
 			      "<initrd>%s/%s.initramfs.cpio.gz</initrd>"
-			      "<cmdline>console=ttyS0 panic=-1%s%s</cmdline></os>",
+			      "<cmdline>console=ttyS0 panic=-1 no_timer_check%s%s</cmdline></os>",
 			      e->dir, o->name, e->dir, o->name, o->append ? " " : "",
 			      o->append ? o->append : "");
 	if (!r)

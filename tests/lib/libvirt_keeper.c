@@ -25,7 +25,6 @@
 
 static const char *const state_dirs[] = {"/run/libvirt", "/var/lib/libvirt", "/var/cache/libvirt",
 					 "/var/log/libvirt", "/etc/libvirt"};
-static bool made[XO_ARRAY_SIZE(state_dirs)]; /* they were not there before */
 
 static bool failed(const char *what)
 {
@@ -38,7 +37,7 @@ static bool private_state(void)
 	if (proc_own_mounts())
 		return failed("mount namespace");
 	for (size_t i = 0; i < XO_ARRAY_SIZE(state_dirs); i++) {
-		made[i] = !mkdir(state_dirs[i], 0755);
+		(void)mkdir(state_dirs[i], 0755);
 		if (mount("exopatch-test", state_dirs[i], "tmpfs", 0, "mode=755"))
 			return failed(state_dirs[i]);
 	}
@@ -136,10 +135,8 @@ void lvkeeper_main(const char *dir, int life_fd)
 		kill(libvirtd, SIGTERM);
 		proc_reap(libvirtd, STOP_MS);
 	}
-	for (size_t i = 0; i < XO_ARRAY_SIZE(state_dirs); i++) {
+	/* The directories stay: whoever removes one ends what another run has mounted there. */
+	for (size_t i = 0; i < XO_ARRAY_SIZE(state_dirs); i++)
 		umount2(state_dirs[i], MNT_DETACH);
-		if (made[i])
-			rmdir(state_dirs[i]);
-	}
 	_exit(libvirtd > 0 ? 0 : 1);
 }

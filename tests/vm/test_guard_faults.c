@@ -183,12 +183,14 @@ static void killed_supervisors(void **state)
 }
 
 /* One process dies at one point of a mediated write. The others go on as docs/guard.md says.
- * @deaf: another one, which neither ends nor answers from then on, or NULL */
-static void killed_amid(const char *who, const char *deaf, enum fault point)
+ * @deaf: another one, which neither ends nor answers from then on, or NULL. Return: violations said
+ */
+static json_int_t killed_amid(const char *who, const char *deaf, enum fault point)
 {
 	char fault[64];
 	const char *const env[] = {fault, NULL};
 	pid_t pid, deaf_pid;
+	json_int_t said;
 
 	snprintf(fault, sizeof(fault), "EXOPATCH_FAULT=%s=pause:%d", fault_name(point), PAUSE_MS);
 	begin(env);
@@ -207,8 +209,10 @@ static void killed_amid(const char *who, const char *deaf, enum fault point)
 				   PATIENT_MS, NULL, NULL),
 			 0);
 	assert_int_equal(guest_run(g, UNHARMED, 0, NULL, NULL), 0);
-	assert_true(guardrun_number(guard, "violations") > 0);
+	said = guardrun_number(guard, "violations");
+	assert_true(said > 0);
 	finish();
+	return said;
 }
 
 static const enum fault amid[] = {FAULT_guard_event_read, FAULT_guard_held, FAULT_guard_open_page,
@@ -218,30 +222,43 @@ static void guard_killed_amid_an_event(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < XO_ARRAY_SIZE(amid); i++)
-		killed_amid("guard", NULL, amid[i]);
+		(void)killed_amid("guard", NULL, amid[i]);
+}
+
+/* Each store is said, and once: also the one that a guard had judged and could not tell of. */
+static void guard_killed_before_it_says_so(void **state)
+{
+	json_int_t want;
+
+	(void)state;
+	begin(NULL);
+	guards();
+	want = guardrun_number(guard, "violations");
+	finish();
+	assert_int_equal(killed_amid("guard", NULL, FAULT_guard_verdict_given), want);
 }
 
 /* What the monitor has open or has not told is not for the vCPUs that it lets go of as it ends. */
 static void guard_killed_beside_a_deaf_monitor(void **state)
 {
 	(void)state;
-	killed_amid("guard", "monitor", FAULT_guard_open_page);
-	killed_amid("guard", "monitor", FAULT_guard_shut);
+	(void)killed_amid("guard", "monitor", FAULT_guard_open_page);
+	(void)killed_amid("guard", "monitor", FAULT_guard_shut);
 }
 
 static void monitor_killed_amid_an_event(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < XO_ARRAY_SIZE(amid); i++)
-		killed_amid("monitor", NULL, amid[i]);
+		(void)killed_amid("monitor", NULL, amid[i]);
 }
 
 /* It judges again and again; so it dies amid that sooner or later. */
 static void lens_killed_amid_events(void **state)
 {
 	(void)state;
-	killed_amid("lens", NULL, FAULT_guard_shut);
-	killed_amid("lens", NULL, FAULT_guard_judged);
+	(void)killed_amid("lens", NULL, FAULT_guard_shut);
+	(void)killed_amid("lens", NULL, FAULT_guard_judged);
 }
 
 /* As a debugger that lets it run. Ends when it is killed. */
@@ -498,6 +515,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test_teardown(killed_at_rest, end),
 		cmocka_unit_test_teardown(killed_supervisors, end),
 		cmocka_unit_test_teardown(guard_killed_amid_an_event, end),
+		cmocka_unit_test_teardown(guard_killed_before_it_says_so, end),
 		cmocka_unit_test_teardown(guard_killed_beside_a_deaf_monitor, end),
 		cmocka_unit_test_teardown(monitor_killed_amid_an_event, end),
 		cmocka_unit_test_teardown(lens_killed_amid_events, end),

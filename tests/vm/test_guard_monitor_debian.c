@@ -14,7 +14,9 @@
 #include <cmocka.h>
 
 #include "base/util.h"
+#include "tests/lib/holding.h"
 #include "tests/lib/lens_guest.h"
+#include "tests/lib/patience.h"
 #include "tests/lib/proc.h"
 #include "vmm-agent/monitor/guard.h"
 #include "vmm-agent/target/target.h"
@@ -103,9 +105,9 @@ static int boot(const struct guest_opts *opts)
 	refusal_free(&why); /* private RAM is one, for patching */
 	start_monitor();
 	must("tgt_uffd_open", tgt_uffd_open(vm.tgt, &dev, &err), &err);
-	must("mon_guard_open", mon_guard_open(vm.mon, dev, &vm.fds, &err), &err);
+	must("mon_guard_open", patient_open(vm.mon, dev, &vm.fds, &err), &err);
 	must("tgt_uffd_close", tgt_uffd_close(vm.tgt, &err), &err);
-	must("mon_guard_protect", mon_guard_protect(vm.mon, &vm.text, 1, &err), &err);
+	must("mon_guard_protect", patient_protect(vm.mon, &vm.text, 1, &err), &err);
 	return 0;
 }
 
@@ -190,7 +192,7 @@ static unsigned int run_judged(const char *command)
 		struct xerr err = {0};
 		int rc = mon_guard_next(vm.mon, 50, &e, &err);
 
-		if (rc == -XO_ETIMEOUT)
+		if (rc == -XO_ETIMEOUT || rc == -XO_EHOLD)
 			continue;
 		must("mon_guard_next", rc, &err);
 		assert_true(e.gpa.v >= vm.text.gpa.v &&
@@ -228,12 +230,12 @@ static void test_adopted_while_the_guest_pokes(void **state)
 
 	(void)state;
 	assert_int_equal(pthread_create(&thread, NULL, run_in_guest, &r), 0);
-	must("mon_guard_next", mon_guard_next(vm.mon, 20000, &e, &err), &err);
+	must("mon_guard_next", patient_next(vm.mon, PATIENCE_MS, &e, &err), &err);
 	assert_int_equal(kill(mon_pid(vm.mon), SIGKILL), 0);
 	start_ns = xo_now_ns();
 	mon_free(vm.mon);
 	start_monitor();
-	must("mon_guard_open", mon_guard_open(vm.mon, -1, &vm.fds, &err), &err);
+	must("mon_guard_open", patient_open(vm.mon, -1, &vm.fds, &err), &err);
 	must("mon_guard_adopt", mon_guard_adopt(vm.mon, &err), &err);
 	print_message("back after %llu us\n", (unsigned long long)(xo_now_ns() - start_ns) / 1000);
 	while (!r.done) {
@@ -241,7 +243,7 @@ static void test_adopted_while_the_guest_pokes(void **state)
 
 		if (!rc)
 			rc = mon_guard_verdict(vm.mon, true, NULL, &err);
-		if (rc && rc != -XO_ETIMEOUT)
+		if (rc && rc != -XO_ETIMEOUT && rc != -XO_EHOLD)
 			fail_msg("%s", err.text);
 		err = (struct xerr){0};
 	}

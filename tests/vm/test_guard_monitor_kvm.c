@@ -11,6 +11,7 @@
 
 #include "tests/lib/bareplan.h"
 #include "tests/lib/guarding_cases.h"
+#include "tests/lib/holding.h"
 #include "tests/lib/proc.h"
 
 static struct guarding ring3, ring0;
@@ -77,7 +78,7 @@ static void commit(struct guarding *g)
 	assert_int_equal(mon_guard_protect(g->mon, &text, 1, &err), 0);
 	bareplan_make(&p, 42, BARE_HOME_GPA);
 	assert_int_equal(mon_plan(g->mon, p.apply, BAREPLAN_RECORDS, &err), 0);
-	assert_int_equal(mon_run(g->mon, NULL, NULL, &err), 0);
+	assert_int_equal(patient_run(g->mon, NULL, NULL, &err), 0);
 	assert_true(bare_sees(g->guest, 42, GUARDING_WAIT_MS));
 	guarding_none(g, 20);
 	bare_store(g->guest, 0, BARE_STORE_32, BARE_VICTIM, 0);

@@ -9,6 +9,7 @@
 #include "base/util.h"
 #include "tests/lib/bareplan.h"
 #include "tests/lib/guarding_cases.h"
+#include "tests/lib/holding.h"
 #include "tests/lib/lens_guest.h"
 #include "tests/lib/proc.h"
 
@@ -126,7 +127,7 @@ static void test_write_of_the_main_thread(void **state)
 	while (true) {
 		struct xerr err = {0};
 
-		if (mon_guard_next(g->mon, 100, &e, &err))
+		if (patient_next(g->mon, 100, &e, &err))
 			break;
 		(void)guarding_judge(g, false);
 	}

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 
@@ -23,10 +24,13 @@ static struct guardrun *guard;
 
 static void begin(const char *mode, const char *option)
 {
+	static const char *const resets[] = {"-action", "reboot=reset", NULL};
+
 	assert_int_equal(guest_boot(&g, &(struct guest_opts){.package = GUEST_6_1,
 							     .cpu = "qemu64,+smep,+smap,+umip",
 							     .vcpus = 1,
-							     .mem_mib = 256}),
+							     .mem_mib = 256,
+							     .extra = resets}),
 			 0);
 	guard = guardrun_start(g, mode, option);
 	assert_non_null(guard);
@@ -99,6 +103,39 @@ static void pause_guest(void **state)
 	guard = NULL;
 }
 
+/* The next guard knows what was told, and what was there before anybody guarded. */
+static void known_things_have_no_consequences(void **state)
+{
+	(void)state;
+	begin("audit", NULL);
+	attack("exec_pte");
+	expect("writable-executable-page");
+	assert_int_equal(guardrun_stop(guard), 0);
+	guard = guardrun_start(g, "enforce", "--on-violation=pause");
+	assert_non_null(guard);
+	expect("writable-executable-page");
+	assert_false(stands_within(QUIET_MS));
+	paused_by("exec_vmalloc", "executable-page");
+	assert_int_equal(kill((pid_t)guardrun_number(guard, "guard_pid"), SIGKILL), 0);
+	expect("guard-restarted");
+	assert_false(stands_within(QUIET_MS));
+	assert_int_equal(guardrun_stop(guard), 0);
+	guard = NULL;
+}
+
+/* Firmware and a new kernel write where the old one was; that is nobody's fault. */
+static void a_reset_has_none(void **state)
+{
+	(void)state;
+	begin("enforce", "--on-violation=kill");
+	assert_int_equal(guest_qmp(g, "system_reset", NULL, NULL), 0);
+	expect("guest-reset");
+	expect("guard-on");
+	assert_int_equal(guest_wait_boot(g), 0);
+	attack("exec_vmalloc");
+	expect("target-gone");
+}
+
 static void kill_guest(void **state)
 {
 	int status;
@@ -109,6 +146,7 @@ static void kill_guest(void **state)
 	expect("target-gone");
 	status = guardrun_wait(guard, PATIENT_MS);
 	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
 	assert_int_not_equal(guest_qmp(g, "query-status", NULL, NULL), 0);
 }
 
@@ -146,6 +184,8 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_teardown(pause_guest, end),
+		cmocka_unit_test_teardown(known_things_have_no_consequences, end),
+		cmocka_unit_test_teardown(a_reset_has_none, end),
 		cmocka_unit_test_teardown(kill_guest, end),
 		cmocka_unit_test_teardown(nmi_guest, end),
 		cmocka_unit_test_teardown(audit_only, end),

@@ -63,10 +63,12 @@ static void drop_guest(void)
 
 static void need_guest(bool guarded)
 {
-	/* Its log holds all that many rounds say. */
-	const struct guest_opts opts = {
-		.package = kernel, .append = "log_buf_len=16M", .one_thread = true};
+	const char *more = getenv("APPEND");
+	char append[256];
+	const struct guest_opts opts = {.package = kernel, .append = append, .one_thread = true};
 
+	/* Its log holds all that many rounds say. */
+	(void)snprintf(append, sizeof(append), "log_buf_len=16M %s", more ? more : "");
 	if (guest && guest_is_running(guest) && guarded == (guard != NULL))
 		return;
 	drop_guest();
@@ -179,7 +181,8 @@ static int run_on(const char *which)
 	return _cmocka_run_group_tests(which, tests, 2 * NR_HONEST, setup, teardown);
 }
 
-/* With arguments: only tests whose names match the first ("guarded: *kprobes"), on the kernel that
+/* ROUNDS in the environment: how often; APPEND: more for the guests' kernel command line.
+ * With arguments: only tests whose names match the first ("guarded: *kprobes"), on the kernel that
  * is the second. */
 int main(int argc, char **argv)
 {

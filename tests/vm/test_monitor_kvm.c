@@ -12,9 +12,11 @@
 #include "base/fault.h"
 #include "base/util.h"
 #include "tests/lib/bareplan.h"
+#include "tests/lib/holding.h"
+#include "tests/lib/patience.h"
 
 #define NEW_VALUE 42
-#define WAIT_MS	  5000
+#define WAIT_MS	  PATIENCE_MS
 
 static bool as_private; /* the monitor is told of no file: it writes QEMU's memory */
 
@@ -66,7 +68,7 @@ static void run_plan(struct mon *m, const struct mon_write *w, struct mon_times 
 {
 	struct xerr err = {0};
 
-	if (mon_plan(m, w, BAREPLAN_RECORDS, &err) || mon_run(m, times, NULL, &err))
+	if (mon_plan(m, w, BAREPLAN_RECORDS, &err) || patient_run(m, times, NULL, &err))
 		fail_msg("%s", err.text);
 }
 
@@ -128,7 +130,7 @@ static void test_two_vcpus_held_with_registers(void **state)
 
 	(void)state;
 	for (int round = 0; round < 5; round++) {
-		assert_int_equal(mon_hold(m, &err), 0);
+		assert_int_equal(patient_hold(m, &err), 0);
 		for (int i = 0; i < 2; i++)
 			before[i] = bare_shared(b)->cpu[i].iterations;
 		if (mon_regs(m, regs, &err))
@@ -166,7 +168,7 @@ static void test_paused_vm_stays_paused(void **state)
 	bareplan_make(&p, NEW_VALUE, BARE_HOME_GPA);
 	run_plan(m, p.apply, NULL);
 	/* A paused vCPU thread sleeps in QEMU; it must go back to sleep after a visit. */
-	assert_int_equal(mon_hold(m, &err), 0);
+	assert_int_equal(patient_hold(m, &err), 0);
 	if (mon_regs(m, regs, &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(regs[0].cr3, BARE_PML4);
@@ -192,7 +194,7 @@ static void test_expected_differs(void **state)
 	bareplan_make(&p, NEW_VALUE, BARE_HOME_GPA);
 	p.detour_old[4] ^= 1;
 	assert_int_equal(mon_plan(m, p.apply, BAREPLAN_RECORDS, &err), 0);
-	assert_int_equal(mon_run(m, NULL, &bad, &err), -XO_EEXPECTED);
+	assert_int_equal(patient_run(m, NULL, &bad, &err), -XO_EEXPECTED);
 	assert_int_equal(bad, BAREPLAN_DETOUR);
 	p.detour_old[4] ^= 1;
 	for (size_t i = 0; i < BAREPLAN_RECORDS; i++)
@@ -206,19 +208,14 @@ static void test_qemu_killed_while_held(void **state)
 	struct bare *b = boot(false, 2);
 	struct mon *m = start(b);
 	struct xerr err = {0};
-	int rc = -XO_EHOLD;
 
 	(void)state;
-	assert_int_equal(mon_hold(m, &err), 0);
+	assert_int_equal(patient_hold(m, &err), 0);
 	bare_kill(b);
 	assert_int_equal(mon_release(m, NULL, &err), -XO_ETARGETGONE);
 	/* Its threads take a moment to die. */
-	for (int i = 0; i < 1000 && rc == -XO_EHOLD; i++) {
-		err = (struct xerr){0};
-		rc = mon_hold(m, &err);
-		xo_sleep_ns(1000000);
-	}
-	assert_int_equal(rc, -XO_ETARGETGONE);
+	err = (struct xerr){0};
+	assert_int_equal(patient_hold(m, &err), -XO_ETARGETGONE);
 	bare_stop(b); /* waits: hangs if the monitor did not let the dead threads go */
 	mon_free(m);
 }
@@ -234,7 +231,7 @@ static void test_client_gone_while_held(void **state)
 		struct xerr err = {0};
 		struct mon *m = NULL;
 
-		_exit(mon_start(&m, bare_vm(b), &err) || mon_hold(m, &err) ? 1 : 0);
+		_exit(mon_start(&m, bare_vm(b), &err) || patient_hold(m, &err) ? 1 : 0);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
@@ -259,7 +256,7 @@ static void die_at(struct bare *b, enum fault f)
 	bareplan_make(&p, NEW_VALUE, BARE_HOME_GPA);
 	rc = mon_plan(m, p.apply, BAREPLAN_RECORDS, &err);
 	if (!rc)
-		rc = mon_hold(m, &err);
+		rc = patient_hold(m, &err);
 	if (!rc)
 		rc = mon_regs(m, regs, &err);
 	if (!rc)
@@ -307,7 +304,7 @@ static void test_read_back_failure_is_put_back(void **state)
 	assert_int_equal(unsetenv("EXOPATCH_FAULT"), 0);
 	bareplan_make(&p, NEW_VALUE, BARE_HOME_GPA);
 	assert_int_equal(mon_plan(m, p.apply, BAREPLAN_RECORDS, &err), 0);
-	assert_int_equal(mon_run(m, NULL, NULL, &err), -XO_EFAULTPOINT);
+	assert_int_equal(patient_run(m, NULL, NULL, &err), -XO_EFAULTPOINT);
 	for (size_t i = 0; i < BAREPLAN_RECORDS; i++)
 		assert_int_equal(bareplan_state(&p, b, i), 0);
 	assert_true(bare_runs(b, WAIT_MS));

@@ -11,9 +11,10 @@
 #include "base/fault.h"
 #include "base/util.h"
 #include "tests/lib/bareplan.h"
+#include "tests/lib/patience.h"
 
 #define NEW_VALUE 42
-#define WAIT_MS	  5000
+#define WAIT_MS	  PATIENCE_MS
 
 static struct bare *guest;
 

@@ -27,7 +27,6 @@ void gate_free(struct gate *gate)
 	if (!gate)
 		return;
 	modlist_free(gate->list);
-	free(gate->known);
 	free(gate);
 }
 
@@ -40,9 +39,7 @@ int gate_load(struct guard *g, struct refusal *why, struct xerr *err)
 	if (!g->opts->modules_path)
 		return 0;
 	g->gate = calloc(1, sizeof(*g->gate));
-	if (g->gate)
-		g->gate->known = calloc(GATE_MAX_KNOWN, sizeof(*g->gate->known));
-	if (!g->gate || !g->gate->known)
+	if (!g->gate)
 		return xerr_set(err, ENOMEM, "out of memory");
 	rc = pkg_trust_load(&trust, dir, err);
 	if (!rc)
@@ -124,37 +121,46 @@ static int install_new(struct guard *g, struct xerr *err)
 	return rc ? give_up(g, &row, rc, err) : 0;
 }
 
-static struct gate_known *find_known(struct gate *gate, const struct lens_module *m)
+static struct gate_known *find_known(struct guard *g, const struct lens_module *m)
 {
-	for (size_t i = 0; i < gate->nr_known; i++)
-		if (gate->known[i].addr == m->addr.v && !strcmp(gate->known[i].name, m->name))
-			return &gate->known[i];
+	struct guard_kept *kept = g->kept;
+
+	for (size_t i = 0; i < kept->nr_modules; i++)
+		if (kept->module[i].addr == m->addr.v && !strcmp(kept->module[i].name, m->name))
+			return &kept->module[i];
 	return NULL;
 }
 
 /* NULL: there are too many. */
-static struct gate_known *make_known(struct gate *gate, const struct lens_module *m)
+static struct gate_known *make_known(struct guard *g, const struct lens_module *m)
 {
-	struct gate_known *k = find_known(gate, m);
+	struct gate_known *k = find_known(g, m);
 
-	if (!k && gate->nr_known < GATE_MAX_KNOWN) {
-		k = &gate->known[gate->nr_known++];
+	if (!k && g->kept->nr_modules < GATE_MAX_KNOWN) {
+		k = &g->kept->module[g->kept->nr_modules];
 		*k = (struct gate_known){.addr = m->addr.v, .since_ns = xo_now_ns()};
 		memcpy(k->name, m->name, sizeof(k->name));
+		g->kept->nr_modules++;
 	}
 	if (k)
 		k->seen = true;
 	return k;
 }
 
-static void know(struct gate *gate, const struct lens_module *m)
+static void know(struct guard *g, const struct lens_module *m)
 {
-	struct gate_known *k = make_known(gate, m);
+	struct gate_known *k = make_known(g, m);
 
 	if (!k)
 		return;
 	k->judged = true;
 	memcpy(k->part, m->part, sizeof(k->part));
+}
+
+static void forget_modules(struct guard *g)
+{
+	g->kept->nr_modules = 0;
+	g->kept->modules_looked = false;
 }
 
 static bool has(const struct lens_module_span *part, struct gva at)
@@ -164,10 +170,8 @@ static bool has(const struct lens_module_span *part, struct gva at)
 
 void gate_doubt(struct guard *g, const char *module, struct gva page)
 {
-	struct gate *gate = g->gate;
-
-	for (size_t i = 0; gate && module[0] && i < gate->nr_known; i++) {
-		struct gate_known *k = &gate->known[i];
+	for (size_t i = 0; g->gate && module[0] && i < g->kept->nr_modules; i++) {
+		struct gate_known *k = &g->kept->module[i];
 
 		if (!strcmp(k->name, module) && !has(&k->part[LENS_PART_RO_AFTER_INIT], page))
 			k->judged = false;
@@ -215,7 +219,7 @@ static bool is_where_it_was(const struct gate_known *k, const struct lens_module
 
 static int look_at_loaded(struct guard *g, const struct lens_module *m, struct xerr *err)
 {
-	const struct gate_known *k = find_known(g->gate, m);
+	const struct gate_known *k = find_known(g, m);
 	struct gate_verdict v = {0};
 	int rc;
 
@@ -226,7 +230,7 @@ static int look_at_loaded(struct guard *g, const struct lens_module *m, struct x
 	rc = gate_judge(&g->s, g->gate->list, m, MODREF_LIVE, &v, err);
 	if (rc)
 		return rc;
-	know(g->gate, m);
+	know(g, m);
 	if (!v.allowed)
 		guard_emit(g, "module-loaded-before", "reported", details(&v, 0));
 	return 0;
@@ -237,7 +241,7 @@ static int look_at_all(struct guard *g, struct xerr *err)
 {
 	int rc = each_module(g, look_at_loaded, err);
 
-	g->gate->looked = !rc;
+	g->kept->modules_looked = !rc;
 	return rc;
 }
 
@@ -270,7 +274,6 @@ int gate_install(struct guard *g, struct xerr *err)
 		return rc;
 	row = gate_row(s);
 	taken_over = row != NULL;
-	g->gate->looked = false;
 	g->gate->installed = true; /* somebody may ring as soon as the detour stands */
 	rc = row ? move(g, row, SIDE_NEW, err) : install_new(g, err);
 	if (!rc)
@@ -283,7 +286,7 @@ int gate_install(struct guard *g, struct xerr *err)
 	guard_emit(g, "module-gate-on", NULL,
 		   json_pack("{s:s,s:I,s:b}", "list", g->opts->modules_path, "modules",
 			     (json_int_t)g->gate->list->nr, "taken_over", taken_over));
-	rc = look_at_all(g, &late);
+	rc = g->kept->modules_looked ? 0 : look_at_all(g, &late);
 	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", late.text) : 0;
 }
 
@@ -318,7 +321,7 @@ void gate_restored(struct guard *g)
 	if (!g->gate)
 		return;
 	g->gate->tended = false;
-	g->gate->nr_known = 0;
+	forget_modules(g);
 }
 
 int gate_tend(struct guard *g, struct xerr *err)
@@ -329,7 +332,7 @@ int gate_tend(struct guard *g, struct xerr *err)
 
 	if (gate && g->state == GUARD_WAITING) {
 		gate->installed = gate->tended = false;
-		gate->nr_known = 0;
+		forget_modules(g);
 	}
 	if (!gate || gate->tended || g->state != GUARD_ARMED || !tgt_connected(g->s.tgt))
 		return 0;
@@ -462,7 +465,7 @@ int gate_answer(struct guard *g, const struct mon_write_event *e, struct xerr *e
 	if (rc || g->reset_due)
 		return rc;
 	if (keep)
-		know(g->gate, &m);
+		know(g, &m);
 	if (v.allowed)
 		g->gate->count.allowed++;
 	else
@@ -508,7 +511,7 @@ bool gate_has_page(const struct lens_module *m, struct gva gva)
  */
 static int look_at_known(struct guard *g, const struct lens_module *m, struct xerr *err)
 {
-	struct gate_known *k = make_known(g->gate, m);
+	struct gate_known *k = make_known(g, m);
 	struct gate_verdict v = {0};
 	int rc;
 
@@ -522,33 +525,33 @@ static int look_at_known(struct guard *g, const struct lens_module *m, struct xe
 	rc = gate_judge(&g->s, g->gate->list, m, MODREF_LIVE, &v, err);
 	if (rc)
 		return rc;
-	know(g->gate, m);
+	know(g, m);
 	if (v.allowed)
 		return 0;
 	g->count.findings++;
 	guard_emit(g, "module-without-gate", "reported", details(&v, 0));
-	guard_react(g);
+	guard_react(g, GUARD_REACT_FOUND);
 	return 0;
 }
 
 int gate_audit(struct guard *g, struct xerr *err)
 {
-	struct gate *gate = g->gate;
-	size_t kept = 0;
+	struct guard_kept *kept = g->kept;
+	size_t nr = 0;
 	int rc;
 
-	if (!gate || !gate->installed)
+	if (!g->gate || !g->gate->installed)
 		return 0;
-	if (!gate->looked)
+	if (!kept->modules_looked)
 		return look_at_all(g, err);
-	for (size_t i = 0; i < gate->nr_known; i++)
-		gate->known[i].seen = false;
+	for (size_t i = 0; i < kept->nr_modules; i++)
+		kept->module[i].seen = false;
 	rc = each_module(g, look_at_known, err);
-	for (size_t i = 0; i < gate->nr_known && !rc; i++)
-		if (gate->known[i].seen)
-			gate->known[kept++] = gate->known[i];
+	for (size_t i = 0; i < kept->nr_modules && !rc; i++)
+		if (kept->module[i].seen)
+			kept->module[nr++] = kept->module[i];
 	if (!rc)
-		gate->nr_known = kept;
+		kept->nr_modules = nr;
 	return rc;
 }
 

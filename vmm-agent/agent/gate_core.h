@@ -8,26 +8,11 @@
 #include "vmm-agent/agent/guard.h"
 #include "vmm-agent/lens/modgate.h"
 
-#define GATE_MAX_KNOWN 4096
-
-/** struct gate_known - a module that was looked at, or, not judged yet, seen to be loaded */
-struct gate_known {
-	uint64_t addr; /* of its struct module */
-	char name[56];
-	struct lens_module_span part[LENS_MODULE_PARTS]; /* as when it was judged */
-	bool judged;
-	uint64_t since_ns; /* it is listed and has not rung */
-	bool seen;	   /* by the audit that is under way */
-};
-
 struct gate {
 	struct modlist *list;
 	bool installed; /* somebody may ring */
 	bool tended;	/* it stands, wholly; or cannot, as was said */
-	bool looked;	/* at all that was loaded before */
 	struct lens_bell bell;
-	size_t nr_known;
-	struct gate_known *known; /* GATE_MAX_KNOWN */
 	struct {
 		uint64_t allowed, refused, held_max_ns, held_last_ns;
 	} count;

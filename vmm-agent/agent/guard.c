@@ -65,37 +65,6 @@ static int poll_timeout_ms(const struct guard *g)
 	return due > now ? (int)((due - now) / 1000000 + 1) : 0;
 }
 
-static int react(struct guard *g, struct xerr *err)
-{
-	g->react_due = false;
-	switch (g->opts->on_violation) {
-	case AGENT_DISCARD:
-		return 0;
-	case AGENT_PAUSE:
-		return tgt_stop(g->s.tgt, err);
-	case AGENT_KILL:
-		return tgt_quit(g->s.tgt, err);
-	case AGENT_NMI:
-		return tgt_nmi(g->s.tgt, err);
-	}
-	return 0;
-}
-
-/* What a violation leads to needs QEMU, which may not be there just now: then it is tried again. */
-static int react_if_due(struct guard *g, struct xerr *err)
-{
-	struct xerr late = {0};
-	int rc;
-
-	if (!g->react_due || !tgt_connected(g->s.tgt))
-		return 0;
-	rc = react(g, &late);
-	if (rc != -XO_ETIMEOUT && rc != -XO_EQMP)
-		return rc ? xerr_set(err, rc, "%s", late.text) : 0;
-	guard_emit(g, "reaction-failed", NULL, json_pack("{s:s}", "reason", late.text));
-	return 0;
-}
-
 static void tend_supervisor(struct guard *g)
 {
 	bool stop = false, started = false;
@@ -128,10 +97,12 @@ static int turn(struct guard *g, int vm_fd, struct xerr *err)
 		rc = guard_handle_write(g, err);
 	else if (p[1].revents)
 		rc = guard_serve(g, err);
+	if (!rc && !p[0].revents)
+		guard_say_verdict(g);
 	if (!rc)
 		rc = guard_heed(g, err);
 	if (!rc)
-		rc = react_if_due(g, err);
+		rc = guard_react_if_due(g, err);
 	if (!rc)
 		rc = gate_tend(g, err);
 	if (!rc && g->state == GUARD_ARMED)
@@ -274,7 +245,7 @@ static void say_crash_loop(struct guard *g)
 
 	if (k->rapid < SUPERVISE_CRASH_LOOP)
 		return;
-	guard_react(g);
+	guard_react(g, GUARD_REACT_REFUSED);
 	guard_emit(g, "crash-loop", NULL,
 		   json_pack("{s:i,s:s}", "deaths", (int)k->rapid, "reason",
 			     k->last_error[0] ? k->last_error : "guards of this VM are killed"));
@@ -291,12 +262,14 @@ static int begin_again(struct guard *g, struct xerr *err)
 	rc = control_adopt(&g->control, &g->opts->agent, g->link->fd[LINK_CONTROL], err);
 	if (!rc)
 		rc = guard_resume(g, err);
-	if (rc && g->react_due && g->s.tgt && !tgt_connect(g->s.tgt, &g->opts->agent.target, NULL))
-		(void)!react(g, NULL);
+	if (rc && g->kept->react_due && g->s.tgt &&
+	    !tgt_connect(g->s.tgt, &g->opts->agent.target, NULL))
+		(void)!guard_react_if_due(g, NULL);
 	if (rc)
 		return rc;
 	tgt_idle(g->s.tgt, guard_pump, g);
 	g->stopped = !g->s.vm->running;
+	guard_audit_anew(g);
 	say_restarted(g);
 	return gate_adopt(g, err);
 }

@@ -33,13 +33,6 @@
 
 #define GUARD_NO_WRITES UINT64_MAX /* the guest is not stopped, or it is not known how many */
 
-/** struct guard_known - what an audit found, since when each one did, and whether it was said */
-struct guard_known {
-	struct lens_finding finding;
-	uint64_t since_ns;
-	bool said;
-};
-
 enum guard_state {
 	GUARD_STARTING,
 	GUARD_ARMED,
@@ -67,8 +60,9 @@ struct guard {
 	struct lens_area *area;	     /* what is protected */
 	size_t nr_areas;
 	bool follow_all; /* following them failed half-way: some may not be protected */
-	struct guard_known known[LENS_MAX_FINDINGS]; /* of the last audit */
-	size_t nr_known;
+	bool was_there;	 /* what the next audit finds is no new violation: it is the first */
+	bool heard;	 /* of a write, since this guard began */
+	bool stood;	 /* the last check found the guest stopped */
 	struct lens_audit_stats audited;	     /* by the last audit */
 	struct lens_finding told[LENS_MAX_FINDINGS]; /* of tables, not accepted yet */
 	size_t nr_told;
@@ -81,7 +75,6 @@ struct guard {
 	int looks_failed;  /* in a row, since lists changed */
 	bool stop;
 	const char *end_reason; /* of an end that nobody asked for */
-	bool react_due;		/* a violation has consequences: not amid a call to QEMU */
 	bool vcpus_look;	/* some may have come or gone */
 	uint64_t nr_threads, vcpus_due_ns;
 	bool stopped;		 /* QEMU said so, and not yet that the guest runs again */
@@ -96,6 +89,8 @@ struct guard {
 	uint64_t stats_due_ns, writes_at_stop;
 	uint64_t keep_due_ns;
 	uint64_t look_due_ns, connect_due_ns, ask_due_ns, waited_ns;
+	uint64_t react_due_ns; /* not before then */
+	bool reaction_failed;  /* as was said */
 	struct guard_late late;
 	struct guest_clock clock; /* of findings that have to last */
 	struct guard_count count;
@@ -105,6 +100,20 @@ struct guard {
 int guard_run(const struct agent_guard_opts *o, struct link *link, bool *ret_ended,
 	      struct refusal *why, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_say_verdict - the event of a write that the guard before has given a verdict on, and died
+ *  before it could say so; if the write is not told once more within a moment of this guard's start
+ */
+void guard_say_verdict(struct guard *g);
+
+/* guard_react.c */
+
+/** guard_react - have what the operator wants to follow a violation, unless the guard only reports;
+ *  at the end of a turn: amid a call to QEMU there can be no other. The next guard knows of it */
+void guard_react(struct guard *g, enum guard_react_why why);
+
+/** guard_react_if_due - between two calls to QEMU. Return: 0, or what ends the guard */
+int guard_react_if_due(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
 /* guard_arm.c */
 
 /** guard_arm - find what there is to protect and protect it */
@@ -112,10 +121,6 @@ int guard_arm(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_refresh - modules came or went: protect what is new, let go of what is no more */
 int guard_refresh(struct guard *g, struct xerr *err) XO_MUST_CHECK;
-
-/** guard_react - have what the operator wants to follow a violation, unless the guard only reports;
- *  at the end of this turn: amid a call to QEMU there can be no other */
-void guard_react(struct guard *g);
 
 /** guard_area_at - the area of @list that has @gpa, or NULL */
 const struct lens_area *guard_area_at(const struct lens_area *list, size_t nr, struct gpa gpa);
@@ -191,6 +196,9 @@ int guard_follow_rows(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 /** guard_heed - what QEMU said meanwhile: reset, stop, resume, migration; and is it connected? */
 int guard_heed(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
+/** guard_disconnect - from QEMU; guard_heed connects again, a second later */
+void guard_disconnect(struct guard *g);
+
 /**
  * guard_was_reset - has the guest been reset? What is written then is no violation but the
  * firmware's work, and stays; protection ends with this turn of the loop
@@ -238,6 +246,10 @@ int guard_handle_write(struct guard *g, struct xerr *err) XO_MUST_CHECK;
 
 /** guard_check - the checks that are due: page tables, address spaces, lost protection */
 int guard_check(struct guard *g, struct xerr *err) XO_MUST_CHECK;
+
+/** guard_audit_anew - the guest's time did not go on, or it is not known how far: what audits have
+ *  found and not told yet has to be found twice from now on */
+void guard_audit_anew(struct guard *g);
 
 /** guard_audit - walk all address spaces now. Return: 0; negative: it has to be done again */
 int guard_audit(struct guard *g, struct xerr *err) XO_MUST_CHECK;

@@ -10,6 +10,7 @@
 #include "vmm-agent/agent/guard.h"
 #include "vmm-agent/target/proc.h"
 
+#define ARM_NS	      UINT64_C(2000000000)
 #define DISARM_MS     1000
 #define RELEASE_TRIES 100
 #define RELEASE_NS    UINT64_C(10000000)
@@ -386,19 +387,26 @@ static int arm(struct guard *g, struct xerr *err)
 	return rc;
 }
 
+/* A host that is busy may not let a vCPU stop in time; at the next try it does. */
 int guard_arm(struct guard *g, struct xerr *err)
 {
-	struct xerr late = {0};
-	int rc = arm(g, err);
+	uint64_t until_ns = xo_now_ns() + ARM_NS;
 
-	if (!rc) {
-		g->kept->armed_since = time(NULL);
-		return 0;
+	for (;;) {
+		struct xerr why = {0}, late = {0};
+		int rc = arm(g, &why);
+
+		if (!rc) {
+			g->kept->armed_since = time(NULL);
+			g->was_there = true;
+			return 0;
+		}
+		if (g->state == GUARD_ARMED && guard_disarm(g, &late))
+			return xerr_set(err, rc, "%s", why.text);
+		forget_fds(g);
+		if (rc != -XO_EHOLD || xo_now_ns() >= until_ns)
+			return xerr_set(err, rc, "%s", why.text);
 	}
-	if (g->state == GUARD_ARMED && guard_disarm(g, &late))
-		return rc;
-	forget_fds(g);
-	return rc;
 }
 
 /* A write that is judged at this moment stays: its page is not protected any more. */
@@ -428,7 +436,7 @@ void guard_forget(struct guard *g)
 	g->kept->nr_areas = 0;
 	g->kept->tables[0].nr = g->kept->tables[1].nr = 0;
 	g->nr_areas = 0;
-	g->nr_known = 0;
+	g->kept->known.nr = 0;
 	g->state = GUARD_WAITING;
 	forget_fds(g);
 }

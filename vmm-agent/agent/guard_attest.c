@@ -50,11 +50,11 @@ static size_t findings(const struct guard *g, struct appraise_finding ret[LENS_M
 {
 	size_t nr = 0;
 
-	for (size_t i = 0; i < g->nr_known; i++)
-		if (g->known[i].said)
+	for (size_t i = 0; i < g->kept->known.nr; i++)
+		if (g->kept->known.item[i].said)
 			ret[nr++] = (struct appraise_finding){
-				.finding = g->known[i].finding,
-				.approved = guard_approves(g, &g->known[i].finding)};
+				.finding = g->kept->known.item[i].finding,
+				.approved = guard_approves(g, &g->kept->known.item[i].finding)};
 	return nr;
 }
 

@@ -39,23 +39,7 @@ static json_t *address(uint64_t v)
 	return json_sprintf("0x%llx", (unsigned long long)v);
 }
 
-/* But for how far it goes, since neighbours come and go, and for the name of the process. */
-static bool same(const struct lens_finding *a, const struct lens_finding *b)
-{
-	return a->kind == b->kind && a->owner == b->owner && a->gva.v == b->gva.v &&
-	       a->gpa.v == b->gpa.v && a->is == b->is && (a->gva.v || !strcmp(a->what, b->what));
-}
-
-/* What the audit before saw too, or NULL. */
-static struct guard_known *find_known(struct guard *g, const struct lens_finding *f)
-{
-	for (size_t i = 0; i < g->nr_known; i++)
-		if (same(&g->known[i].finding, f))
-			return &g->known[i];
-	return NULL;
-}
-
-static void report(struct guard *g, const struct lens_finding *f)
+static void report(struct guard *g, const struct lens_finding *f, bool was_there)
 {
 	g->count.findings++;
 	guard_emit(g, finding_name(f), "reported",
@@ -63,8 +47,8 @@ static void report(struct guard *g, const struct lens_finding *f)
 			     lens_owner_name(f->owner), "gva", address(f->gva.v), "gpa",
 			     address(f->gpa.v), "old", address(f->was), "new", address(f->is)));
 	/* Too much to look at all of it is no proof of anything. */
-	if (f->kind != LENS_FOUND_INCOMPLETE)
-		guard_react(g);
+	if (f->kind != LENS_FOUND_INCOMPLETE && !was_there)
+		guard_react(g, GUARD_REACT_FOUND);
 }
 
 bool guard_approves(const struct guard *g, const struct lens_finding *f)
@@ -111,15 +95,12 @@ static bool is_in_modules(const struct guard *g, const struct lens_finding *f)
 /* What a guest has to get done takes it longer while its vCPUs are kept waiting. */
 static uint64_t guest_now_ns(struct guard *g)
 {
-	uint64_t most = 0;
+	uint64_t waited_ns[MON_MAX_VCPUS];
+	size_t nr = 0;
 
-	for (size_t i = 0; i < g->s.vm->nr_vcpus; i++) {
-		uint64_t waited = guest_clock_waited(g->s.vm->pid, g->s.vm->vcpu[i].tid);
-
-		if (waited > most)
-			most = waited;
-	}
-	return guest_clock_advance(&g->clock, xo_now_ns(), most);
+	for (; nr < g->s.vm->nr_vcpus && nr < XO_ARRAY_SIZE(waited_ns); nr++)
+		waited_ns[nr] = guest_clock_waited(g->s.vm->pid, g->s.vm->vcpu[nr].tid);
+	return guest_clock_advance(&g->clock, xo_now_ns(), waited_ns, nr);
 }
 
 /*
@@ -129,33 +110,26 @@ static uint64_t guest_now_ns(struct guard *g)
  */
 static void report_lasting(struct guard *g, const struct lens_finding *f, size_t nr)
 {
-	struct guard_known now[LENS_MAX_FINDINGS];
+	struct known *known = &g->kept->known;
 	uint64_t now_ns = guest_now_ns(g);
-	size_t kept = 0;
 
-	for (size_t i = 0; i < nr; i++) {
-		const struct guard_known *before = find_known(g, &f[i]);
-		uint64_t wait_ns = is_in_modules(g, &f[i]) ? GUARD_MODULES_NS : 0;
-		struct guard_known *k = &now[kept];
+	known_take(known, f, nr, now_ns, g->was_there, !g->audited.nr_left);
+	g->was_there = false;
+	for (size_t i = 0; i < nr && i < known->nr; i++) {
+		struct known_finding *k = &known->item[i];
+		uint64_t wait_ns = is_in_modules(g, &k->finding) ? GUARD_MODULES_NS : 0;
 
-		*k = before ? *before : (struct guard_known){.since_ns = now_ns};
-		/* What has grown has pages that were not told. */
-		k->said &= before && f[i].len_bytes <= before->finding.len_bytes;
-		k->finding = f[i];
-		if (guard_approves(g, &f[i])) {
+		if (guard_approves(g, &k->finding)) {
 			if (!k->said)
-				tell_approved(g, &f[i]);
+				tell_approved(g, &k->finding);
 			k->said = true;
-		} else if (before && !k->said && now_ns - k->since_ns >= wait_ns) {
+		} else if (k->again && !k->said && now_ns - k->since_ns >= wait_ns) {
 			k->said = true;
-			report(g, &f[i]);
+			report(g, &k->finding, k->was_there);
 		}
 		if (!k->said)
 			g->audit_due_ns = xo_now_ns() + GUARD_SECOND_LOOK_NS;
-		kept++;
 	}
-	memcpy(g->known, now, kept * sizeof(now[0]));
-	g->nr_known = kept;
 }
 
 /* Not told to the next guard here: it may be that everybody is held. */
@@ -225,7 +199,7 @@ static void tell_change(struct guard *g, const struct lens_finding *f)
 		return;
 	if (g->nr_told < XO_ARRAY_SIZE(g->told))
 		g->told[g->nr_told++] = *f;
-	report(g, f);
+	report(g, f, false);
 }
 
 static int accept_tables(struct guard *g, struct xerr *err)
@@ -416,12 +390,45 @@ int guard_glance(struct guard *g, struct xerr *err)
 	return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
 }
 
+/*
+ * Nothing happens in a guest that stands still, and what it was amid of lasts for as long: only
+ * what others write is looked for. What was not told yet has to be found anew afterwards.
+ */
+static int check_stopped(struct guard *g, uint64_t now, struct xerr *err)
+{
+	g->stood = true;
+	if (now < g->compare_due_ns)
+		return 0;
+	g->compare_due_ns = now + GUARD_AUDIT_NS;
+	return compare(g, err);
+}
+
+void guard_audit_anew(struct guard *g)
+{
+	known_forget_unsaid(&g->kept->known);
+	g->clock = (struct guest_clock){0};
+}
+
+static void runs_again(struct guard *g, uint64_t now)
+{
+	g->stood = false;
+	g->late.checked_ns = 0;
+	guard_audit_anew(g);
+	pins_begin_anew(&g->regs.pins, now);
+}
+
 int guard_check(struct guard *g, struct xerr *err)
 {
 	struct xerr why = {0}, why_regs = {0}, why_audit = {0};
 	uint64_t now = xo_now_ns();
 	int rc = 0;
 
+	if (g->stopped) {
+		rc = check_stopped(g, now, &why);
+		return guard_is_fatal(rc) ? xerr_set(err, rc, "%s", why.text) : 0;
+	}
+	if (g->stood)
+		runs_again(g, now);
 	say_if_late(g, now);
 	if (now >= g->tables_due_ns) {
 		rc = g->recall_due ? guard_recall_tables(g, &why) : 0;

@@ -472,7 +472,7 @@ static int look(struct guard *g, const struct mon_sysregs *r, struct xerr *err)
 	if (g->regs.broken)
 		return xerr_set(err, g->regs.broken, "registers: %s", xo_code_text(g->regs.broken));
 	if (any)
-		guard_react(g);
+		guard_react(g, GUARD_REACT_FOUND);
 	return 0;
 }
 

@@ -30,6 +30,7 @@ static int on_reset(struct guard *g, struct xerr *err)
 	g->look_due_ns = xo_now_ns() + GUARD_LOOK_NS;
 	(void)!session_was_reset(&g->s, NULL); /* a journal that fails: then it counts for less */
 	g->kept->resets = g->s.resets;
+	g->kept->react_due &= ~(uint32_t)GUARD_REACT_FOUND;
 	g->kept->blind = false;
 	g->failed_look = g->looks_failed = 0;
 	if (armed) /* firmware may well reset once more */
@@ -53,14 +54,20 @@ static int note_events(struct guard *g)
 	return rc;
 }
 
+void guard_disconnect(struct guard *g)
+{
+	tgt_disconnect(g->s.tgt);
+	link_give(g->link, LINK_QMP, -1);
+	g->qmp_fd = -1;
+	g->connect_due_ns = xo_now_ns() + GUARD_CONNECT_NS;
+}
+
 static void take_events(struct guard *g)
 {
 	if (!note_events(g))
 		return;
 	/* QEMU ended, which shows elsewhere; or it closed our monitor only. */
-	tgt_disconnect(g->s.tgt);
-	link_give(g->link, LINK_QMP, -1);
-	g->qmp_fd = -1;
+	guard_disconnect(g);
 	g->connect_due_ns = xo_now_ns();
 }
 

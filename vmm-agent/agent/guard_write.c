@@ -2,11 +2,14 @@
 /* One write into protected memory: what it is, whether it stays, what follows. */
 #include <errno.h>
 
+#include "base/fault.h"
 #include "base/util.h"
 #include "vmm-agent/agent/guard.h"
 
 #define MAX_HEX_BYTES 64 /* of what was written, in an event */
-#define MAX_JUDGES    2	 /* guards that may die of judging one write; then it is put back */
+#define VIOLATION     "violation"
+#define TOLD_AGAIN_NS UINT64_C(200000000) /* by the monitor, to a guard that follows another */
+#define MAX_JUDGES    2 /* guards that may die of judging one write; then it is put back */
 
 /* Does policy forbid what the kernel itself allows? */
 static const char *forbidden(const struct guard *g, const struct lens_judgement *j)
@@ -59,16 +62,15 @@ static size_t first(const struct mon_write_event *e)
 }
 
 static json_t *details(const struct guard *g, const struct mon_write_event *e,
-		       const struct lens_judgement *j, const char *reason, uint64_t held_ns)
+		       const struct lens_judgement *j, const char *reason)
 {
 	const struct lens_area *a = area_of(g, e->gpa);
-	json_t *o =
-		json_pack("{s:s,s:o,s:o,s:s*,s:I,s:o*,s:o*,s:f}", "reason", reason, "gpa",
-			  json_sprintf("0x%llx", (unsigned long long)e->gpa.v), "gva",
-			  json_sprintf("0x%llx", (unsigned long long)j->gva.v), "area",
-			  a ? lens_area_name(a->kind) : NULL, "bytes", (json_int_t)e->len_bytes,
-			  "old", hex(e->before + first(e), e->len_bytes), "new",
-			  hex(e->after + first(e), e->len_bytes), "held_us", (double)held_ns / 1e3);
+	json_t *o = json_pack("{s:s,s:o,s:o,s:s*,s:I,s:o*,s:o*}", "reason", reason, "gpa",
+			      json_sprintf("0x%llx", (unsigned long long)e->gpa.v), "gva",
+			      json_sprintf("0x%llx", (unsigned long long)j->gva.v), "area",
+			      a ? lens_area_name(a->kind) : NULL, "bytes", (json_int_t)e->len_bytes,
+			      "old", hex(e->before + first(e), e->len_bytes), "new",
+			      hex(e->after + first(e), e->len_bytes));
 
 	if (!o)
 		return NULL;
@@ -83,11 +85,6 @@ static json_t *details(const struct guard *g, const struct mon_write_event *e,
 	if (e->adopted)
 		json_object_set_new(o, "found_after_restart", json_true());
 	return o;
-}
-
-void guard_react(struct guard *g)
-{
-	g->react_due |= !g->opts->audit_only;
 }
 
 bool guard_may_judge(struct guard *g)
@@ -148,6 +145,55 @@ static void count(struct guard *g, bool legal, bool keep, uint64_t held_ns)
 		g->count.held_max_ns = held_ns;
 }
 
+/* ---- said by the next guard, if this one dies before it can ---- */
+
+static void promise(struct guard *g, const struct mon_write_event *e, const char *kind,
+		    const char *verdict, const json_t *details)
+{
+	_cleanup_free_ char *text = json_dumps(details, JSON_COMPACT);
+	struct kept_verdict *v = &g->kept->verdict;
+
+	if (!text || strlen(text) >= sizeof(v->details))
+		return;
+	v->gpa = e->gpa;
+	snprintf(v->kind, sizeof(v->kind), "%s", kind);
+	snprintf(v->verdict, sizeof(v->verdict), "%s", verdict);
+	snprintf(v->details, sizeof(v->details), "%s", text);
+	__atomic_store_n(&v->due, true, __ATOMIC_RELEASE);
+}
+
+/* What the guard before was judging is told first, or found by comparison if the monitor died too.
+ */
+static bool is_told_again(const struct guard *g, const struct mon_write_event *e)
+{
+	return (e->adopted || !g->heard) && g->kept->verdict.gpa.v - e->gpa.v < e->len_bytes;
+}
+
+static void say_promised(struct guard *g)
+{
+	struct kept_verdict *v = &g->kept->verdict;
+	bool legal;
+	json_t *o;
+
+	v->kind[sizeof(v->kind) - 1] = v->verdict[sizeof(v->verdict) - 1] = '\0';
+	v->details[sizeof(v->details) - 1] = '\0';
+	legal = strcmp(v->kind, VIOLATION) != 0;
+	o = json_loads(v->details, 0, NULL);
+	if (o)
+		json_object_set_new(o, "found_after_restart", json_true());
+	count(g, legal, strcmp(v->verdict, "put-back") != 0, 0);
+	guard_emit(g, v->kind, v->verdict, o);
+	v->due = false;
+	if (!legal)
+		guard_react(g, GUARD_REACT_REFUSED);
+}
+
+void guard_say_verdict(struct guard *g)
+{
+	if (g->kept->verdict.due && xo_now_ns() - g->started_ns >= TOLD_AGAIN_NS)
+		say_promised(g);
+}
+
 /* Its pages are others' now, who should not have to ask before each write. */
 static int follow_modules(struct guard *g, struct gpa gpa, struct xerr *err)
 {
@@ -171,7 +217,7 @@ int guard_verdict(struct guard *g, bool keep, uint64_t *ret_held_ns, struct xerr
 	if (rc != -XO_EREADBACK)
 		return rc ? xerr_set(err, rc, "%s", why.text) : 0;
 	guard_emit(g, "put-back-failed", "reported", json_pack("{s:s}", "reason", why.text));
-	guard_react(g);
+	guard_react(g, GUARD_REACT_REFUSED);
 	return 0;
 }
 
@@ -188,10 +234,11 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 	_cleanup_free_ struct mon_write_event *e = malloc(sizeof(*e));
 	struct lens_judgement j = {0};
 	struct xerr failed = {0};
-	const char *reason = "";
+	const char *reason = "", *kind, *verdict;
 	uint64_t held_ns = 0;
 	bool legal, keep;
 	int rc, rc_judge;
+	json_t *o;
 
 	if (!e)
 		return xerr_set(err, ENOMEM, "out of memory");
@@ -204,6 +251,11 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 	}
 	if (rc)
 		return rc;
+	if (g->kept->verdict.due && is_told_again(g, e))
+		g->kept->verdict.due = false;
+	else if (g->kept->verdict.due)
+		say_promised(g);
+	g->heard = true;
 	if (guard_was_reset(g, false))
 		return guard_verdict(g, true, NULL, err);
 	if (gate_rings(g, e))
@@ -217,16 +269,23 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 		guard_lift(g);
 		return 0;
 	}
+	kind = legal ? lens_write_kind_name(j.kind) : VIOLATION;
+	verdict = legal ? "kept" : keep ? "reported" : "put-back";
+	o = details(g, e, &j, reason);
+	promise(g, e, kind, verdict, o);
 	rc = guard_verdict(g, keep, &held_ns, err);
 	g->kept->judging = 0;
-	if (rc || g->reset_due)
+	fault_pass(FAULT_guard_verdict_given);
+	if (rc || g->reset_due) {
+		g->kept->verdict.due &= !g->reset_due;
+		json_decref(o);
 		return rc;
+	}
+	if (o)
+		json_object_set_new(o, "held_us", json_real((double)held_ns / 1e3));
 	count(g, legal, keep, held_ns);
-	guard_emit(g, legal ? lens_write_kind_name(j.kind) : "violation",
-		   legal  ? "kept"
-		   : keep ? "reported"
-			  : "put-back",
-		   details(g, e, &j, reason, held_ns));
+	guard_emit(g, kind, verdict, o);
+	g->kept->verdict.due = false;
 	if (guard_is_fatal(rc_judge))
 		return xerr_set(err, rc_judge,
 				"a write was put back because it could not be judged");
@@ -234,6 +293,6 @@ int guard_handle_write(struct guard *g, struct xerr *err)
 		return guard_keep_probes(g, err);
 	if (legal)
 		return j.kind == LENS_WRITE_MODULE ? follow_modules(g, e->gpa, err) : 0;
-	guard_react(g);
+	guard_react(g, GUARD_REACT_REFUSED);
 	return 0;
 }

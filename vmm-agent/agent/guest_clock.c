@@ -6,10 +6,26 @@
 
 #include "base/cleanup.h"
 
-uint64_t guest_clock_advance(struct guest_clock *c, uint64_t wall_ns, uint64_t waited_ns)
+/* A thread that is another one's successor has waited less than that had. */
+static uint64_t longest_wait(struct guest_clock *c, const uint64_t *waited_ns, size_t nr)
 {
+	uint64_t longest = 0;
+
+	for (size_t i = 0; i < nr && i < MON_MAX_VCPUS; i++) {
+		uint64_t now = waited_ns[i], before = c->waited_ns[i];
+
+		if (now > before && now - before > longest)
+			longest = now - before;
+		c->waited_ns[i] = now;
+	}
+	return longest;
+}
+
+uint64_t guest_clock_advance(struct guest_clock *c, uint64_t wall_ns, const uint64_t *waited_ns,
+			     size_t nr)
+{
+	uint64_t waited = longest_wait(c, waited_ns, nr);
 	uint64_t gone = wall_ns - c->wall_ns;
-	uint64_t waited = waited_ns > c->waited_ns ? waited_ns - c->waited_ns : 0;
 	uint64_t least;
 
 	if (gone > GUEST_CLOCK_STEP_NS)
@@ -18,7 +34,6 @@ uint64_t guest_clock_advance(struct guest_clock *c, uint64_t wall_ns, uint64_t w
 	gone = gone > waited ? gone - waited : 0;
 	c->now_ns += gone > least ? gone : least;
 	c->wall_ns = wall_ns;
-	c->waited_ns = waited_ns;
 	return c->now_ns;
 }
 

@@ -10,8 +10,10 @@
 
 #include "vmm-agent/agent/events.h"
 #include "vmm-agent/agent/guard_regs.h"
+#include "vmm-agent/agent/known.h"
 #include "vmm-agent/agent/notes.h"
 #include "vmm-agent/lens/guard.h"
+#include "vmm-agent/lens/modgate.h"
 #include "vmm-agent/target/target.h"
 
 /** struct kept_process - with the time it started, an identity; pid 0: none */
@@ -33,6 +35,32 @@ struct kept_probes {
 	bool known; /* the guard got as far as to look */
 	size_t nr;
 	struct lens_probe probe[LENS_MAX_PROBES];
+};
+
+#define GATE_MAX_KNOWN 4096
+
+/** struct gate_known - a module that was looked at, or, not judged yet, seen to be loaded */
+struct gate_known {
+	uint64_t addr; /* of its struct module */
+	char name[56];
+	struct lens_module_span part[LENS_MODULE_PARTS]; /* as when it was judged */
+	bool judged;
+	uint64_t since_ns; /* it is listed and has not rung */
+	bool seen;	   /* by the audit that is under way */
+};
+
+/** enum guard_react_why - what asks for consequences */
+enum guard_react_why {
+	GUARD_REACT_REFUSED = 1 << 0, /* what somebody did */
+	GUARD_REACT_FOUND = 1 << 1,   /* what there is: of a guest that was reset it says nothing */
+};
+
+/** struct kept_verdict - what there is to say of a write once its verdict is carried out */
+struct kept_verdict {
+	bool due;
+	struct gpa gpa;
+	char kind[24], verdict[16];
+	char details[1536]; /* JSON */
 };
 
 #define GUARD_MAX_AREAS (LENS_MAX_AREAS + LENS_MAX_APPROVED) /* with the homes of patches */
@@ -70,6 +98,12 @@ struct guard_kept {
 	struct gpa phys_base;
 	uint64_t boot_token;
 	uint8_t build_id[20];
+	struct kept_verdict verdict; /* of a guard that died between the verdict and the event */
+	uint32_t react_due;	     /* enum guard_react_why: --on-violation has to follow */
+	struct known known;	     /* what audits have found */
+	bool modules_looked;	     /* at all that were loaded before the gate */
+	size_t nr_modules;
+	struct gate_known module[GATE_MAX_KNOWN];
 	char last_error[512]; /* why the guard before gave up; "" if it was killed */
 	struct guard_count count;
 	struct events_kept events;

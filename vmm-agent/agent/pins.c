@@ -257,6 +257,12 @@ uint32_t pins_look(struct pins *p, size_t i, const struct mon_sysregs *r, uint64
 	return found;
 }
 
+void pins_begin_anew(struct pins *p, uint64_t now_ns)
+{
+	for (size_t i = 0; i < p->nr; i++)
+		p->vcpu[i].bad_since_ns = now_ns;
+}
+
 uint32_t pins_suspects(const struct pins *p)
 {
 	uint32_t bad = 0;

@@ -58,6 +58,9 @@ uint32_t pins_look(struct pins *p, size_t i, const struct mon_sysregs *r, uint64
  */
 bool pins_is_certain(const struct pins *p, size_t i, const struct mon_sysregs *r);
 
+/** pins_begin_anew - the guest stood still until @now_ns: what has to last begins to */
+void pins_begin_anew(struct pins *p, uint64_t now_ns);
+
 /** pins_suspects - what differed in any vCPU when last looked at, and has not been reported */
 uint32_t pins_suspects(const struct pins *p);
 

@@ -58,6 +58,7 @@ struct guard {
 	bool stuck;		      /* golden bytes could not be put back; QEMU stands still */
 	bool gave_up;		      /* that was in this hold: the next comparison will tell */
 	bool served;		      /* the write that this hold is for has been taken */
+	unsigned int nr_let_in;	      /* threads that are no vCPUs, before bytes were put back */
 	uint8_t judged[XO_PAGE_SIZE]; /* what the client has been shown */
 	uint8_t target[XO_PAGE_SIZE]; /* what a page becomes when bytes are put back */
 	uint8_t page[XO_PAGE_SIZE];   /* of memory that is not mapped here */
@@ -93,10 +94,10 @@ const uint8_t *guard_bytes(struct guard *g, uint32_t slot);
 /** guard_is_private - whether the page can only be written through QEMU's own mapping */
 bool guard_is_private(const struct guard *g, uint32_t slot);
 
-/** guard_put_back - golden bytes over g->judged; what is there and is not of g->judged stays, to be
- *  judged next. The page is protected, all vCPUs held. Return: 0 or code;
- *  -XO_EREADBACK: somebody writes on, and QEMU is stopped (SIGSTOP) */
-int guard_put_back(struct guard *g, uint32_t slot) XO_MUST_CHECK;
+/** guard_put_back - golden bytes over what was judged. The page is protected, all vCPUs held.
+ *  @more: somebody has written since; what is not of g->judged stays, to be judged next
+ *  Return: 0 or code; -XO_EREADBACK: somebody writes on, and QEMU is stopped (SIGSTOP) */
+int guard_put_back(struct guard *g, uint32_t slot, bool more) XO_MUST_CHECK;
 
 /** guard_done - what was at work is judged: let QEMU go on, if we stopped it. Not as long as bytes
  *  that were to be put back are still there */

@@ -16,6 +16,7 @@
 #include "vmm-agent/monitor/wire.h"
 
 #define READ_BATCH 16
+#define MAX_LET_IN 8
 
 int guard_vcpu(const struct guard *g, pid_t tid)
 {
@@ -196,6 +197,17 @@ static void store(struct guard *g, const struct uffd_event *w)
 		g->stats.nr_empty++;
 }
 
+/* Who waits for the page, and would get in when it is opened. Those that are no vCPUs come again
+ * and again, and are let in only so often. */
+static bool gets_in(struct guard *g, const struct uffd_event *w, struct hva page)
+{
+	int vcpu = guard_vcpu(g, w->tid);
+
+	if (w->page.v != page.v)
+		return false;
+	return vcpu < 0 ? g->nr_let_in++ < MAX_LET_IN : g->hold->thread[vcpu].state != THREAD_HELD;
+}
+
 /*
  * A private page has to be open while its golden bytes are put back. Who waits for it and cannot be
  * stopped would get in then, and what it stored be lost: it stores before, and that is found and
@@ -204,23 +216,23 @@ static void store(struct guard *g, const struct uffd_event *w)
 static int put_back(struct guard *g, uint32_t slot)
 {
 	struct hva page = golden_hva(&g->golden, slot);
-	size_t i = 0;
+	bool more = false;
 
-	while (i < g->nr_waiting && guard_is_private(g, slot)) {
-		int vcpu = guard_vcpu(g, g->waiting[i].tid);
-		struct uffd_event w;
+	g->stats.nr_put_back++;
+	(void)guard_absorb(g, 0, NULL);
+	for (size_t i = 0; guard_is_private(g, slot) && i < g->nr_waiting;) {
+		struct uffd_event w = g->waiting[i];
 
-		if (g->waiting[i].page.v != page.v ||
-		    (vcpu >= 0 && g->hold->thread[vcpu].state == THREAD_HELD)) {
+		if (!gets_in(g, &w, page)) {
 			i++;
 			continue;
 		}
-		w = take_waiting(g, i);
+		(void)take_waiting(g, i);
 		store(g, &w);
+		more = true;
 		i = 0; /* others may have come */
 	}
-	g->stats.nr_put_back++;
-	return guard_put_back(g, slot);
+	return guard_put_back(g, slot, more);
 }
 
 /* The next page that differs goes to the client. Return: whether it has one now */
@@ -322,6 +334,7 @@ int guard_pump(struct guard *g)
 	hold_seal(g->hold);
 	g->holding = true;
 	g->served = g->gave_up = false;
+	g->nr_let_in = 0;
 	fault_pass(FAULT_guard_held);
 	go_on(g);
 	return 0;

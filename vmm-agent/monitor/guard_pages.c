@@ -406,24 +406,19 @@ bool guard_is_private(const struct guard *g, uint32_t slot)
 	return !mapped(g, slot);
 }
 
-int guard_put_back(struct guard *g, uint32_t slot)
+int guard_put_back(struct guard *g, uint32_t slot, bool more)
 {
-	const uint8_t *golden = golden_page(&g->golden, slot);
-	const uint8_t *now = guard_bytes(g, slot);
+	const uint8_t *now = more ? guard_bytes(g, slot) : NULL;
 	uint8_t *map = mapped(g, slot);
-	int rc = 0;
 
-	if (!now)
-		return -XO_ETARGETGONE;
-	for (size_t i = 0; i < XO_PAGE_SIZE; i++)
-		g->target[i] = now[i] == g->judged[i] ? golden[i] : now[i];
-	if (map)
-		memcpy(map, g->target, XO_PAGE_SIZE);
-	else
-		rc = put_back_private(g, slot);
-	if (!rc)
-		(void)guard_suspect(g, slot, 0);
-	return rc;
+	memcpy(g->target, golden_page(&g->golden, slot), XO_PAGE_SIZE);
+	for (size_t i = 0; now && i < XO_PAGE_SIZE; i++)
+		if (now[i] != g->judged[i])
+			g->target[i] = now[i];
+	if (!map)
+		return put_back_private(g, slot);
+	memcpy(map, g->target, XO_PAGE_SIZE);
+	return 0;
 }
 
 /* The slot of the page that @r is in, or -1. */

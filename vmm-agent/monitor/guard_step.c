@@ -40,6 +40,7 @@ struct store {
 	bool awake; /* it did not sleep when it was asked to stop */
 	size_t nr_open;
 	uint32_t open[MAX_OPEN];
+	uint8_t before[MAX_OPEN][XO_PAGE_SIZE]; /* as they were when they were opened */
 };
 
 static bool changed(const struct store *s)
@@ -47,7 +48,7 @@ static bool changed(const struct store *s)
 	for (size_t i = 0; i < s->nr_open; i++) {
 		const uint8_t *now = guard_bytes(s->g, s->open[i]);
 
-		if (now && memcmp(now, golden_page(&s->g->golden, s->open[i]), XO_PAGE_SIZE) != 0)
+		if (now && memcmp(now, s->before[i], XO_PAGE_SIZE) != 0)
 			return true;
 	}
 	return false;
@@ -63,8 +64,13 @@ static bool open_page(struct store *s, struct hva page)
 			return true;
 	if (slot >= 0 && s->nr_open == MAX_OPEN)
 		return false;
-	if (slot >= 0)
+	if (slot >= 0) {
+		const uint8_t *now = guard_bytes(s->g, (uint32_t)slot);
+
+		memcpy(s->before[s->nr_open],
+		       now ? now : golden_page(&s->g->golden, (uint32_t)slot), XO_PAGE_SIZE);
 		s->open[s->nr_open++] = (uint32_t)slot;
+	}
 	/* One that is not protected any more is only woken by this. */
 	(void)!uffd_open(s->g->uffd, page, XO_PAGE_SIZE);
 	return true;
@@ -327,9 +333,15 @@ static void await_awake(struct store *s)
 
 bool guard_store(struct guard *g, const struct uffd_event *w)
 {
-	struct store s = {.g = g, .tid = w->tid};
+	struct store s;
 	bool found = false;
 
+	s.g = g;
+	s.hold = NULL;
+	s.thread = NULL;
+	s.tid = w->tid;
+	s.awake = false;
+	s.nr_open = 0;
 	hold_timer(MON_HOLD_TIMEOUT_MS);
 	find_writer(&s);
 	if (s.thread && s.awake)

@@ -14,9 +14,44 @@
 #include <sys/mman.h>
 
 #include "base/util.h"
+#include "tests/lib/attfix.h"
+#include "tests/lib/patience.h"
+#include "tests/lib/proc.h"
 #include "vmm-agent/agent/supervise.h"
 
-static const struct agent_guard_opts opts = {.agent.target.qmp_path = "/nowhere", .stop_fd = -1};
+/* Where the log is, also for the supervisor that a guard of ours starts: not the machine's own. */
+#define STATE_DIR "EXOPATCH_TEST_STATE_DIR"
+
+static struct agent_guard_opts opts = {.agent.target.qmp_path = "/nowhere", .stop_fd = -1};
+
+static char dir[ATTFIX_PATH];
+
+static int make_state_dir(void **state)
+{
+	static char path[ATTFIX_PATH + 8];
+
+	(void)state;
+	attfix_dir(dir);
+	(void)snprintf(path, sizeof(path), "%s/state", dir);
+	opts.agent.state_dir = path;
+	return setenv(STATE_DIR, path, 1);
+}
+
+/* A recorder may outlive its supervisor by a moment, and make a file meanwhile. */
+static int remove_state_dir(void **state)
+{
+	const uint64_t until_ns = patience_ns();
+	int rc;
+
+	(void)state;
+	do {
+		_cleanup_run_ struct run_result res = {0};
+
+		rc = run_program((const char *[]){"rm", "-rf", dir, NULL}, NULL, PATIENCE_MS, &res);
+		rc = rc ? rc : res.rc;
+	} while (rc && patience_left(until_ns));
+	return rc;
+}
 
 static int refuses(const struct agent_guard_opts *o, struct link *l, bool *ret_ended,
 		   struct refusal *why, struct xerr *err)
@@ -127,7 +162,7 @@ static void it_does_not_spin(void **state)
 	assert_true(o.stop_fd >= 0);
 	assert_int_equal(supervise(&o, crashes, &why, &err), 0);
 	assert_true(xo_now_ns() - start > UINT64_C(700000000));
-	assert_true(xo_now_ns() - start < UINT64_C(5000000000));
+	assert_true(xo_now_ns() - start < UINT64_C(30000000000));
 	close(o.stop_fd);
 }
 
@@ -228,7 +263,8 @@ int main(void)
 	};
 
 	/* A guard of ours has started it as its supervisor (link.c). */
+	opts.agent.state_dir = getenv(STATE_DIR);
 	if (getenv("EXOPATCH_SUPERVISE"))
 		return supervise(&opts, waits, &(struct refusal){0}, &err) != 0;
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return cmocka_run_group_tests(tests, make_state_dir, remove_state_dir);
 }

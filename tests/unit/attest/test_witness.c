@@ -229,7 +229,8 @@ static void test_http(void **state)
 	static struct att_result verdict;
 	struct env *e = *state;
 	char at[64], url[128], data[PATH + 16];
-	const char *const curl[] = {"curl", "-sS", "--fail", "--data-binary", data, url, NULL};
+	const char *const curl[] = {"curl",	     "-q", "--noproxy", "*", "-sS", "--fail",
+				    "--data-binary", data, url,		NULL};
 	pid_t pid;
 
 	attfix_appraise(e->r, e->ev, true, NULL);
@@ -242,7 +243,7 @@ static void test_http(void **state)
 	pid = start(e, at);
 	(void)snprintf(url, sizeof(url), "http://%s/add-checkpoint", at);
 	(void)snprintf(data, sizeof(data), "@%s/request", e->dir);
-	assert_int_equal(run_program(curl, NULL, 10000, &res), 0);
+	assert_int_equal(run_program(curl, NULL, 60000, &res), 0);
 	if (res.rc)
 		fail_msg("curl: %s", res.err);
 	attfix_read(e->ev, EVIDENCE_CHECKPOINT, &note);
@@ -252,10 +253,10 @@ static void test_http(void **state)
 	attfix_write(e->trust, TRUST_WITNESS "w1.vkey", xbuf_span(&vkey));
 	run_result_free(&res);
 	(void)snprintf(url, sizeof(url), "http://%s/elsewhere", at);
-	assert_int_equal(run_program(curl, NULL, 10000, &res), 0);
+	assert_int_equal(run_program(curl, NULL, 60000, &res), 0);
 	assert_int_equal(res.rc, 22);
 	kill(pid, SIGTERM);
-	assert_int_equal(proc_reap(pid, 5000), 0);
+	assert_int_equal(proc_reap(pid, 60000), 0);
 	assert_int_equal(judge(e, time(NULL), &verdict), ATT_TRUSTED);
 	assert_int_equal(verdict.nr_witnesses, 1);
 }

@@ -6,22 +6,12 @@
 #include <stddef.h>
 
 #include <cmocka.h>
-#include <time.h>
 
-#include "base/util.h"
+#include "tests/lib/patience.h"
 #include "tests/unit/lens/fake_guest.h"
 
 /* Whatever the guest holds, no request may take longer. */
 #define BOUND_NS UINT64_C(5000000000)
-
-/* Of this process: what others do on the host is no concern of a bound. */
-static uint64_t worked_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
-}
 
 struct fixture {
 	struct fake guest;

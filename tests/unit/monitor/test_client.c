@@ -12,6 +12,7 @@
 #include "base/msg.h"
 #include "base/util.h"
 #include "tests/lib/fakevm.h"
+#include "tests/lib/holding.h"
 #include "vmm-agent/monitor/wire.h"
 
 static struct fakevm vm;
@@ -63,13 +64,13 @@ static void test_run(void **state)
 	memcpy(vm.mem + 0x1000, "aaaaaZZZ", 8);
 	memcpy(vm.mem + 0x2ff8, "ZZZaaaaX", 8);
 	assert_int_equal(mon_plan(mon, w, 2, &err), 0);
-	assert_int_equal(mon_run(mon, NULL, &bad, &err), -XO_EEXPECTED);
+	assert_int_equal(patient_run(mon, NULL, &bad, &err), -XO_EEXPECTED);
 	assert_int_equal(bad, 1);
 	assert_memory_equal(vm.mem + 0x1000, "aaaaaZZZ", 8);
 	assert_true(fakevm_spins(&vm));
 	memcpy(vm.mem + 0x2ff8, "ZZZaaaaa", 8);
 	err = (struct xerr){0};
-	assert_int_equal(mon_run(mon, &times, &bad, &err), 0);
+	assert_int_equal(patient_run(mon, &times, &bad, &err), 0);
 	assert_memory_equal(vm.mem + 0x1000, "bbbbbZZZ", 8);
 	assert_memory_equal(vm.mem + 0x2ff8, "ZZZccccc", 8);
 	assert_true(times.blackout_ns > 0);
@@ -94,7 +95,7 @@ static void test_large_plan(void **state)
 					  .expected = zero,
 					  .replacement = ones};
 	assert_int_equal(mon_plan(mon, w, 40, &err), 0);
-	assert_int_equal(mon_run(mon, NULL, NULL, &err), 0);
+	assert_int_equal(patient_run(mon, NULL, NULL, &err), 0);
 	for (size_t i = 0; i < 40; i++)
 		assert_memory_equal(vm.mem + i * 4096, ones, 4096);
 	assert_int_equal(mon_plan(mon, w, MON_MAX_WRITES + 1, &err), -XO_EPLAN);
@@ -121,7 +122,7 @@ static void test_steps(void **state)
 
 	(void)state;
 	memcpy(vm.mem + 0x1000, "aaaa", 4);
-	assert_int_equal(mon_hold(mon, &err), 0);
+	assert_int_equal(patient_hold(mon, &err), 0);
 	spins = vm.shared->spins;
 	assert_int_equal(mon_plan(mon, &w, 1, &err), 0);
 	assert_int_equal(mon_commit(mon, NULL, &err), 0);
@@ -149,7 +150,7 @@ static void test_monitor_killed_while_held(void **state)
 	struct xerr err = {0};
 
 	(void)state;
-	assert_int_equal(mon_hold(mon, &err), 0);
+	assert_int_equal(patient_hold(mon, &err), 0);
 	assert_true(mon_pid(mon) > 1);
 	assert_int_equal(kill(mon_pid(mon), SIGKILL), 0);
 	assert_int_equal(mon_commit(mon, NULL, &err), -XO_EPEERDIED);
@@ -161,7 +162,7 @@ static void test_free_lets_go(void **state)
 	struct xerr err = {0};
 
 	(void)state;
-	assert_int_equal(mon_hold(mon, &err), 0);
+	assert_int_equal(patient_hold(mon, &err), 0);
 	mon_free(mon);
 	mon = NULL;
 	assert_true(fakevm_spins(&vm));

@@ -14,23 +14,13 @@
 
 #include "base/util.h"
 #include "tests/lib/fakevm.h"
+#include "tests/lib/holding.h"
+#include "tests/lib/patience.h"
 #include "vmm-agent/monitor/inject.h"
 
 static struct fakevm vm;
 static struct hold hold;
 static pid_t debugger;
-
-/* Who was slow to stop is let go as soon as he has. */
-static size_t settled(void)
-{
-	size_t left = hold_settle(&hold);
-
-	for (int ms = 0; ms < 2000 && left; ms++) {
-		xo_sleep_ns(1000000);
-		left = hold_settle(&hold);
-	}
-	return left;
-}
 
 /* As long as it is there the threads that it traces cannot be reaped. */
 static void end_debugger(void)
@@ -57,13 +47,8 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	if (hold.held)
-		(void)hold_release(&hold, NULL);
 	end_debugger();
-	fakevm_kill(&vm);
-	(void)settled();
-	hold_close(&hold);
-	fakevm_stop(&vm);
+	fakevm_end(&vm, &hold);
 	return 0;
 }
 
@@ -71,7 +56,7 @@ static void hold_now(void)
 {
 	struct xerr err = {0};
 
-	if (hold_all(&hold, &err))
+	if (patient_hold_all(&hold, &err))
 		fail_msg("%s", err.text);
 	assert_true(hold.held);
 }
@@ -98,9 +83,7 @@ static void test_held_means_still(void **state)
 
 static void wait_for(const volatile uint64_t *counter, uint64_t at_least)
 {
-	for (int ms = 0; ms < 2000 && *counter < at_least; ms++)
-		xo_sleep_ns(1000000);
-	assert_true(*counter >= at_least);
+	assert_true(fakevm_wait(counter, at_least));
 }
 
 static void test_system_calls_are_restarted(void **state)
@@ -193,27 +176,29 @@ static void test_signals_arrive(void **state)
 static void test_deaf_thread(void **state)
 {
 	struct xerr err = {0};
+	uint64_t until_ns = patience_ns();
 	uint64_t start_ns;
 
 	(void)state;
-	vm.shared->vfork_ms = 400;
+	vm.shared->vfork = 1;
 	while (!vm.shared->vforked)
-		xo_sleep_ns(1000000);
+		assert_true(patience_left(until_ns));
 	start_ns = xo_now_ns();
 	assert_int_equal(hold_all(&hold, &err), -XO_EHOLD);
-	assert_in_range((xo_now_ns() - start_ns) / 1000000, MON_HOLD_TIMEOUT_MS, 300);
+	assert_true(xo_now_ns() - start_ns >= MON_HOLD_TIMEOUT_MS * UINT64_C(1000000));
 	assert_false(hold.held);
 	/* The others run on, and the deaf one as soon as it hears. */
+	assert_int_equal(fakevm_settled(&hold, 1), 1);
 	assert_true(fakevm_spins(&vm));
 	err = (struct xerr){0};
-	assert_int_equal(hold_settle(&hold), 1);
 	assert_int_equal(hold_all(&hold, &err), -XO_EHOLD);
-	assert_int_equal(settled(), 0);
+	vm.shared->vfork = 0;
+	assert_int_equal(fakevm_settled(&hold, 0), 0);
 	hold_now();
 	assert_int_equal(hold_release(&hold, NULL), 0);
-	for (int ms = 0; ms < 2000 && vm.shared->vforked; ms++)
-		xo_sleep_ns(1000000);
-	assert_int_equal(vm.shared->vforked, 0);
+	until_ns = patience_ns();
+	while (vm.shared->vforked)
+		assert_true(patience_left(until_ns));
 }
 
 static void test_debugger(void **state)
@@ -238,7 +223,7 @@ static void test_debugger(void **state)
 	assert_int_equal(c, 'y');
 	assert_int_equal(hold_all(&hold, &err), -XO_EDEBUGGER);
 	assert_non_null(strstr(err.text, "traces it"));
-	assert_int_equal(settled(), 0);
+	assert_int_equal(fakevm_settled(&hold, 0), 0);
 	assert_true(fakevm_spins(&vm));
 	err = (struct xerr){0};
 	assert_int_equal(hold_open(&other, vm.pid, (const pid_t *)(uintptr_t)vm.shared->tid,
@@ -254,18 +239,13 @@ static void test_debugger(void **state)
 static void test_killed_while_held(void **state)
 {
 	struct xerr err = {0};
-	int rc = -XO_EHOLD;
 
 	(void)state;
 	hold_now();
 	fakevm_kill(&vm);
 	assert_int_equal(hold_release(&hold, NULL), -XO_ETARGETGONE);
-	for (int ms = 0; ms < 2000 && rc == -XO_EHOLD; ms++) {
-		err = (struct xerr){0};
-		rc = hold_all(&hold, &err);
-		xo_sleep_ns(1000000);
-	}
-	assert_int_equal(rc, -XO_ETARGETGONE);
+	/* Its threads take a moment to die. */
+	assert_int_equal(patient_hold_all(&hold, &err), -XO_ETARGETGONE);
 	assert_int_equal(waitpid(vm.pid, NULL, 0), vm.pid);
 	vm.pid = 0; /* reaped */
 }

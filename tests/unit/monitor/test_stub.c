@@ -15,6 +15,8 @@
 
 #include "base/util.h"
 #include "tests/lib/fakevm.h"
+#include "tests/lib/holding.h"
+#include "tests/lib/patience.h"
 #include "vmm-agent/monitor/inject.h"
 #include "vmm-agent/monitor/stub.h"
 
@@ -48,7 +50,7 @@ static int setup(void **state)
 	assert_int_equal(inject_vdso(fake.pid, &vdso, &vdso_end), 0);
 	must(stub_find(&hold.thread[0], &vm, vdso_end, &code, &there, &err), &err);
 	assert_false(there);
-	must(hold_all(&hold, &err), &err);
+	must(patient_hold_all(&hold, &err), &err);
 	assert_int_equal(stub_bring(&hold.thread[0], code), 0);
 	assert_int_equal(hold_release(&hold, NULL), 0);
 	must(stub_find(&hold.thread[0], &vm, vdso_end, &code, &there, &err), &err);
@@ -59,8 +61,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	hold_close(&hold);
-	fakevm_stop(&fake);
+	fakevm_end(&fake, &hold);
 	return 0;
 }
 
@@ -85,21 +86,22 @@ static void hold_now(void)
 {
 	struct xerr err = {0};
 
-	must(hold_all(&hold, &err), &err);
+	must(patient_hold_all(&hold, &err), &err);
 }
 
 /* One hold and visit. A thread that has not left its handler of the signal before cannot be visited
  * yet. */
 static void visit_now(struct stub_visit *v)
 {
-	int rc = -XO_EHOLD;
+	const uint64_t until_ns = patience_ns();
+	struct xerr err;
+	int rc;
 
-	for (int i = 0; i < 1000 && rc == -XO_EHOLD; i++) {
+	do {
 		hold_now();
 		rc = stub_run(v);
 		assert_int_equal(hold_release(&hold, NULL), 0);
-		xo_sleep_ns(1000000);
-	}
+	} while (patience_again(rc, until_ns, &err));
 	assert_int_equal(rc, 0);
 }
 
@@ -108,8 +110,7 @@ static void assert_reads_go_on(void)
 	uint64_t before = fake.shared->reads;
 
 	assert_int_equal(write(fake.pipe, "x", 1), 1);
-	for (int ms = 0; ms < 2000 && fake.shared->reads == before; ms++)
-		xo_sleep_ns(1000000);
+	(void)fakevm_wait(&fake.shared->reads, before + 1);
 	assert_int_equal(fake.shared->reads, before + 1);
 }
 
@@ -171,6 +172,41 @@ static void test_visited_again_in_one_hold(void **state)
 	assert_true(fakevm_spins(&fake));
 }
 
+/* Whether SIGUSR1 waits for held @t, or @t has not left its handler (fs/proc/array.c). */
+static bool has_usr1(const struct thread *t)
+{
+	static const char *const masks[] = {"SigPnd:", "ShdPnd:", "SigBlk:"};
+	char text[4096];
+	ssize_t n = pread(t->status_fd, text, sizeof(text) - 1, 0);
+	uint64_t set = 0;
+
+	assert_true(n > 0);
+	text[n] = '\0';
+	for (size_t i = 0; i < XO_ARRAY_SIZE(masks); i++) {
+		const char *at = strstr(text, masks[i]);
+
+		assert_non_null(at);
+		set |= strtoull(at + strlen(masks[i]), NULL, 16);
+	}
+	return t->signal == SIGUSR1 || set & UINT64_C(1) << (SIGUSR1 - 1);
+}
+
+/* Until every visit before has had its signal. */
+static void handlers_end(void)
+{
+	const uint64_t until_ns = patience_ns();
+	bool any;
+
+	do {
+		any = false;
+		hold_now();
+		for (size_t i = 0; i < hold.nr; i++)
+			any = has_usr1(&hold.thread[i]) || any;
+		assert_int_equal(hold_release(&hold, NULL), 0);
+	} while (any && patience_left(until_ns));
+	assert_false(any);
+}
+
 /* A program of somebody else's holds the threads and is killed with the stub about to run. */
 static void test_a_dead_tracer_leaves_no_trace(void **state)
 {
@@ -180,7 +216,7 @@ static void test_a_dead_tracer_leaves_no_trace(void **state)
 		int status = 0;
 		pid_t pid;
 
-		xo_sleep_ns(100000000); /* for handlers to end */
+		handlers_end();
 		usr1 = fake.shared->usr1;
 		pid = fork();
 
@@ -188,15 +224,14 @@ static void test_a_dead_tracer_leaves_no_trace(void **state)
 			struct stub_visit v = visit(i);
 			struct xerr err = {0};
 
-			if (hold_all(&hold, &err) || stub_begin(&v))
+			if (patient_hold_all(&hold, &err) || stub_begin(&v))
 				_exit(1);
 			(void)raise(SIGKILL);
 		}
 
 		assert_int_equal(waitpid(pid, &status, 0), pid);
 		assert_true(WIFSIGNALED(status));
-		for (int ms = 0; ms < 2000 && fake.shared->usr1 == usr1; ms++)
-			xo_sleep_ns(1000000);
+		(void)fakevm_wait(&fake.shared->usr1, usr1 + 1);
 		assert_int_equal(fake.shared->usr1, usr1 + 1);
 		assert_true(fakevm_spins(&fake));
 	}
