@@ -123,7 +123,7 @@ static void there_is_room_for_so_many(void **state)
 	known_take(&k, f, LENS_MAX_FINDINGS, 6, false, false);
 	assert_int_equal(k.nr, LENS_MAX_FINDINGS);
 	assert_int_equal(k.item[LENS_MAX_FINDINGS - 1].finding.gva.v,
-			 KERNEL + (LENS_MAX_FINDINGS - 1) * 0x4000);
+			 KERNEL + (LENS_MAX_FINDINGS - UINT64_C(1)) * 0x4000);
 }
 
 int main(void)
